@@ -1,0 +1,151 @@
+"""Logs as JSON lines, metrics for Prometheus, traces by W3C trace context; names declared once.
+
+The trace context is passed on always. Spans are made only when the trace is sampled, so a call that
+is not sampled costs a header and no more.
+"""
+
+import json
+import logging
+import random
+import secrets
+import sys
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from opentelemetry import trace as otel
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanProcessor
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from prometheus_client import Counter, Gauge, Histogram
+
+HANDLED = Counter("weft_rpc_handled", "Calls answered.", ["method", "code"])
+SECONDS = Histogram(
+    "weft_rpc_seconds",
+    "Time to the last byte of an answer.",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 60),
+)
+IN_FLIGHT = Gauge("weft_rpc_in_flight", "Calls being answered.")
+CALLED = Counter("weft_mesh_calls", "Calls made to other services.", ["method", "code"])
+LOOP_RESTARTS = Counter("weft_loop_restarts", "Background loops that failed and began again.", ["service", "loop"])
+READY = Gauge("weft_ready", "1 while all checks of a service pass.", ["service"])
+
+OTLP_QUEUE_MAX = 2_048  # Spans that wait for export; more are dropped, never blocking a call.
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Where a piece of work stands in its trace (W3C Trace Context, level 1)."""
+
+    trace_id: str = ""  # 32 hex digits; empty outside any trace.
+    span_id: str = ""  # 16 hex digits.
+    sampled: bool = False
+
+    def header(self) -> str:
+        """The `traceparent` to pass on."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+    def context(self) -> SpanContext:
+        flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
+        return SpanContext(int(self.trace_id, 16), int(self.span_id, 16), is_remote=True, trace_flags=flags)
+
+
+NO_TRACE = Trace()
+current_trace: ContextVar[Trace] = ContextVar("current_trace", default=NO_TRACE)
+
+
+def parse_traceparent(header: str) -> Trace | None:
+    """None when the header is not one; then a new trace begins (W3C §4.3)."""
+    parts = header.split("-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+        return None
+    try:
+        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
+    except ValueError:
+        return None
+    return Trace(parts[1], parts[2], bool(flags & 1)) if trace_id and span_id else None
+
+
+class Tracing:
+    """Begins traces and spans of one process."""
+
+    def __init__(self, ratio: float, processor: SpanProcessor | None = None) -> None:
+        """`processor` takes the finished spans; without one nothing is sampled here."""
+        self._ratio = ratio if processor else 0.0
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "weft"}))
+        if processor:
+            self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("weft")
+        self._exports = processor is not None
+
+    @classmethod
+    def to(cls, endpoint: str, ratio: float) -> "Tracing":
+        """Exports to an OTLP/gRPC collector; to nowhere when `endpoint` is empty."""
+        if not endpoint:
+            return cls(ratio)
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True)
+        return cls(ratio, BatchSpanProcessor(exporter, max_queue_size=OTLP_QUEUE_MAX))
+
+    def begin(self, traceparent: str) -> Trace:
+        """The caller's place in its trace, or a new trace."""
+        if traceparent and (known := parse_traceparent(traceparent)):
+            return known
+        sampled = self._ratio > 0 and random.random() < self._ratio
+        return Trace(secrets.token_hex(16), secrets.token_hex(8), sampled)
+
+    def span(self, name: str, parent: Trace, kind: SpanKind) -> otel.Span | None:
+        """A span below `parent`; None when it is not sampled, and so costs nothing."""
+        if not (parent.sampled and self._exports):
+            return None
+        above = otel.set_span_in_context(NonRecordingSpan(parent.context()))
+        return self._tracer.start_span(name, context=above, kind=kind)
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+def place(span: otel.Span | None, parent: Trace) -> Trace:
+    """Where work inside `span` stands: what it passes on as `traceparent`."""
+    if span is None:
+        return parent
+    context = span.get_span_context()
+    return Trace(parent.trace_id, format(context.span_id, "016x"), parent.sampled)
+
+
+def end(span: otel.Span | None, path: str, code: int, failed: bool) -> None:
+    """Closes a span with its outcome, named by the OpenTelemetry RPC conventions."""
+    if span is None:
+        return
+    service, _, method = path.strip("/").rpartition("/")
+    attributes: dict[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    span.set_attributes({**attributes, "rpc.grpc.status_code": code})
+    span.set_status(otel.StatusCode.ERROR if failed else otel.StatusCode.UNSET)
+    span.end()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, trace, and what `extra={"facts": …}` adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {"at": at, "level": record.levelname, "logger": record.name}
+        line["message"] = record.getMessage()
+        if (trace := current_trace.get()).trace_id:
+            line["trace"] = trace.trace_id
+        line.update(getattr(record, "facts", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to_stderr(level: str) -> None:
+    """All loggers of this process write JSON lines to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("asyncio", "nats", "mail.log", "httpx"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
