@@ -1,0 +1,34 @@
+"""Two folders of generated files: how they differ, how one becomes the other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+
+def differences(new: Path, old: Path) -> list[str]:
+    """Paths whose bytes differ, or that only one of both has."""
+    ours, theirs = _files(new), _files(old)
+    return sorted(
+        name for name in ours | theirs if name not in ours & theirs or not _same(new / name, old / name)
+    )
+
+
+def replace(new: Path, old: Path) -> None:
+    """Makes `old` equal to `new`. Files that are the same already are not touched."""
+    for name in differences(new, old):
+        source, target = new / name, old / name
+        if not source.exists():
+            target.unlink()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _files(root: Path) -> set[str]:
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
