@@ -49,7 +49,11 @@ class Rule:
             raise StepUpRequired(seconds=int(self.fresh_s))
 
     def _owns(self, caller: Caller, request: Any) -> bool:
-        return bool(self.own_field) and caller.kind != "service" and getattr(request, self.own_field) == caller.subject
+        return (
+            bool(self.own_field)
+            and caller.kind != "service"
+            and getattr(request, self.own_field) == caller.subject
+        )
 
 
 OPEN = Rule(public=True)

@@ -22,7 +22,7 @@ LIVE = "live"
 INTERVAL_S = 2.0  # Between two rounds of checks; a dead dependency is seen within about this.
 CHECK_S_MAX = 1.5  # A check that takes longer has failed.
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
-UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
+UNKNOWN, UNTOLD = pb.HealthCheckResponse.SERVICE_UNKNOWN, -1
 
 log = logging.getLogger("weft.health")
 
@@ -47,16 +47,20 @@ class Health(health_pb2_grpc.HealthServicer):
         answers = {name: pb.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return pb.HealthListResponse(statuses=answers)
 
-    async def Watch(self, request: pb.HealthCheckRequest, call: Call) -> AsyncIterator[pb.HealthCheckResponse]:
+    async def Watch(
+        self, request: pb.HealthCheckRequest, call: Call
+    ) -> AsyncIterator[pb.HealthCheckResponse]:
         """The status now, and each change of it; a name that is unknown now may come later."""
-        told = None
+        told = UNTOLD
         while True:
-            status = self._statuses.get(request.service, UNKNOWN)
-            if status != told:
-                told = status
-                yield pb.HealthCheckResponse(status=status)
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._statuses.get(request.service, UNKNOWN) != told)
+            told = await self._other_than(told, request.service)
+            yield pb.HealthCheckResponse(status=told)
+
+    async def _other_than(self, told: int, name: str) -> int:
+        """The status of `name`, once it is not `told`."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._statuses.get(name, UNKNOWN) != told)
+        return self._statuses.get(name, UNKNOWN)
 
     async def set(self, name: str, status: int) -> None:
         """Tells whoever watches."""

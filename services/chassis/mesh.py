@@ -49,19 +49,23 @@ class Mesh:
     def unary_unary(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         return self._one(Remote(path, False, False, encode, decode))
 
-    def unary_stream(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., AsyncIterator[Any]]:
+    def unary_stream(
+        self, path: str, encode: Any, decode: Any, **_: Any
+    ) -> Callable[..., AsyncIterator[Any]]:
         return self._many(Remote(path, False, True, encode, decode))
 
     def stream_unary(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         return self._one(Remote(path, True, False, encode, decode))
 
-    def stream_stream(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., AsyncIterator[Any]]:
+    def stream_stream(
+        self, path: str, encode: Any, decode: Any, **_: Any
+    ) -> Callable[..., AsyncIterator[Any]]:
         return self._many(Remote(path, True, True, encode, decode))
 
     def _one(self, method: Remote) -> Callable[..., Awaitable[Any]]:
         way = self._ways.to(method.path)
 
-        async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
+        async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:  # noqa: ASYNC109
             async with self._calling(method, timeout, metadata) as sending:
                 return await way().unary(method, request, *sending)
 
@@ -71,7 +75,10 @@ class Mesh:
         way = self._ways.to(method.path)
 
         async def call(
-            request: Any, *, timeout: float | None = None, metadata: Metadata = ()
+            request: Any,
+            *,
+            timeout: float | None = None,  # noqa: ASYNC109 - a stub's parameter
+            metadata: Metadata = (),
         ) -> AsyncIterator[Any]:
             async with self._calling(method, timeout, metadata) as sending:
                 responses = way().stream(method, request, *sending)
@@ -229,7 +236,9 @@ def retrying() -> str:
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     throttling = {"maxTokens": RETRY_TOKENS, "tokenRatio": RETRY_TOKEN_RATIO}
-    return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}], "retryThrottling": throttling})
+    return json.dumps(
+        {"methodConfig": [{"name": [{}], "retryPolicy": policy}], "retryThrottling": throttling}
+    )
 
 
 def idempotent(path: str) -> bool:

@@ -115,9 +115,7 @@ def holds_secret(message: Descriptor, seen: frozenset[str] = frozenset()) -> boo
 
 def _method(service: str, name: str, handler: Any) -> Method:
     contract = describe(service, name)
-    answer = (
-        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    )
+    answer = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     return Method(
         path=f"/{service}/{name}",
         request_streaming=handler.request_streaming,

@@ -149,7 +149,9 @@ async def _refusing(call: Call, calls: int) -> AsyncIterator[None]:
 def _relayed(call: Call, failed: CallFailed) -> Refusal:
     if failed.code in Relayed.CODES:
         return Relayed(failed)
-    log.error("a callee's refusal was not handled", exc_info=failed, extra={"facts": {"rpc": call.method.path}})
+    log.error(
+        "a callee's refusal was not handled", exc_info=failed, extra={"facts": {"rpc": call.method.path}}
+    )
     return Internal(trace=telemetry.current_trace.get().trace_id)
 
 

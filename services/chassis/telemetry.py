@@ -31,7 +31,9 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("weft_rpc_in_flight", "Calls being answered.")
 CALLED = Counter("weft_mesh_calls", "Calls made to other services.", ["method", "code"])
-LOOP_RESTARTS = Counter("weft_loop_restarts", "Background loops that failed and began again.", ["service", "loop"])
+LOOP_RESTARTS = Counter(
+    "weft_loop_restarts", "Background loops that failed and began again.", ["service", "loop"]
+)
 READY = Gauge("weft_ready", "1 while all checks of a service pass.", ["service"])
 
 OTLP_QUEUE_MAX = 2_048  # Spans that wait for export; more are dropped, never blocking a call.

@@ -130,9 +130,7 @@ class AioClient:
         self._channel = channel
         self._calls: dict[str, Any] = {}
 
-    async def unary(
-        self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
-    ) -> Any:
+    async def unary(self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata) -> Any:
         try:
             return await self._callable(method)(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
