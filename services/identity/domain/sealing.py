@@ -1,0 +1,68 @@
+"""What is kept sealed, and codes derived from a key: the one use of the service's master key.
+
+Every purpose has a key of its own (HKDF-SHA256), so no output of one can stand for another's.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+KEY_BYTES = 32
+NONCE_BYTES = 12  # NIST SP 800-38D: the nonce length that GCM takes without hashing.
+
+
+class BadKey(ValueError):
+    """The encryption key is not 32 bytes in base64."""
+
+
+class BrokenSeal(Exception):
+    """A sealed value does not open: another key sealed it, or it was changed."""
+
+
+class Sealer:
+    """Seals secrets at rest with AES-256-GCM and derives codes by HMAC-SHA256."""
+
+    def __init__(self, key_base64: str) -> None:
+        """Raises BadKey, which never shows the key."""
+        try:
+            key = base64.b64decode(key_base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadKey(BadKey.__doc__) from None
+        if len(key) != KEY_BYTES:
+            raise BadKey(BadKey.__doc__)
+        self._key = key
+        self._aead = AESGCM(self._derive("seal"))
+        self._macs: dict[str, bytes] = {}
+
+    def seal(self, plain: bytes, about: str) -> bytes:
+        """`about` names the place, so that a sealed value cannot be moved to another."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plain, about.encode())
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        """Raises BrokenSeal."""
+        try:
+            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
+        except InvalidTag:
+            raise BrokenSeal(about) from None
+
+    def mac(self, purpose: str, data: bytes) -> bytes:
+        """32 bytes that only the holder of the key can make."""
+        key = self._macs.setdefault(purpose, self._derive(f"mac:{purpose}"))
+        return hmac.digest(key, data, "sha256")
+
+    def _derive(self, purpose: str) -> bytes:
+        info = f"weft.identity:{purpose}".encode()
+        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self._key)
+
+
+def digest(secret: bytes) -> bytes:
+    """What is stored of a random secret of 128 bits or more: a plain hash suffices, unlike a password's."""
+    return hashlib.sha256(secret).digest()

@@ -1,0 +1,1 @@
+"""The gRPC servicers of identity, by noun, and what they share."""

@@ -1,0 +1,44 @@
+"""Writing and reading what happened to accounts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+
+from services.chassis.db import Tx
+from services.identity.domain.activity import Activity
+from services.identity.domain.user import Person
+
+
+async def next_sequence(tx: Tx, user_id: UUID) -> int | None:
+    """Takes the account's next number; its row is locked until `tx` ends, so that none is skipped. None:
+    there is no such account."""
+    take = (
+        update(Person).where(Person.user_id == user_id).values(activity_sequence=Person.activity_sequence + 1)
+    )
+    statement = take.returning(Person.activity_sequence).execution_options(synchronize_session=False)
+    number: int | None = await tx.scalar(statement)
+    return number
+
+
+async def after(tx: Tx, user_id: UUID, sequence: int, limit: int) -> Sequence[Activity]:
+    """Oldest first."""
+    query = select(Activity).where(Activity.user_id == user_id, Activity.sequence > sequence)
+    return (await tx.scalars(query.order_by(Activity.sequence).limit(limit))).all()
+
+
+async def before(tx: Tx, user_id: UUID, sequence: int | None, limit: int) -> Sequence[Activity]:
+    """Newest first."""
+    query = select(Activity).where(Activity.user_id == user_id)
+    if sequence is not None:
+        query = query.where(Activity.sequence < sequence)
+    return (await tx.scalars(query.order_by(Activity.sequence.desc()).limit(limit))).all()
+
+
+async def forget(tx: Tx, user_id: UUID) -> None:
+    await tx.execute(delete(Activity).where(Activity.user_id == user_id))
+
+
+async def forget_older(tx: Tx, than: datetime) -> None:
+    await tx.execute(delete(Activity).where(Activity.at < than))
