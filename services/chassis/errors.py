@@ -131,7 +131,7 @@ class CallFailed(Exception):
 
     @property
     def code(self) -> int:
-        return self.status.code
+        return int(self.status.code)
 
     @property
     def reason(self) -> str:
@@ -139,7 +139,7 @@ class CallFailed(Exception):
         info = error_details_pb2.ErrorInfo()
         for detail in self.status.details:
             if detail.Unpack(info):
-                return info.reason
+                return str(info.reason)
         return ""
 
 

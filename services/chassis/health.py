@@ -31,7 +31,7 @@ class UnknownService(NotFound):
     """No service {name} is hosted here."""
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # generated without types
     """grpc.health.v1.Health over the statuses of one process."""
 
     def __init__(self) -> None:
