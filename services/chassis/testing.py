@@ -26,7 +26,7 @@ from services.chassis.caller import SERVICE_HEADER, Signer
 from services.chassis.clock import Clock, uuid7
 from services.chassis.config import Settings
 from services.chassis.db import Database
-from services.chassis.events import event_key
+from services.chassis.events import key_of
 from services.chassis.host import Build, Hosted, hosting
 from services.chassis.telemetry import Tracing
 
@@ -82,7 +82,7 @@ class Lab:
         identifier = event_id or str(uuid7())
         await self.bus.ensure_stream(name.split(".")[1])
         headers = {"Nats-Msg-Id": identifier}
-        await self.bus.publish(f"{name}.{event_key(event)}", event.SerializeToString(), headers)
+        await self.bus.publish(f"{name}.{key_of(event)}", event.SerializeToString(), headers)
         return identifier
 
 
