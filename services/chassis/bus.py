@@ -1,0 +1,209 @@
+"""The connection to NATS: streams of events, key-value buckets, and what both need to outlive an outage."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, BadRequestError, BucketNotFoundError, KeyNotFoundError, NotFoundError
+from nats.js.kv import KeyValue
+
+CONNECT_S_MAX = 5.0
+REQUEST_S_MAX = 5.0
+CHECK_S_MAX = 1.0
+RECONNECT_WAIT_S = 0.2
+DAY_S = 86_400.0
+EVENTS_AGE_D_MAX = 30  # Streams are for delivery; the event tables keep everything.
+DEAD_AGE_D_MAX = 365  # Somebody may come back to them.
+DUPLICATE_WINDOW_S = 600.0  # A relay that died between publishing and noting it is back by then.
+WATCH_REFRESH_S = 30.0  # A watched key is read again this often, should a notice have been lost.
+DEAD = "dead"
+
+log = logging.getLogger("weft.bus")
+
+
+class Bus:
+    """One connection of one process; it reconnects for ever."""
+
+    def __init__(self, url: str) -> None:
+        self._servers = url.split(",")
+        self._nc = Client()
+        self._reconnected: list[Callable[[], None]] = []
+
+    @property
+    def nc(self) -> Client:
+        return self._nc
+
+    @property
+    def js(self) -> JetStreamContext:
+        return self._js
+
+    async def connect(self) -> None:
+        """Raises OSError or TimeoutError while no server answers."""
+        await self._probe()
+        async with asyncio.timeout(CONNECT_S_MAX):
+            self._nc = await nats.connect(
+                self._servers,
+                name="weft",
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_WAIT_S,
+                error_cb=_noted,
+                reconnected_cb=self._on_reconnected,
+            )
+        self._js = self._nc.jetstream(timeout=REQUEST_S_MAX)
+
+    async def _probe(self) -> None:
+        """A client that never gives up would not tell us that nobody is there at the start."""
+        error: OSError | None = None
+        for server in self._servers:
+            address = server.rpartition("@")[2].rpartition("/")[2]
+            host, _, port = address.rpartition(":")
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError as refused:
+                error = refused
+            else:
+                writer.close()
+                return
+        raise error or ConnectionError("no NATS server is configured")
+
+    async def close(self) -> None:
+        if not self._nc.is_closed:
+            await self._nc.close()
+
+    async def check(self) -> None:
+        """Raises when the connection does not answer."""
+        await self._nc.flush(timeout=CHECK_S_MAX)  # type: ignore[arg-type]
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` each time the connection is back; whatever came meanwhile was missed."""
+        self._reconnected.append(callback)
+
+    def off_reconnect(self, callback: Callable[[], None]) -> None:
+        self._reconnected.remove(callback)
+
+    async def _on_reconnected(self) -> None:
+        for callback in self._reconnected:
+            callback()
+
+    async def ensure_stream(self, service: str) -> None:
+        """The stream of what `service` announces, and of what is replayed to one of its listeners."""
+        await self.ensure(
+            api.StreamConfig(
+                name=service,
+                subjects=[f"weft.{service}.>", f"replay.{service}.>"],
+                max_age=EVENTS_AGE_D_MAX * DAY_S,
+                duplicate_window=DUPLICATE_WINDOW_S,
+                allow_direct=True,
+                allow_atomic=True,
+            )
+        )
+
+    async def ensure_dead(self) -> None:
+        """The stream of events that their consumers gave up."""
+        await self.ensure(
+            api.StreamConfig(
+                name=DEAD, subjects=[f"{DEAD}.>"], max_age=DEAD_AGE_D_MAX * DAY_S, allow_direct=True
+            )
+        )
+
+    async def ensure(self, config: api.StreamConfig) -> None:
+        """Creates the stream, or changes it to `config`."""
+        try:
+            await self._js.add_stream(config)
+        except BadRequestError:
+            await self._js.update_stream(config)
+
+    async def event_streams(self) -> list[str]:
+        """Every producer's stream that exists now."""
+        infos = await self._js.streams_info()
+        return sorted(
+            name
+            for info in infos
+            if (name := info.config.name or "") and f"weft.{name}.>" in (info.config.subjects or [])
+        )
+
+    async def request(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Asks JetStream what the client library has no method for. Raises APIError."""
+        payload = json.dumps(body).encode() if body is not None else b""
+        message = await self._nc.request(f"$JS.API.{subject}", payload, timeout=REQUEST_S_MAX)
+        answer: dict[str, Any] = json.loads(message.data)
+        if "error" in answer:
+            APIError.from_error(answer["error"])
+        return answer
+
+    async def kv(self, bucket: str, ttl_s: float | None = None) -> "Bucket":
+        """The key-value bucket of that name, made if there is none."""
+        try:
+            store = await self._js.key_value(bucket)
+        except (BucketNotFoundError, NotFoundError):
+            store = await self._js.create_key_value(bucket=bucket, ttl=ttl_s)
+        return Bucket(self, bucket, store)
+
+
+class Bucket:
+    """Keys and values that all processes see."""
+
+    def __init__(self, bus: Bus, name: str, store: KeyValue) -> None:
+        self._bus, self._name, self._store = bus, name, store
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            return (await self._store.get(key)).value
+        except KeyNotFoundError:
+            return None
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self._store.put(key, value)
+
+    async def delete(self, key: str) -> None:
+        await self._store.delete(key)
+
+    async def watch(self, key: str) -> AsyncIterator[bytes]:
+        """The value now, if any, then each new one; the latest again after an outage."""
+        hint, told = asyncio.Event(), None
+        hint.set()
+        self._bus.on_reconnect(hint.set)
+
+        async def heard(message: Msg) -> None:
+            hint.set()
+
+        subscription = await self._bus.nc.subscribe(f"$KV.{self._name}.{key}", cb=heard)
+        try:
+            while True:
+                hint.clear()
+                value = await self._current(key)
+                if value is not None and value != told:
+                    told = value
+                    yield value
+                await within(hint, WATCH_REFRESH_S)
+        finally:
+            self._bus.off_reconnect(hint.set)
+            if not self._bus.nc.is_closed:
+                await subscription.unsubscribe()
+
+    async def _current(self, key: str) -> bytes | None:
+        """As `get`, with patience: the server may be away."""
+        while True:
+            try:
+                return await self.get(key)
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(RECONNECT_WAIT_S)
+
+
+async def within(event: asyncio.Event, seconds: float) -> None:
+    """Waits for `event`, but no longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+async def _noted(error: Exception) -> None:
+    log.warning("NATS: %s", type(error).__name__)

@@ -1,0 +1,77 @@
+"""The only module that reads the time; ids that sort by it."""
+
+import asyncio
+import heapq
+import itertools
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+BACKSTEP_MS_MAX = 10_000  # A clock set back by less keeps its ids rising; by more, it is another clock.
+COUNTER_BITS = 12  # RFC 9562 §6.2 method 1: rand_a counts within a millisecond.
+
+
+class Clock:
+    """Real time."""
+
+    def now(self) -> datetime:
+        """The time of day, aware, UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class FakeClock(Clock):
+    """Time that passes only when `advance` says so."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._now = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._elapsed = 0.0
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        """Lets `seconds` pass and wakes those who slept until then, soonest first."""
+        self._elapsed += seconds
+        self._now += timedelta(seconds=seconds)
+        while self._sleepers and self._sleepers[0][0] <= self._elapsed:
+            woken = heapq.heappop(self._sleepers)[2]
+            if not woken.done():
+                woken.set_result(None)
+
+
+_last_ms, _counter = 0, 0
+
+
+def uuid7(at: datetime | None = None) -> UUID:
+    """A UUIDv7 (RFC 9562) for `at`, or now. Rises strictly within this process."""
+    global _last_ms, _counter
+    ms = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
+    if _last_ms - BACKSTEP_MS_MAX <= ms <= _last_ms:
+        ms, _counter = _last_ms, _counter + 1
+        if _counter >> COUNTER_BITS:
+            ms, _counter = ms + 1, 0
+    else:
+        _counter = secrets.randbits(COUNTER_BITS - 1)
+    _last_ms = ms
+    return UUID(int=ms << 80 | 7 << 76 | _counter << 64 | 2 << 62 | secrets.randbits(62))
