@@ -9,17 +9,41 @@ import sys
 import tempfile
 from pathlib import Path
 
-from generation import stubs, tree
-from generation.protoc import Refused, Sources
+from concurrent.futures import ThreadPoolExecutor
+
+from generation import client, descriptors, inventory, node, rules, stubs, tree, typescript
+from generation.contract import Contract
+from generation.protoc import Refused, Sources, image
 
 ROOT = Path(__file__).resolve().parent.parent
 GEN = ROOT / "gen"
+
+# What a refusal carries: the edge prints only types that its descriptor set defines.
+DETAILS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 
 
 def build(out: Path, scratch: Path) -> None:
     """Writes all that gen/ holds into `out`."""
     sources = Sources.of(ROOT / "protos", scratch)
-    stubs.write(sources, out)
+    compiled = image(sources, DETAILS)
+    contract = Contract(compiled, sources.files())
+    rules.check(contract)
+    with ThreadPoolExecutor() as pool:
+        slow = [
+            pool.submit(_web, sources, contract, out),
+            pool.submit(client.write, sources, out / "client"),
+            pool.submit(stubs.write, sources, contract, out),
+        ]
+        descriptors.write(compiled, out / "envoy" / "weft.binpb")
+        inventory.write(contract, out / "inventory.json")
+        for each in slow:
+            each.result()
+
+
+def _web(sources: Sources, contract: Contract, out: Path) -> None:
+    modules = node.modules(ROOT / "web")
+    typescript.write(sources, contract, out / "ts", modules)
+    typescript.bundle(out / "ts", out / "web" / "weft.js", modules)
 
 
 def write(check: bool) -> str:

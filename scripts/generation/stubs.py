@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from generation.contract import Contract
 from generation.protoc import VALIDATE, Sources, plugin, protoc
 
 
-def write(sources: Sources, out: Path) -> None:
+def write(sources: Sources, contract: Contract, out: Path) -> None:
     """Writes the import roots `weft` and `buf`. Importing a generated module registers
     buf.validate's extensions in the default pool, where protovalidate looks for the rules."""
-    out.mkdir(parents=True, exist_ok=True)
-    kinds = ("python", "grpc_python", "mypy", "mypy_grpc")
-    outputs = [plugin("mypy"), plugin("mypy_grpc"), *(f"--{kind}_out={out}" for kind in kinds)]
-    protoc(sources, outputs, [*sources.files(), VALIDATE])
+    messages = [plugin("mypy"), f"--python_out={out}", f"--mypy_out={out}"]
+    protoc(sources, messages, [*sources.files(), VALIDATE])
+    services = [plugin("mypy_grpc"), f"--grpc_python_out={out}", f"--mypy_grpc_out={out}"]
+    protoc(sources, services, [file.name for file in contract.files if file.services_by_name])

@@ -97,8 +97,9 @@ Global___RevocationCause: _TypeAlias = RevocationCause  # noqa: Y015
 
 @_typing.final
 class RegistrationRequested(_message.Message):
-    """Somebody asked for an account; the code goes out by mail. The registration's id becomes the
-    user's, once confirmed.
+    """Somebody asked for an account. A code goes out by mail; or a notice, when the address has an account
+    already: that is looked up off the answer's path, so that the answer's time tells nothing. The
+    registration's id becomes the user's, once confirmed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -117,27 +118,6 @@ class RegistrationRequested(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegistrationRequested: _TypeAlias = RegistrationRequested  # noqa: Y015
-
-@_typing.final
-class AddressInUse(_message.Message):
-    """Somebody asked for an account at an address that has one; its owner is told."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    USER_ID_FIELD_NUMBER: _builtins.int
-    user_id: _builtins.str
-    def __init__(
-        self,
-        *,
-        user_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AddressInUse: _TypeAlias = AddressInUse  # noqa: Y015
 
 @_typing.final
 class UserCreated(_message.Message):
@@ -321,6 +301,29 @@ class EmailChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmailChanged: _TypeAlias = EmailChanged  # noqa: Y015
+
+@_typing.final
+class PasswordResetAsked(_message.Message):
+    """Somebody asked to reset the password of an address. Whether it has an account is looked up off the
+    answer's path, so that the answer's time tells nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_RESET_ID_FIELD_NUMBER: _builtins.int
+    password_reset_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        password_reset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password_reset_id", b"password_reset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PasswordResetAsked: _TypeAlias = PasswordResetAsked  # noqa: Y015
 
 @_typing.final
 class PasswordResetRequested(_message.Message):

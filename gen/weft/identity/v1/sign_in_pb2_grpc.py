@@ -99,7 +99,7 @@ class SignInServiceServicer:
         """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
         account already, its owner is told so by mail and the answer is the same.
 
-        Emits [RegistrationRequested][] or [AddressInUse][].
+        Emits [RegistrationRequested][].
 
         Errors:
         INVALID_ARGUMENT EMAIL_REFUSED
@@ -193,7 +193,7 @@ class SignInServiceServicer:
     def RequestPasswordReset(self, request, context):
         """Asks for a reset code by mail. The answer is the same for an unknown address.
 
-        Emits [PasswordResetRequested][].
+        Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
 
         Errors:
         RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS

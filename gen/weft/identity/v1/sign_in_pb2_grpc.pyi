@@ -40,7 +40,7 @@ class SignInServiceStub:
     """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
     account already, its owner is told so by mail and the answer is the same.
 
-    Emits [RegistrationRequested][] or [AddressInUse][].
+    Emits [RegistrationRequested][].
 
     Errors:
       INVALID_ARGUMENT EMAIL_REFUSED
@@ -106,7 +106,7 @@ class SignInServiceStub:
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.RequestPasswordResetRequest, _sign_in_pb2.RequestPasswordResetResponse]
     """Asks for a reset code by mail. The answer is the same for an unknown address.
 
-    Emits [PasswordResetRequested][].
+    Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
 
     Errors:
       RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
@@ -145,7 +145,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
     account already, its owner is told so by mail and the answer is the same.
 
-    Emits [RegistrationRequested][] or [AddressInUse][].
+    Emits [RegistrationRequested][].
 
     Errors:
       INVALID_ARGUMENT EMAIL_REFUSED
@@ -211,7 +211,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.RequestPasswordResetRequest, _sign_in_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """Asks for a reset code by mail. The answer is the same for an unknown address.
 
-    Emits [PasswordResetRequested][].
+    Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
 
     Errors:
       RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
@@ -253,7 +253,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
         account already, its owner is told so by mail and the answer is the same.
 
-        Emits [RegistrationRequested][] or [AddressInUse][].
+        Emits [RegistrationRequested][].
 
         Errors:
           INVALID_ARGUMENT EMAIL_REFUSED
@@ -361,7 +361,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sign_in_pb2.RequestPasswordResetResponse, _abc.Awaitable[_sign_in_pb2.RequestPasswordResetResponse]]:
         """Asks for a reset code by mail. The answer is the same for an unknown address.
 
-        Emits [PasswordResetRequested][].
+        Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
 
         Errors:
           RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS

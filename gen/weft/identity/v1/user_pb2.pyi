@@ -818,7 +818,7 @@ class ImportedUser(_message.Message):
     email: _builtins.str
     password_hash: _builtins.str
     """One of: `$2a$`, `$2b$`, `$2y$` (bcrypt); `$argon2id$`, `$argon2i$` (PHC); `$scrypt$ln=..,r=..,
-    p=..$salt$hash` (PHC); `pbkdf2_sha256$n$salt$hash`, `pbkdf2_sha1$...` and `scrypt$salt$n$r$p$hash`
+    p=..$salt$hash` (PHC); `pbkdf2_sha256$n$salt$hash`, `pbkdf2_sha1$...` and `scrypt$n$salt$r$p$hash`
     (Django). Absence: the owner sets a password by a reset.
     """
     @_builtins.property

@@ -1,0 +1,1 @@
+export * from "./error_details_pb.js";

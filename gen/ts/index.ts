@@ -1,0 +1,13 @@
+export { Code, ConnectError, createClient } from "@connectrpc/connect";
+export { createGrpcWebTransport } from "@connectrpc/connect-web";
+export {
+  clone, create, equals, fromBinary, fromJson, fromJsonString, isMessage, toBinary, toJson, toJsonString,
+} from "@bufbuild/protobuf";
+export {
+  anyUnpack, durationFromMs, durationMs, timestampDate, timestampFromDate, timestampNow,
+} from "@bufbuild/protobuf/wkt";
+export * as auditV1 from "./weft/audit/v1/index.js";
+export * as identityV1 from "./weft/identity/v1/index.js";
+export * as notificationV1 from "./weft/notification/v1/index.js";
+export * as optionsV1 from "./weft/options/v1/index.js";
+export * as rpc from "./google/rpc/index.js";

@@ -1,0 +1,2 @@
+export * from "./audit_pb.js";
+export * from "./events_pb.js";

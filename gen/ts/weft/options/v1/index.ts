@@ -1,0 +1,1 @@
+export * from "./options_pb.js";

@@ -1,0 +1,17 @@
+"""The descriptor set that the edge transcodes and routes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+
+def write(image: FileDescriptorSet, path: Path) -> None:
+    """All files of the image, options kept, comments dropped."""
+    plain = FileDescriptorSet()
+    plain.CopyFrom(image)
+    for file in plain.file:
+        file.ClearField("source_code_info")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(plain.SerializeToString(deterministic=True))
