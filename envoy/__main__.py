@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import __doc__ as contract
-from . import bootstrap, settings
+from . import __doc__ as contract, bootstrap, settings
 from .binary import binary
 from .methods import BadContract
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .wire import HTTP_FILTERS, Json, contains, extension, lua, off, on, typed, with_filters
+from .wire import HTTP_FILTERS, Json, contains, extension, idle, lua, on, typed, with_filters
 
 INNER = "inner"  # the inner listener, and the cluster that leads to it
 CACHE = "envoy.filters.http.cache_v2"
@@ -24,7 +24,7 @@ def outer(match: Json, route: Json) -> list[Json]:
     action = {key: value for key, value in route["route"].items() if key != "retry_policy"}
     through = with_filters(
         {**route, "route": {**action, "cluster": INNER}},
-        {TRANSCODER: off(), **lua(VALIDATE, "validate")},
+        lua(VALIDATE, "validate"),
     )
     queried = {**match, "headers": [*match["headers"], contains(":path", "?")]}
     return [{"match": queried, **through}, {"match": match, **with_filters(through, {CACHE: on()})}]
@@ -40,8 +40,7 @@ def inner(route: Json) -> Json:
 def cache_filter() -> Json:
     """The cache, off but for routes that turn it on."""
     store = "envoy.extensions.http.cache_v2.simple_http_cache.v3.SimpleHttpCacheV2Config"
-    config = extension(CACHE, HTTP_FILTERS + "cache_v2.v3.CacheV2Config", typed_config=typed(store))
-    return {**config, "disabled": True}
+    return idle(extension(CACHE, HTTP_FILTERS + "cache_v2.v3.CacheV2Config", typed_config=typed(store)))
 
 
 def lua_filter(name: str, *scripts: str) -> Json:

@@ -11,6 +11,8 @@ from .wire import Json, seconds, typed
 
 ADMIN = "admin"
 COLLECTOR = "collector"
+# Only its workers reach the inner listener; keys are fetched outside them, by the loopback door.
+SELF = "self"
 CONNECT_TIMEOUT = timedelta(seconds=1)  # Endpoints are on this machine or in this data centre.
 CONNECTIONS_MAX = 64  # HTTP/2 needs few; a bound against storms of reconnects.
 REQUESTS_MAX = 4096  # In flight to one service: what its event loops can hold with their deadlines kept.
@@ -31,7 +33,7 @@ def all_(contract: Contract, settings: Settings) -> list[Json]:
     health = {**contract.services, **settings.health}
     names = sorted({*contract.services, *settings.services})
     found = [_service(name, settings.services.get(name, []), health.get(name, "")) for name in names]
-    found += [cache.cluster(), _admin(settings)]
+    found += [cache.cluster(), _own(settings, ADMIN, "admin"), _own(settings, SELF, "stats")]
     if settings.otlp:
         found.append(_collector(settings.otlp))
     return found
@@ -105,8 +107,8 @@ def _plain(name: str, endpoints: list[str]) -> Json:
     }
 
 
-def _admin(settings: Settings) -> Json:
-    return _plain(ADMIN, [f"{settings.host}:{settings.port('admin')}"])
+def _own(settings: Settings, name: str, port: str) -> Json:
+    return _plain(name, [f"{settings.host}:{settings.port(port)}"])
 
 
 def _collector(endpoint: str) -> Json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from . import cache, limits
+from . import cache, clusters, limits
+from .forwarding import BUFFER, JWT
 from .methods import REQUEST_BYTES_MAX, Contract
-from .routes import BUFFER, DOORS, JWT, STREAMER
+from .routes import HEAD, STREAMER, VERSION
 from .settings import Settings
 from .versions import PARAMETER
-from .wire import HTTP_FILTERS, Json, extension, seconds, typed
+from .wire import HTTP_FILTERS, Json, extension, idle, seconds, typed
 
 IDENTITY = "identity"  # the service that issues tokens and exchanges API keys
 JWKS_PATH = "/.well-known/jwks.json"
@@ -35,12 +36,13 @@ def edge(contract: Contract, settings: Settings, descriptor: Path) -> list[Json]
     return [
         extension("envoy.filters.http.cors", HTTP_FILTERS + "cors.v3.Cors"),
         extension("envoy.filters.http.grpc_web", HTTP_FILTERS + "grpc_web.v3.GrpcWeb"),
-        cache.lua_filter(DOORS, "head", "version"),
+        cache.lua_filter(VERSION, "version"),
+        cache.lua_filter(HEAD, "head"),
         *_compressors(),
         _api_keys(),
         _tokens(settings),
         limits.filter_(contract.methods),
-        extension(BUFFER, HTTP_FILTERS + "buffer.v3.Buffer", max_request_bytes=REQUEST_BYTES_MAX),
+        idle(extension(BUFFER, HTTP_FILTERS + "buffer.v3.Buffer", max_request_bytes=REQUEST_BYTES_MAX)),
         _statistics(),
         cache.lua_filter(cache.VALIDATE, "validate"),
         cache.cache_filter(),
@@ -119,7 +121,7 @@ def _transcoder(contract: Contract, descriptor: Path, *, events: bool) -> Json:
         print_options={"stream_newline_delimited": True, "stream_sse_style_delimited": events},
         request_validation_options={"reject_unknown_method": True, "reject_unknown_query_parameters": True},
     )
-    return {**config, "disabled": True} if events else config
+    return idle(config)
 
 
 def _tokens(settings: Settings) -> Json:
@@ -133,9 +135,9 @@ def _tokens(settings: Settings) -> Json:
         "claim_to_headers": [{"header_name": limits.SUBJECT, "claim_name": "sub"}],
         "jwt_cache_config": {"jwt_cache_size": JWT_CACHE, "jwt_max_token_size": TOKEN_BYTES_MAX},
         "remote_jwks": {
-            "http_uri": {"uri": f"http://{IDENTITY}{JWKS_PATH}", "cluster": cache.INNER, "timeout": "1s"},
+            "http_uri": {"uri": f"http://{IDENTITY}{JWKS_PATH}", "cluster": clusters.SELF, "timeout": "1s"},
             "cache_duration": seconds(JWKS_AGE),
-            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "0.25s"},
         },
     }
     either = [{"provider_name": "weft"}, {"allow_missing": {}}]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 
 from .methods import RATE_LIMIT, Limit, Method
-from .wire import HTTP_FILTERS, Json, absent, extension, seconds
+from .wire import HTTP_FILTERS, Json, absent, extension, idle, seconds
 
 SUBJECT = "x-weft-subject"  # Set by the token's verification; stripped from what callers send.
 CALLERS_MAX = 10_000  # Buckets of one descriptor; the least recently used goes: bounded memory.
@@ -25,7 +25,7 @@ def filter_(methods: Iterable[Method]) -> Json:
         for method, limit in [("", RATE_LIMIT), *named]
         for descriptor in _descriptors("own" if method else "method", method, limit)
     ]
-    return extension(
+    limit = extension(
         NAME,
         HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit",
         stat_prefix="edge",
@@ -37,6 +37,7 @@ def filter_(methods: Iterable[Method]) -> Json:
         descriptors=buckets,
         max_dynamic_descriptors=CALLERS_MAX,
     )
+    return idle(limit)
 
 
 def actions(method: Method) -> list[Json]:

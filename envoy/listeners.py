@@ -6,10 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from . import cache, clusters, filters, pages
+from .forwarding import Door
 from .limits import SUBJECT
 from .methods import Contract
 from .refusals import local_reply_config, refuse
-from .routes import Door, tree
+from .routes import tree
 from .settings import Settings
 from .wire import HTTP_FILTERS, Json, extension, header, seconds, typed
 
@@ -99,13 +100,14 @@ def _inner(contract: Contract, settings: Settings, descriptor: Path) -> Json:
 
 
 def _stats(settings: Settings) -> Json:
-    """Prometheus' door and the health of each service."""
+    """Prometheus' door, the health of each service, and the token keys for the edge itself."""
     metrics = {
         "match": {"path": "/metrics"},
         "route": {"cluster": clusters.ADMIN, "prefix_rewrite": "/stats/prometheus"},
     }
+    keys = {"match": {"path": filters.JWKS_PATH}, "route": {"cluster": cache.INNER}}
     nothing = {"match": {"prefix": "/"}, **refuse(404, "Nothing is served at this path.")}
-    host = {"name": "stats", "domains": ["*"], "routes": [metrics, nothing]}
+    host = {"name": "stats", "domains": ["*"], "routes": [metrics, keys, nothing]}
     manager = _manager("stats", host, settings, None)
     names = sorted(settings.services)
     checks = [_health("/healthz", names), *(_health(f"/healthz/{name}", [name]) for name in names)]
@@ -166,7 +168,7 @@ def _access_log(settings: Settings, out: Path) -> Json:
         log_format={
             "json_format": {
                 "at": "%START_TIME%",
-                "verb": "%REQ(:METHOD)%",
+                "verb": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
                 "method": "%ROUTE_NAME%",
                 "route": "%METADATA(ROUTE:weft:template)%",
                 "protocol": "%PROTOCOL%",

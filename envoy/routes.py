@@ -8,55 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from . import cache, limits, versions
-from .cache import TRANSCODER
-from .methods import REQUEST_BYTES_MAX, Binding, Method
+from . import cache, forwarding, limits, versions
+from .cache import INNER, TRANSCODER
+from .forwarding import BUFFER, Door
+from .methods import Binding, Method
 from .refusals import refuse
 from .wire import (
-    HTTP_FILTERS,
     Json,
     begins,
     contains,
     equals,
     extension,
-    header,
     lua,
-    off,
     on,
     present,
     seconds,
-    typed,
     unlike,
     with_filters,
 )
 
-JWT = "envoy.filters.http.jwt_authn"
-BUFFER = "envoy.filters.http.buffer"
 STREAMER = "weft.transcoder.events"  # The transcoder that writes server-sent events.
-DOORS = "weft.lua.doors"
+HEAD = "weft.lua.head"
+VERSION = "weft.lua.version"
 GRPC = "application/grpc"
 EVENTS = "text/event-stream"
 JSON_MEDIA = r"(?i)application/(json|vnd\.weft\.v\d+\+json)\s*(;.*)?"
-RETRIES = 2  # Further tries of an idempotent call; the cluster's budget bounds them altogether.
-RETRY_ON = "connect-failure,refused-stream,reset-before-request,unavailable"
-BACKOFF = {
-    "base_interval": "0.025s",
-    "max_interval": "0.25s",
-}  # A restarted process is back in well under 1 s.
-STREAM_IDLE = timedelta(minutes=5)  # Streams send a heartbeat far more often; silence so long is a dead peer.
-
-
-@dataclass(frozen=True)
-class Door:
-    """What a listener asks of its routes."""
-
-    public: bool = True  # The edge: tokens, limits, no internal methods. Else the mesh's own side.
-    rest: bool = True
-    retries: bool = True  # The mesh's own channel retries by itself: two layers would multiply.
-    caching: bool = False  # Cacheable reads go through the cache to the inner listener.
-    stamping: bool = False  # The inner listener: answers of cacheable reads are stamped.
 
 
 @dataclass
@@ -64,12 +41,14 @@ class Tree:
     """Routes by the literal beginning of their path, the more specific first."""
 
     branches: dict[str, list[Json]] = field(default_factory=dict)
+    first: list[Json] = field(default_factory=list)  # tried before all others
     trunk: list[Json] = field(default_factory=list)  # tried where no branch has a route
+    closed: set[str] = field(default_factory=set)  # branches that refuse by themselves what they do not have
 
     def virtual_host(self, name: str) -> Json:
         """The host that serves all names."""
         prefixes = {prefix: _action(self._reachable(prefix)) for prefix in self.branches}
-        matcher: Json = {"on_no_match": _action(self.trunk)}
+        matcher: Json = {"on_no_match": _action(self.first + self.trunk)}
         if prefixes:
             path = extension(
                 "path",
@@ -81,20 +60,24 @@ class Tree:
 
     def _reachable(self, prefix: str) -> list[Json]:
         """Envoy looks at the longest prefix only, so it holds the shorter ones' routes too."""
-        if prefix.endswith("/"):  # a proto service, which refuses by itself what it does not have
-            return self.branches[prefix]
+        if prefix in self.closed:
+            return self.first + self.branches[prefix]
         shorter = sorted((each for each in self.branches if prefix.startswith(each)), key=len, reverse=True)
-        return [route for each in shorter for route in self.branches[each]] + self.trunk
+        return [*self.first, *(route for each in shorter for route in self.branches[each]), *self.trunk]
 
 
 def tree(methods: Iterable[Method], known_versions: list[int], door: Door) -> Tree:
     """All routes of a door."""
-    grown = Tree(trunk=_unknown(known_versions) if door.rest else [_nothing()])
+    grown = Tree(
+        first=[_preflight()] if door.public else [],
+        trunk=_unknown(known_versions) if door.rest else [{"match": {"prefix": "/"}, **_nowhere()}],
+    )
     served = [method for method in methods if not (door.public and method.access == "internal")]
     for method in served:
         grown.branches.setdefault(f"/{method.interface}/", []).append(_grpc(method, door))
     for interface in {method.interface for method in served}:
         grown.branches[f"/{interface}/"] += _not_grpc(f"/{interface}/")
+        grown.closed.add(f"/{interface}/")
     if door.rest:
         _rest(grown, served, door)
     return grown
@@ -105,7 +88,7 @@ def _rest(grown: Tree, methods: list[Method], door: Door) -> None:
     doors.sort(key=lambda each: each[0].template.rank)
     prefixes = {binding.template.prefix: method.version for binding, method in doors}
     for prefix, version in prefixes.items():
-        line = f"The path says v{version}; the header, media type or query names another API version."
+        line = f"Another API version is named than the path's; available here: v{version}."
         grown.branches[prefix] = versions.refusals([version], line) if prefix.startswith("/v") else []
     for binding, method in doors:
         grown.branches[binding.template.prefix] += _transcoded(method, binding, door)
@@ -118,16 +101,11 @@ def _rest(grown: Tree, methods: list[Method], door: Door) -> None:
 
 def _grpc(method: Method, door: Door) -> Json:
     match = {"path": method.path, "headers": [equals(":method", "POST"), begins("content-type", GRPC)]}
-    route = _forward(method, method.path, door)
-    if method.timeout:
-        bound = seconds(method.timeout)
-        route["route"]["max_stream_duration"] = {
-            "max_stream_duration": bound,
-            "grpc_timeout_header_max": bound,
-        }
-    else:
-        route["route"]["max_stream_duration"] = {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"}
-    return {"match": match, **route}
+    forward = forwarding.route(method, method.path, door)
+    # Zero is no bound; then the caller's own deadline alone counts.
+    bound = seconds(method.timeout)
+    duration = {"max_stream_duration": bound, "grpc_timeout_header_max": bound}
+    return {"match": match, **forward, "route": {**forward["route"], "max_stream_duration": duration}}
 
 
 def _not_grpc(prefix: str) -> list[Json]:
@@ -146,126 +124,85 @@ def _not_grpc(prefix: str) -> list[Json]:
 
 
 def _transcoded(method: Method, binding: Binding, door: Door) -> list[Json]:
-    path = {"path": binding.template.bare} if binding.template.literal else _regex(binding)
+    """Routes of one REST binding."""
+    path = _path(binding)
     match: Json = {**path, "headers": [equals(":method", binding.verb)]}
-    route = _forward(method, binding.template.bare, door)
-    routes = []
-    if binding.verb == "GET" and not method.server_streaming:
+    forward = forwarding.route(method, binding.template.bare, door)
+    served = [{"match": match, **with_filters(forward, {TRANSCODER: on()})}]
+    if method.cache and binding.verb == "GET" and door.caching:
+        served = cache.outer(match, forward)
+    elif method.cache and binding.verb == "GET" and door.stamping:
+        served = [{"match": match, **cache.inner(with_filters(forward, {TRANSCODER: on()}))}]
+    if method.server_streaming:
+        events = {**match, "headers": [*match["headers"], contains("accept", EVENTS)]}
+        return [{"match": events, **with_filters(forward, {STREAMER: on()})}, *served]
+    if binding.verb == "GET" and door.public:
         head = {**path, "headers": [equals(":method", "HEAD")]}
-        routes.append(
-            {
-                "match": head,
-                "typed_per_filter_config": lua(DOORS, "head"),
-                **refuse(404, "Nothing is served at this path."),
-            }
-        )
+        filters = {**served[0]["typed_per_filter_config"], **lua(HEAD, "head")}
+        served.append({"match": head, "typed_per_filter_config": filters, **_nowhere()})
     if binding.body and not method.raw_request:
         media = [present("content-type"), unlike("content-type", JSON_MEDIA)]
         line = "The body must be application/json."
-        routes.append({"match": {**match, "headers": match["headers"] + media}, **refuse(415, line)})
-    if method.server_streaming:
-        accept = {**match, "headers": [*match["headers"], contains("accept", EVENTS)]}
-        routes.append({"match": accept, **with_filters(route, {TRANSCODER: off(), STREAMER: on()})})
-    if method.cache and binding.verb == "GET" and door.caching:
-        return routes + cache.outer(match, route)
-    if method.cache and binding.verb == "GET" and door.stamping:
-        return [*routes, {"match": match, **cache.inner(route)}]
-    return [*routes, {"match": match, **route}]
+        served.insert(0, {"match": {**match, "headers": match["headers"] + media}, **refuse(415, line)})
+    return served
 
 
 def _other_verbs(binding: Binding, verbs: set[str]) -> list[Json]:
-    path = {"path": binding.template.bare} if binding.template.literal else _regex(binding)
-    allowed = sorted(verbs | ({"HEAD"} if "GET" in verbs else set()))
-    line = f"This path takes {', '.join(allowed)}."
-    return [{"match": path, **refuse(405, line, ("allow", ", ".join(allowed)))}]
+    allowed = ", ".join(sorted(verbs | ({"HEAD"} if "GET" in verbs else set())))
+    return [{"match": _path(binding), **refuse(405, f"This path takes {allowed}.", ("allow", allowed))}]
+
+
+def _preflight() -> Json:
+    """Envoy answers a preflight on routes to a cluster only. One that it does not allow ends in a 405."""
+    asks = [equals(":method", "OPTIONS"), present("origin"), present("access-control-request-method")]
+    return {"match": {"prefix": "/", "headers": asks}, "route": {"cluster": INNER}}
 
 
 def _unknown(known_versions: list[int]) -> list[Json]:
     """What no route of a method takes."""
     listed = versions.available(known_versions)
     line = (
-        f"Unknown API version; available: {listed}. It is named in the path (/v{known_versions[-1]}/...), "
-        f"or by the header {versions.HEADER}, the media type {versions.MEDIA}vN+json, or ?{versions.PARAMETER}=N."
+        f"Unknown API version; available: {listed}. It is named in the path (/v{known_versions[-1]}/...), or by "
+        f"the header {versions.HEADER}, the media type {versions.MEDIA}vN+json, or ?{versions.PARAMETER}=N."
     )
-    either = "|".join(map(str, known_versions))
-    strange = {"prefix": "/v", "headers": [unlike(":path", rf"/v({either})/.*")]}
-    numbered = {"safe_regex": {"regex": r"/v\d+/.*"}, "headers": strange["headers"]}
+    numbered = {"safe_regex": {"regex": r"/v\d+/.*"}}
     return [
         *versions.refusals(known_versions, line),
-        {"match": numbered, **refuse(400, line)},
-        *(
-            {"match": match, "typed_per_filter_config": lua(DOORS, "version"), **_nothing_action()}
-            for match in versions.named()
-        ),
-        _nothing(),
+        {"match": {**numbered, "headers": [_other_version(known_versions)]}, **refuse(400, line)},
+        {"match": numbered, **_nowhere()},
+        *(_versioned(match, events) for events in (True, False) for match in versions.named()),
+        {"match": {"prefix": "/"}, **_nowhere()},
     ]
 
 
-def _nothing() -> Json:
-    return {"match": {"prefix": "/"}, **_nothing_action()}
+def _other_version(known_versions: list[int]) -> Json:
+    either = "|".join(map(str, known_versions))
+    return unlike(":path", rf"/v({either})/.*")
 
 
-def _nothing_action() -> Json:
+def _versioned(match: Json, events: bool) -> Json:
+    """Gives the path the version that is named elsewhere; then the routes are asked anew.
+
+    Which filters run is decided here, before that: so all that the next route may need are on.
+    """
+    filters = {
+        limits.NAME: on(),
+        BUFFER: on(),
+        STREAMER if events else TRANSCODER: on(),
+        **lua(VERSION, "version"),
+    }
+    if events:
+        match = {**match, "headers": [*match.get("headers", []), contains("accept", EVENTS)]}
+    return {"match": match, "typed_per_filter_config": filters, **_nowhere()}
+
+
+def _nowhere() -> Json:
     return refuse(404, "Nothing is served at this path.")
 
 
-def _forward(method: Method, template: str, door: Door) -> Json:
-    """The way to the service."""
-    action: Json = {
-        "cluster": method.service,
-        "timeout": seconds(method.timeout),
-        "idle_timeout": seconds(STREAM_IDLE),
-    }
-    notes = {"template": template, "retry_after": limits.retry_after(method), "max_age": _age(method)}
-    route: Json = {
-        "name": method.full_name,
-        "route": action,
-        "metadata": {"filter_metadata": {"weft": notes}},
-        "response_headers_to_add": [header(name, value) for name, value in method.headers],
-    }
-    if door.retries and method.idempotent:
-        action["retry_policy"] = _retry_policy()
-    if door.public:
-        action["rate_limits"] = limits.actions(method)
-        route["request_headers_to_remove"] = ["x-api-key"]
-        route["typed_per_filter_config"] = _per_filter(method)
-    return route
-
-
-def _retry_policy() -> Json:
-    previous = extension(
-        "envoy.retry_host_predicates.previous_hosts",
-        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-    )
-    return {
-        "retry_on": RETRY_ON,
-        "num_retries": RETRIES,
-        "retry_back_off": BACKOFF,
-        "retry_host_predicate": [previous],
-        "host_selection_retry_max_attempts": 3,  # Envoy's own advice; bounds the search for another host.
-    }
-
-
-def _per_filter(method: Method) -> Json:
-    requirement = "allowed" if method.access == "public" else "required"
-    config = {
-        JWT: typed(HTTP_FILTERS + "jwt_authn.v3.PerRouteConfig", requirement_name=requirement),
-    }
-    if method.client_streaming:
-        config[BUFFER] = typed(HTTP_FILTERS + "buffer.v3.BufferPerRoute", disabled=True)
-    elif method.request_bytes_max != REQUEST_BYTES_MAX:
-        config[BUFFER] = typed(
-            HTTP_FILTERS + "buffer.v3.BufferPerRoute",
-            buffer={"max_request_bytes": method.request_bytes_max},
-        )
-    return config
-
-
-def _age(method: Method) -> str:
-    return f"{method.cache.total_seconds():.0f}"
-
-
-def _regex(binding: Binding) -> Json:
+def _path(binding: Binding) -> Json:
+    if binding.template.literal:
+        return {"path": binding.template.bare}
     return {"safe_regex": {"regex": binding.template.regex}}
 
 

@@ -61,6 +61,11 @@ def unlike(name: str, regex: str) -> Json:
     return {"name": name, "string_match": {"safe_regex": {"regex": regex}}, "invert_match": True}
 
 
+def idle(filter_: Json) -> Json:
+    """The filter, off but for routes that turn it on."""
+    return {**filter_, "disabled": True}
+
+
 def on() -> Json:
     """Turns a filter on for a route."""
     return typed("envoy.config.route.v3.FilterConfig", config={})

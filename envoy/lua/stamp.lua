@@ -13,11 +13,11 @@ local function fnv(text, seed)
 end
 
 function envoy_on_response(handle)
-  local headers = handle:headers()
-  if headers:get(":status") ~= "200" then return end
+  if handle:headers():get(":status") ~= "200" then return end
   local age = handle:metadata():get("max_age")
   local body = handle:body(true)
   local text = body and body:getBytes(0, body:length()) or ""
+  local headers = handle:headers()  -- objects of before the body are gone
   headers:replace("cache-control", "public, max-age=" .. age)
   headers:replace("etag", 'W/"' .. fnv(text, 0x811c9dc5 - 2^32) .. fnv(text, 0x01234567) .. "-" .. #text .. '"')
 end

@@ -13,14 +13,15 @@ from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
-from envoy.service.auth.v3 import external_auth_pb2 as auth, external_auth_pb2_grpc as auth_grpc
-from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from joserfc import jwt
 from joserfc.jwk import ECKey
+
+from envoy.service.auth.v3 import external_auth_pb2 as auth, external_auth_pb2_grpc as auth_grpc
+from envoy.type.v3 import http_status_pb2
 
 INTERFACE = "weft.probe.v1.ProbeService"
 ISSUER = "https://weft.test"

@@ -2,8 +2,6 @@
 
 import httpx
 
-from tests.edge.conftest import Edge
-
 
 def test_a_read_by_path_is_transcoded(web: httpx.Client) -> None:
     answer = web.get("/v1/things/t-1")
