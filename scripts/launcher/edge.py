@@ -1,0 +1,72 @@
+"""Envoy from its wheel: what the envoy package is told, and how Envoy is started and asked."""
+
+import http.client
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher import paths
+from launcher.ports import HOST, Ports
+from launcher.roster import Group
+
+ASK_S_MAX = 2.0
+OK = 200
+WORKERS_MAX = 4  # Beyond this the services, not Envoy, are what is full.
+
+
+def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Ports) -> Path:
+    """The settings file of `python -m envoy`."""
+    values = {
+        "services": {name: [f"{HOST}:{group.port}"] for group in groups for name in group.services},
+        "host": HOST,
+        "ports": {
+            "https": ports.edge,
+            "http": ports.plain,
+            "mesh": ports.mesh,
+            "admin": ports.admin,
+            "stats": ports.stats,
+        },
+        "issuer": f"https://{HOST}:{ports.edge}",
+        "certificates": str(home / "certificates"),
+        "development": True,
+        "access_log": str(home / "logs" / "access.log"),
+    }
+    path = folder / "settings.json"
+    path.write_text(json.dumps(values, indent=2))
+    return path
+
+
+def generate(folder: Path, settings: Path) -> list[str]:
+    return [sys.executable, "-m", "envoy", "--out", str(folder), "--settings", str(settings)]
+
+
+def program() -> Path:
+    return paths.site_packages() / "envoy" / "_bin" / "envoy"
+
+
+def command(folder: Path) -> list[str]:
+    workers = max(1, min(len(os.sched_getaffinity(0)) // 2, WORKERS_MAX))
+    quiet = ["--log-level", "warning", "--disable-hot-restart"]  # Hot restart shares memory between meshes.
+    return [str(program()), "-c", str(folder / "envoy.json"), "--concurrency", str(workers), *quiet]
+
+
+def answer(port: int, path: str) -> int:
+    """The status of a GET, 0 when nobody answers. A proxy of the environment is not asked."""
+    link = http.client.HTTPConnection(HOST, port, timeout=ASK_S_MAX)
+    try:
+        link.request("GET", path)
+        return link.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        link.close()
+
+
+def unhealthy(port: int, services: Sequence[str]) -> str:
+    """Which services Envoy holds for unhealthy, said for people; empty when it has none."""
+    if answer(port, "/healthz") == OK:
+        return ""
+    sick = [name for name in services if answer(port, f"/healthz/{name}") != OK]
+    return f"waits for {', '.join(sick)}" if len(sick) < len(services) else "waits for the services"

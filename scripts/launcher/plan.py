@@ -1,0 +1,23 @@
+"""What a mesh is to be started with: the answer to all flags and variables, handed to the supervisor."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from launcher.ports import Ports
+
+
+@dataclass(frozen=True)
+class Plan:
+    """No secret is in it: it is an argument of the supervisor."""
+
+    ports: Ports
+    processes: int
+    edge: bool  # Without it, PostgreSQL, NATS and the services only.
+
+    def written(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> "Plan":
+        values = json.loads(text)
+        return cls(Ports(**values["ports"]), values["processes"], values["edge"])

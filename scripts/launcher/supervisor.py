@@ -1,0 +1,242 @@
+"""The process that starts the mesh in order, keeps it running, and takes it down in order.
+
+It is the parent of everything else, so nothing outlives it: every child is on a leash. It survives the
+terminal. SIGTERM and SIGINT stop the mesh, a second one kills it; SIGUSR1 reads the restarts asked for.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+
+from launcher import edge, nats, paths, postgres, roster, state
+from launcher.child import Child, Program
+from launcher.credentials import Credentials
+from launcher.plan import Plan
+from launcher.problem import Problem
+
+LOG_BYTES_MAX = 20_000_000  # A log that is longer becomes the `.1` of its name; both together are its bound.
+TIDY_EVERY_S = 30.0
+DRAIN_S = 15.0  # The services give calls in flight 10 s.
+
+log = logging.getLogger("weft.supervisor")
+
+
+class Supervisor:
+    """One mesh on this machine."""
+
+    def __init__(self, plan: Plan, home: paths.Home) -> None:
+        self._plan, self._home = plan, home
+        self._state = state.State(os.getpid(), plan.ports.rows(), plan.edge)
+        names = roster.services(paths.root())
+        self._credentials = Credentials.of(home.secrets, names)
+        self._groups = roster.groups(names, plan.processes, plan.ports)
+        self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
+        self._stop = asyncio.Event()
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._children: dict[str, Child] = {}
+        self._declare()
+
+    def _declare(self) -> None:
+        """All children, not yet started."""
+        ports, home = self._plan.ports, self._home
+        self._add("postgres", ports.postgres, self._postgres())
+        self._add("nats", ports.nats, self._nats())
+        for group in self._groups:
+            self._add(group.name, group.port, self._services(group), group.services)
+        if self._plan.edge:
+            envoy = Program(
+                command=edge.command(home.path / "envoy"),
+                log=home.log("edge"),
+                unready=lambda: edge.unhealthy(ports.stats, self._served()),
+            )
+            self._add("edge", ports.edge, envoy)
+
+    def _add(self, name: str, port: int, program: Program, services: tuple[str, ...] = ()) -> None:
+        shown = state.Component(name, port, services)
+        self._state.components.append(shown)
+        self._children[name] = Child(shown, program, self._changed)
+
+    def _postgres(self) -> Program:
+        sql = postgres.provision({name: self._credentials.databases[name] for name in self._served()})
+        return Program(
+            command=self._cluster.command(len(self._served())),
+            log=self._home.log("postgres"),
+            unready=lambda: self._cluster.run_sql(sql, self._credentials),
+            environ={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+            account=self._cluster.account,
+            stop=signal.SIGINT,  # Fast shutdown: sessions are ended, the cluster is left clean.
+            stop_s=30.0,
+            orphan=signal.SIGINT,
+        )
+
+    def _nats(self) -> Program:
+        configuration = nats.write(self._home.path / "nats", self._plan.ports, self._credentials)
+        return Program(
+            command=nats.command(configuration),
+            log=self._home.log("nats"),
+            unready=_asking(self._plan.ports.monitor, "/healthz"),
+            orphan=signal.SIGTERM,
+        )
+
+    def _services(self, group: roster.Group) -> Program:
+        return Program(
+            command=[sys.executable, "-m", "services", *group.services],
+            log=self._home.log(group.name),
+            unready=_asking(group.metrics, "/ready"),
+            environ=roster.environment(group, self._plan.ports, self._credentials, os.environ),
+            stop_s=DRAIN_S,
+        )
+
+    def _served(self) -> list[str]:
+        return [name for group in self._groups for name in group.services]
+
+    def _changed(self) -> None:
+        self._state.write(self._home)
+
+    async def run(self) -> int:
+        """Until it is told to stop. The exit code is 1 when the mesh could not be started."""
+        self._listen()
+        self._changed()
+        tidy = asyncio.create_task(self._tidy())
+        start = asyncio.create_task(self._start())
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            self._judge(start)
+        await stop
+        tidy.cancel()
+        start.cancel()
+        await self._down()
+        return 1 if self._state.problem else 0
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told)
+        loop.add_signal_handler(signal.SIGUSR1, self._read_requests)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _told(self) -> None:
+        if self._stop.is_set():
+            for child in self._children.values():
+                child.kill()
+        self._stop.set()
+
+    def _judge(self, start: asyncio.Task[None]) -> None:
+        """What came of the start."""
+        error = start.exception()
+        if error is None:
+            self._state.phase = state.SERVING
+            log.info("serving")
+        else:
+            self._state.problem = _problem(error)
+            log.error("the mesh could not be started: %s", self._state.problem[0], exc_info=error)
+            self._stop.set()
+        self._changed()
+
+    async def _start(self) -> None:
+        """Everything in order, and at the same time what can be."""
+        self._children["nats"].begin()
+        written = asyncio.create_task(self._write_edge())
+        self._note("postgres", "makes its cluster" if not self._cluster.data.exists() else "")
+        await asyncio.to_thread(self._cluster.make, self._credentials)
+        self._children["postgres"].begin()
+        for name in ("postgres", "nats"):
+            await self._children[name].ready.wait()
+        for group in self._groups:
+            self._children[group.name].begin()
+        await written
+        if self._plan.edge:
+            self._children["edge"].begin()
+        for child in self._children.values():
+            await child.ready.wait()
+
+    def _note(self, name: str, note: str) -> None:
+        shown = self._children[name].shown
+        shown.phase, shown.note = state.STARTING, note
+        self._changed()
+
+    async def _write_edge(self) -> None:
+        """Envoy's configuration, from the protos and our settings. Raises Problem."""
+        if not self._plan.edge:
+            return
+        self._note("edge", "writes its configuration")
+        folder = self._home.path / "envoy"
+        told = edge.write_settings(folder, self._home.path, self._groups, self._plan.ports)
+        with self._home.log("edge").open("ab") as file:
+            writer = await asyncio.create_subprocess_exec(
+                *edge.generate(folder, told), stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file
+            )
+        if await writer.wait():
+            raise Problem("the edge's configuration could not be written", "see `scripts/weft logs edge`")
+        self._note("edge", "waits for the services")
+
+    async def _down(self) -> None:
+        """The services first, while all they need is there; then what they stood on."""
+        self._state.phase = state.STOPPING
+        self._changed()
+        served = [self._children[group.name] for group in self._groups]
+        await asyncio.gather(*(child.end() for child in served))
+        others = [child for child in self._children.values() if child not in served]
+        await asyncio.gather(*(child.end() for child in others))
+        self._state.phase = state.FAILED if self._state.problem else state.STOPPED
+        self._changed()
+
+    def _read_requests(self) -> None:
+        for file in self._home.requests.iterdir():
+            file.unlink(missing_ok=True)
+            if child := self._children.get(file.name):
+                log.info("restarts %s as asked", file.name)
+                task = asyncio.create_task(child.restart())
+                self._restarts.add(task)
+                task.add_done_callback(self._restarts.discard)
+
+    async def _tidy(self) -> None:
+        """Keeps every log within its bound. Writers append, so that a log can be emptied under them."""
+        while True:
+            for file in self._home.logs.glob("*.log"):
+                if file.stat().st_size > LOG_BYTES_MAX:
+                    await asyncio.to_thread(shutil.copyfile, file, file.with_suffix(".log.1"))
+                    os.truncate(file, 0)
+            await asyncio.sleep(TIDY_EVERY_S)
+
+
+def _asking(port: int, path: str) -> Callable[[], str]:
+    return lambda: "" if edge.answer(port, path) == edge.OK else "starts"
+
+
+def _problem(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, Problem):
+        return (error.what, error.way_out)
+    return (f"{type(error).__name__}: {error}", "see `scripts/weft logs supervisor`")
+
+
+def supervise(arguments: Namespace) -> int:
+    """Runs the plan. 3 when another supervisor has the data folder."""
+    home = paths.Home.of()
+    home.make()
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    os.chdir(paths.root())
+    os.umask(0o077)
+    with state.holding(home) as alone:
+        if not alone:
+            return 3
+        return asyncio.run(_run(Plan.read(arguments.plan), home))
+
+
+async def _run(plan: Plan, home: paths.Home) -> int:
+    try:
+        supervisor = Supervisor(plan, home)
+    except Problem as problem:
+        failed = state.State(os.getpid(), plan.ports.rows(), plan.edge, state.FAILED, (problem.what, problem.way_out))
+        failed.write(home)
+        return 1
+    return await supervisor.run()

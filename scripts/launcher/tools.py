@@ -1,0 +1,121 @@
+"""Commands that run one of the repository's programs in the environment, and end with its exit code."""
+
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launcher import paths, postgres, roster, state
+from launcher.credentials import Credentials
+from launcher.paths import Home
+from launcher.ports import HOST, Ports
+from launcher.problem import Problem, say
+
+TEST_WORKERS = 2  # Each has servers of its own; more would starve them on the two cores CI has.
+PROFILE_RATE_HZ = 100
+
+
+def test(arguments: Namespace) -> int:
+    """pytest, in parallel unless the caller says how."""
+    told = list(arguments.rest)
+    parallel = [] if any(word.startswith(("-n", "--numprocesses", "-p")) for word in told) else ["-n", str(TEST_WORKERS)]
+    return run([sys.executable, "-m", "pytest", *parallel, "--dist", "loadgroup", *told])
+
+
+def check(arguments: Namespace) -> int:
+    return run([sys.executable, paths.root() / "scripts" / "check", *arguments.rest])
+
+
+def gen(arguments: Namespace) -> int:
+    return run([sys.executable, paths.root() / "scripts" / "gen.py", *arguments.rest])
+
+
+def demo(arguments: Namespace) -> int:
+    """The main job against the mesh that runs."""
+    home = Home.of()
+    seen = _running(home)
+    return run([sys.executable, paths.root() / "scripts" / "demo.py", *arguments.rest], _client(home, seen))
+
+
+def bench(arguments: Namespace) -> int:
+    return run([sys.executable, "-m", "bench", *arguments.rest])
+
+
+def new_service(arguments: Namespace) -> int:
+    return run([sys.executable, paths.root() / "scripts" / "new_service.py", arguments.name, *arguments.rest])
+
+
+def dead_letters(arguments: Namespace) -> int:
+    """The chassis's own command, with the running mesh's addresses and passwords."""
+    return run([sys.executable, "-m", "services.chassis.dead_letters", *arguments.rest], _inside(Home.of()))
+
+
+def psql(arguments: Namespace) -> int:
+    """psql on one service's database, as its own role."""
+    home = Home.of()
+    seen = _running(home)
+    names = [name for each in seen.components for name in each.services]
+    if arguments.service not in names:
+        raise Problem(f"no service is called {arguments.service}", f"one of: {', '.join(names)}")
+    cluster = postgres.Cluster.of(home, seen.ports["postgres"])
+    password = Credentials.of(home.secrets, names).databases[arguments.service]
+    return run([*cluster.psql(arguments.service, arguments.service), *arguments.rest], {"PGPASSWORD": password})
+
+
+def profile(arguments: Namespace) -> int:
+    """A flame graph of the process that hosts a service."""
+    home = Home.of()
+    component = _running(home).find(arguments.service)
+    if not component.services or not component.pid:
+        raise Problem(f"{component.name} is no Python process that runs", "name a service; see `scripts/weft status`")
+    folder = home.path / "profiles"
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{arguments.service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.svg"
+    flags = ["-d", str(arguments.seconds), "-r", str(PROFILE_RATE_HZ), "-f", "flamegraph", "--nonblocking"]
+    spy = Path(sys.prefix) / "bin" / "py-spy"
+    if code := run([spy, "record", *flags, "-p", str(component.pid), "-o", target]):
+        raise Problem(f"py-spy ended with {code} (see above)", "as an ordinary user it needs kernel.yama.ptrace_scope=0")
+    say(f"{target}")
+    return 0
+
+
+def run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> int:
+    """Runs a program in the root of the repository; Ctrl-C is its to answer."""
+    program = Path(command[1] if command[0] == sys.executable and not str(command[1]).startswith("-") else command[0])
+    if not program.exists():
+        raise Problem(f"there is no {program}", "check out the repository again")
+    process = subprocess.Popen(command, cwd=paths.root(), env={**os.environ, **(extra or {})})
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def _running(home: Home) -> state.State:
+    if not (seen := state.read(home)):
+        raise Problem("the mesh does not run", "`scripts/weft up` starts it")
+    return seen
+
+
+def _client(home: Home, seen: state.State) -> dict[str, str]:
+    """What a client of the mesh, outside of it, is told."""
+    secret = Credentials.of(home.secrets, [])
+    return {
+        "WEFT_EDGE_URL": f"https://{HOST}:{seen.ports['edge']}",
+        "WEFT_PLAIN_URL": f"http://{HOST}:{seen.ports['plain']}",
+        "WEFT_CA_FILE": str(home.path / "certificates" / "ca.crt"),
+        "WEFT_ADMIN_EMAIL": secret.admin_email,
+        "WEFT_ADMIN_PASSWORD": secret.admin_password,
+    }
+
+
+def _inside(home: Home) -> dict[str, str]:
+    """What a process of the mesh that hosts every service would be told."""
+    seen = _running(home)
+    names = tuple(name for each in seen.components for name in each.services)
+    whole = roster.Group("tool", names, 0, 0)
+    return roster.environment(whole, Ports(**seen.ports), Credentials.of(home.secrets, names), {})
