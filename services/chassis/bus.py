@@ -128,6 +128,10 @@ class Bus:
             if (name := info.config.name or "") and f"weft.{name}.>" in (info.config.subjects or [])
         )
 
+    async def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
+        """Returns when JetStream has stored it. Raises a NATS error or TimeoutError."""
+        await self._js.publish(subject, payload, headers=headers, timeout=REQUEST_S_MAX)
+
     async def request(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Asks JetStream what the client library has no method for. Raises APIError."""
         payload = json.dumps(body).encode() if body is not None else b""

@@ -38,8 +38,10 @@ SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",  # A stalled writer holds back the relay no longer.
 }
 
+Begun = Callable[["Database", Run], Awaitable[None]]
+
 # Called by every transaction right after it began; a claim made there commits with the transaction.
-on_begin: ContextVar[Callable[["Database", Run], Awaitable[None]] | None] = ContextVar("on_begin", default=None)
+on_begin: ContextVar[Begun | None] = ContextVar("on_begin", default=None)
 
 
 class DatabaseBusy(Unavailable):
@@ -261,7 +263,10 @@ def after_commit(tx: AnyTx, callback: Callable[[], None]) -> None:
 
 
 async def transact(
-    db: Database, fn: Callable[[Tx], Awaitable[T]], attempts: int = ATTEMPTS_MAX, isolation: str = "SERIALIZABLE"
+    db: Database,
+    fn: Callable[[Tx], Awaitable[T]],
+    attempts: int = ATTEMPTS_MAX,
+    isolation: str = "SERIALIZABLE",
 ) -> T:
     """What `fn` returns; runs it again, in a new transaction, after each lost race. Raises Conflict."""
     for attempt in range(1, attempts + 1):
@@ -278,7 +283,7 @@ async def transact(
 async def insert_many(
     tx: AnyTx, table: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Writes all rows by one statement. `columns` are (name, PostgreSQL type), both from code, never input."""
+    """Writes all rows by one statement. `columns` are (name, PostgreSQL type): of code, never of input."""
     names = ", ".join(name for name, _ in columns)
     arrays = ", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(columns, 1))
     sql = f"insert into {table} ({names}) select * from unnest({arrays})"

@@ -1,8 +1,8 @@
 """Events that a consumer gave up: listed, shown, and put back to just that consumer.
 
-    python -m services.chassis.dead_letters list [consumer]
-    python -m services.chassis.dead_letters show <number>
-    python -m services.chassis.dead_letters replay <number> | all [consumer]
+python -m services.chassis.dead_letters list [consumer]
+python -m services.chassis.dead_letters show <number>
+python -m services.chassis.dead_letters replay <number> | all [consumer]
 """
 
 import asyncio
@@ -105,7 +105,9 @@ async def dead_letter(bus: Bus, number: int) -> DeadLetter:
 def _letter(message: Any) -> DeadLetter:
     headers = message.headers or {}
     facts = json.loads(headers[DEAD_HEADER])
-    return DeadLetter(number=message.seq, header=headers.get(HEADER, ""), payload=message.data or b"", **facts)
+    return DeadLetter(
+        number=message.seq, header=headers.get(HEADER, ""), payload=message.data or b"", **facts
+    )
 
 
 async def replay(bus: Bus, number: int) -> None:
@@ -140,7 +142,9 @@ async def _main(verb: str, *args: str) -> None:
         await bus.ensure_dead()
         if verb == "list":
             async for letter in dead_letters(bus, *args):
-                _say(f"{letter.number}  {letter.at}  {letter.consumer}  {letter.subject}  {letter.reasons[-1]}")
+                _say(
+                    f"{letter.number}  {letter.at}  {letter.consumer}  {letter.subject}  {letter.reasons[-1]}"
+                )
         elif verb == "show":
             shown = asdict(await dead_letter(bus, int(args[0])))
             shown["payload"] = shown["payload"].hex()

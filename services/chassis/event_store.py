@@ -22,7 +22,9 @@ Fold = Callable[[S, Message, Envelope], S]
 
 SNAPSHOT_EVERY = 100  # Events; folding that many costs about a millisecond.
 LOCK = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 1))"
-VERSION = "select coalesce(max(version), 0) as version from event where stream = $1 and key = $2 and version > 0"
+VERSION = (
+    "select coalesce(max(version), 0) as version from event where stream = $1 and key = $2 and version > 0"
+)
 IDS = """
 select id from event where stream = $1 and key = $2 and version > $3 and version <= $4 order by version
 """

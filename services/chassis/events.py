@@ -156,6 +156,26 @@ def declare_schema(type_name: str, version: int) -> None:
     _schemas[type_name] = max(version, schema_of(type_name))
 
 
+def announcement(message: Message, event_id: UUID, at: datetime) -> Envelope:
+    """An event that no table holds, as its producer's relay would publish it: for tests and bridges."""
+    name, came = message.DESCRIPTOR.full_name, provenance.get()
+    return Envelope(
+        id=event_id,
+        type=name,
+        key=key_of(message),
+        subject=subject_of(message),
+        actor=came.actor,
+        acting=came.acting,
+        trace=came.trace,
+        causation=came.causation,
+        at=at,
+        version=None,
+        schema_version=schema_of(name),
+        payload=message.SerializeToString(),
+        position=0,
+    )
+
+
 def envelope(row: Any) -> Envelope:
     """From a row with COLUMNS."""
     return Envelope(**dict(row))

@@ -133,7 +133,7 @@ class _Process:
 
     async def add(self, name: str, build: Build) -> None:
         """Opens and migrates the service's database, builds it, and takes its parts in."""
-        db = Database(self._settings.database(name), pool_max=self._settings.pool_max)
+        db = Database(self._settings.database(name), pool_max=self._settings.pool_max, clock=self._clock)
         await _patiently(f"the database of {name}", db.open)
         self._stack.push_async_callback(db.close)
         await db.migrate(SERVICES / "chassis" / "migrations", SERVICES / name / "migrations")

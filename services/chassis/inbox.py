@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 from services.chassis import dead_letters, telemetry
 from services.chassis.bus import Bus, within
 from services.chassis.clock import Clock
-from services.chassis.db import Conflict, Database, DatabaseAway, DatabaseBusy, Tx, execute, fetch
+from services.chassis.db import Conflict, Database, DatabaseAway, DatabaseBusy, Tx, fetch
 from services.chassis.errors import CallFailed, Refusal
 from services.chassis.event_store import decode
 from services.chassis.events import Envelope, Provenance, provenance
@@ -61,7 +61,13 @@ class Consumer:
     """Feeds one kind of event, or EVERY event, to one handler of one service."""
 
     def __init__(
-        self, db: Database, bus: Bus, service: str, kind: type[Message] | Every, handler: Handler, clock: Clock
+        self,
+        db: Database,
+        bus: Bus,
+        service: str,
+        kind: type[Message] | Every,
+        handler: Handler,
+        clock: Clock,
     ) -> None:
         self._db, self._bus, self._service, self._handler, self._clock = db, bus, service, handler, clock
         self._kind: type[Message] | None = None if isinstance(kind, Every) else kind

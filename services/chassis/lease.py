@@ -43,7 +43,7 @@ class Leases:
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[Lease]:
         """Waits until nobody else holds `name`. Raises OSError while the database is away."""
-        while not await self._ask(TAKE, name):
+        while not await self._ask(TAKE, name):  # noqa: ASYNC110 - PostgreSQL tells nobody
             await asyncio.sleep(ASK_EVERY_S)
         lease = Lease(self._connection)
         try:

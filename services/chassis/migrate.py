@@ -25,20 +25,20 @@ async def migrate(connection: Any, *folders: Path) -> list[str]:
         await connection.execute(TABLE)
         applied = dict(await connection.fetch("select name, sha256 from migration"))
         files = [file for folder in folders for file in sorted(folder.glob("*.sql"))]
-        return [name for file in files if (name := await _apply(connection, file, applied))]
+        texts = [(f"{file.parent.parent.name}/{file.name}", file.read_text()) for file in files]
+        return [name for name, text in texts if await _apply(connection, name, text, applied)]
     finally:
         await connection.execute("select pg_advisory_unlock($1)", LOCK)
 
 
-async def _apply(connection: Any, file: Path, applied: dict[str, str]) -> str:
-    """The file's name, or nothing when it is there already. Raises MigrationChanged."""
-    name, text = f"{file.parent.parent.name}/{file.name}", file.read_text()
+async def _apply(connection: Any, name: str, text: str, applied: dict[str, str]) -> bool:
+    """Whether it was new. Raises MigrationChanged."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     if name in applied:
         if applied[name] != digest:
             raise MigrationChanged(name)
-        return ""
+        return False
     async with connection.transaction():
         await connection.execute(text)
         await connection.execute("insert into migration (name, sha256) values ($1, $2)", name, digest)
-    return name
+    return True

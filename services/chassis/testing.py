@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 import asyncpg
 import grpc.aio
@@ -26,8 +27,9 @@ from services.chassis.caller import SERVICE_HEADER, Signer
 from services.chassis.clock import Clock, uuid7
 from services.chassis.config import Settings
 from services.chassis.db import Database
-from services.chassis.events import key_of
+from services.chassis.events import announcement
 from services.chassis.host import Build, Hosted, hosting
+from services.chassis.relay import publish
 from services.chassis.telemetry import Tracing
 
 ISSUER = "https://lab.test"
@@ -81,8 +83,7 @@ class Lab:
         name = event.DESCRIPTOR.full_name
         identifier = event_id or str(uuid7())
         await self.bus.ensure_stream(name.split(".")[1])
-        headers = {"Nats-Msg-Id": identifier}
-        await self.bus.publish(f"{name}.{key_of(event)}", event.SerializeToString(), headers)
+        await publish(self.bus, [announcement(event, UUID(identifier), self.clock.now())])
         return identifier
 
 

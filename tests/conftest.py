@@ -1,0 +1,43 @@
+"""One PostgreSQL and one NATS for the whole run; a database and a NATS account of its own for each test."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests import databases
+from tests.servers import Shared
+
+VARIABLE = "WEFT_TEST_SERVERS"  # Tells xdist's workers where the run keeps its servers.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared = Shared.new()
+        os.environ[VARIABLE] = str(shared.folder)
+        config.add_cleanup(shared.stop)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Shared:
+    return Shared(Path(os.environ[VARIABLE]))
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Shared) -> str:
+    """URL of the administration database."""
+    return servers.postgres()
+
+
+@pytest.fixture
+def nats_url(servers: Shared) -> str:
+    """A NATS account that no other test has: its streams and consumers are this test's own."""
+    return servers.account()
+
+
+@pytest.fixture
+async def fresh_database(postgres: str) -> AsyncIterator[str]:
+    """URL of a database with the chassis' tables, for this test."""
+    async with databases.fresh(postgres, databases.CHASSIS) as url:
+        yield url
