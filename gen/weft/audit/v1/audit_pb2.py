@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/audit/v1/audit.proto\x12\rweft.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\xe2\x02\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63ting\x18\x08 \x01(\t\x12\r\n\x05trace\x18\t \x01(\t\x12\x11\n\tcausation\x18\n \x01(\t\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x0c \x01(\x05\x12\x0f\n\x07payload\x18\r \x01(\x0c\x12\x14\n\x0cpayload_hash\x18\x0e \x01(\x0c\x12\x15\n\rprevious_hash\x18\x0f \x01(\x0c\x12\x0c\n\x04hash\x18\x10 \x01(\x0c\x12\'\n\x06\x66ields\x18\x11 \x01(\x0b\x32\x17.google.protobuf.Struct\"z\n\x06\x41nchor\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12-\n\tsign_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"\xa3\x01\n\x12ListEntriesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\nsubject_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x66ilter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x19\n\x08order_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"U\n\x13ListEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.weft.audit.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"I\n\x0fGetEntryRequest\x12\x19\n\x08sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\nsubject_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"7\n\x10GetEntryResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"\x85\x01\n\x13WatchEntriesRequest\x12\x1b\n\nsubject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x42\x11\n\x0f_after_sequence\";\n\x14WatchEntriesResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"n\n\x14\x45xportEntriesRequest\x12\x1b\n\nsubject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"<\n\x15\x45xportEntriesResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"\xe7\x01\n\x12VerifyChainRequest\x12\x1f\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rlast_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00:\x8f\x01\xbaH\x8b\x01\x1a\x88\x01\n\x0erange_in_order\x12\x30last_sequence must not lie before first_sequence\x1a\x44this.last_sequence == 0 || this.first_sequence <= this.last_sequence\"\xd2\x01\n\x05\x42reak\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.weft.audit.v1.Break.Kind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\"w\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_EDITED\x10\x01\x12\x10\n\x0cKIND_DELETED\x10\x02\x12\x0e\n\nKIND_MOVED\x10\x03\x12\x12\n\x0eKIND_TRUNCATED\x10\x04\x12\x12\n\x0eKIND_REWRITTEN\x10\x05\"\xa6\x01\n\x13VerifyChainResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12)\n\x0b\x66irst_break\x18\x02 \x01(\x0b\x32\x14.weft.audit.v1.Break\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x03\x12\x0f\n\x07\x61nchors\x18\x04 \x01(\x03\x12\x1c\n\x14outside_anchors_read\x18\x05 \x01(\x08\x12\x14\n\x0cintact_until\x18\x06 \x01(\x03\"Q\n\x12ListAnchorsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"V\n\x13ListAnchorsResponse\x12&\n\x07\x61nchors\x18\x01 \x03(\x0b\x32\x15.weft.audit.v1.Anchor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb5\x07\n\x0c\x41uditService\x12\x96\x01\n\x0bListEntries\x12!.weft.audit.v1.ListEntriesRequest\x1a\".weft.audit.v1.ListEntriesResponse\"@\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entries\x12\x98\x01\n\x08GetEntry\x12\x1e.weft.audit.v1.GetEntryRequest\x1a\x1f.weft.audit.v1.GetEntryResponse\"K\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/audit/entries/{sequence}\x12\xa1\x01\n\x0cWatchEntries\x12\".weft.audit.v1.WatchEntriesRequest\x1a#.weft.audit.v1.WatchEntriesResponse\"F\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/audit/entries:watch0\x01\x12\xa4\x01\n\rExportEntries\x12#.weft.audit.v1.ExportEntriesRequest\x1a$.weft.audit.v1.ExportEntriesResponse\"F\xca\xf3\x18\"\x1a\x14\x61udit.entries.export*\nsubject_id\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/audit/entries:export0\x01\x12\x98\x01\n\x0bVerifyChain\x12!.weft.audit.v1.VerifyChainRequest\x1a\".weft.audit.v1.VerifyChainResponse\"B\x90\x02\x01\xca\xf3\x18\x14\x1a\x12\x61udit.entries.read\xd2\xf3\x18\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/audit/chain:verify\x12\x8a\x01\n\x0bListAnchors\x12!.weft.audit.v1.ListAnchorsRequest\x1a\".weft.audit.v1.ListAnchorsResponse\"4\x90\x02\x01\xca\xf3\x18\x14\x1a\x12\x61udit.entries.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/anchorsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/audit/v1/audit.proto\x12\rweft.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\xfa\x02\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63ting\x18\x08 \x01(\t\x12\r\n\x05trace\x18\t \x01(\t\x12\x11\n\tcausation\x18\n \x01(\t\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x0c \x01(\x03\x12\x16\n\x0eschema_version\x18\r \x01(\x05\x12\x0f\n\x07payload\x18\x0e \x01(\x0c\x12\x14\n\x0cpayload_hash\x18\x0f \x01(\x0c\x12\x15\n\rprevious_hash\x18\x10 \x01(\x0c\x12\x0c\n\x04hash\x18\x11 \x01(\x0c\x12\'\n\x06\x66ields\x18\x12 \x01(\x0b\x32\x17.google.protobuf.Struct\"z\n\x06\x41nchor\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12-\n\tsign_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"\xa3\x01\n\x12ListEntriesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x1b\n\nsubject_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x66ilter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x19\n\x08order_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"U\n\x13ListEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.weft.audit.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"I\n\x0fGetEntryRequest\x12\x19\n\x08sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\nsubject_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"7\n\x10GetEntryResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"\x85\x01\n\x13WatchEntriesRequest\x12\x1b\n\nsubject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x42\x11\n\x0f_after_sequence\";\n\x14WatchEntriesResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"n\n\x14\x45xportEntriesRequest\x12\x1b\n\nsubject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"<\n\x15\x45xportEntriesResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.weft.audit.v1.Entry\"\xe7\x01\n\x12VerifyChainRequest\x12\x1f\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rlast_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00:\x8f\x01\xbaH\x8b\x01\x1a\x88\x01\n\x0erange_in_order\x12\x30last_sequence must not lie before first_sequence\x1a\x44this.last_sequence == 0 || this.first_sequence <= this.last_sequence\"\xd2\x01\n\x05\x42reak\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.weft.audit.v1.Break.Kind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\"w\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_EDITED\x10\x01\x12\x10\n\x0cKIND_DELETED\x10\x02\x12\x0e\n\nKIND_MOVED\x10\x03\x12\x12\n\x0eKIND_TRUNCATED\x10\x04\x12\x12\n\x0eKIND_REWRITTEN\x10\x05\"\xa6\x01\n\x13VerifyChainResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12)\n\x0b\x66irst_break\x18\x02 \x01(\x0b\x32\x14.weft.audit.v1.Break\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x03\x12\x0f\n\x07\x61nchors\x18\x04 \x01(\x03\x12\x1c\n\x14outside_anchors_read\x18\x05 \x01(\x08\x12\x14\n\x0cintact_until\x18\x06 \x01(\x03\"Q\n\x12ListAnchorsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"V\n\x13ListAnchorsResponse\x12&\n\x07\x61nchors\x18\x01 \x03(\x0b\x32\x15.weft.audit.v1.Anchor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb5\x07\n\x0c\x41uditService\x12\x96\x01\n\x0bListEntries\x12!.weft.audit.v1.ListEntriesRequest\x1a\".weft.audit.v1.ListEntriesResponse\"@\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entries\x12\x98\x01\n\x08GetEntry\x12\x1e.weft.audit.v1.GetEntryRequest\x1a\x1f.weft.audit.v1.GetEntryResponse\"K\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/audit/entries/{sequence}\x12\xa1\x01\n\x0cWatchEntries\x12\".weft.audit.v1.WatchEntriesRequest\x1a#.weft.audit.v1.WatchEntriesResponse\"F\x90\x02\x01\xca\xf3\x18 \x1a\x12\x61udit.entries.read*\nsubject_id\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/audit/entries:watch0\x01\x12\xa4\x01\n\rExportEntries\x12#.weft.audit.v1.ExportEntriesRequest\x1a$.weft.audit.v1.ExportEntriesResponse\"F\xca\xf3\x18\"\x1a\x14\x61udit.entries.export*\nsubject_id\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/audit/entries:export0\x01\x12\x98\x01\n\x0bVerifyChain\x12!.weft.audit.v1.VerifyChainRequest\x1a\".weft.audit.v1.VerifyChainResponse\"B\x90\x02\x01\xca\xf3\x18\x14\x1a\x12\x61udit.entries.read\xd2\xf3\x18\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/audit/chain:verify\x12\x8a\x01\n\x0bListAnchors\x12!.weft.audit.v1.ListAnchorsRequest\x1a\".weft.audit.v1.ListAnchorsResponse\"4\x90\x02\x01\xca\xf3\x18\x14\x1a\x12\x61udit.entries.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/anchorsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -85,37 +85,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['ListAnchors']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAnchors']._serialized_options = b'\220\002\001\312\363\030\024\032\022audit.entries.read\202\323\344\223\002\023\022\021/v1/audit/anchors'
   _globals['_ENTRY']._serialized_start=198
-  _globals['_ENTRY']._serialized_end=552
-  _globals['_ANCHOR']._serialized_start=554
-  _globals['_ANCHOR']._serialized_end=676
-  _globals['_LISTENTRIESREQUEST']._serialized_start=679
-  _globals['_LISTENTRIESREQUEST']._serialized_end=842
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=844
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=929
-  _globals['_GETENTRYREQUEST']._serialized_start=931
-  _globals['_GETENTRYREQUEST']._serialized_end=1004
-  _globals['_GETENTRYRESPONSE']._serialized_start=1006
-  _globals['_GETENTRYRESPONSE']._serialized_end=1061
-  _globals['_WATCHENTRIESREQUEST']._serialized_start=1064
-  _globals['_WATCHENTRIESREQUEST']._serialized_end=1197
-  _globals['_WATCHENTRIESRESPONSE']._serialized_start=1199
-  _globals['_WATCHENTRIESRESPONSE']._serialized_end=1258
-  _globals['_EXPORTENTRIESREQUEST']._serialized_start=1260
-  _globals['_EXPORTENTRIESREQUEST']._serialized_end=1370
-  _globals['_EXPORTENTRIESRESPONSE']._serialized_start=1372
-  _globals['_EXPORTENTRIESRESPONSE']._serialized_end=1432
-  _globals['_VERIFYCHAINREQUEST']._serialized_start=1435
-  _globals['_VERIFYCHAINREQUEST']._serialized_end=1666
-  _globals['_BREAK']._serialized_start=1669
-  _globals['_BREAK']._serialized_end=1879
-  _globals['_BREAK_KIND']._serialized_start=1760
-  _globals['_BREAK_KIND']._serialized_end=1879
-  _globals['_VERIFYCHAINRESPONSE']._serialized_start=1882
-  _globals['_VERIFYCHAINRESPONSE']._serialized_end=2048
-  _globals['_LISTANCHORSREQUEST']._serialized_start=2050
-  _globals['_LISTANCHORSREQUEST']._serialized_end=2131
-  _globals['_LISTANCHORSRESPONSE']._serialized_start=2133
-  _globals['_LISTANCHORSRESPONSE']._serialized_end=2219
-  _globals['_AUDITSERVICE']._serialized_start=2222
-  _globals['_AUDITSERVICE']._serialized_end=3171
+  _globals['_ENTRY']._serialized_end=576
+  _globals['_ANCHOR']._serialized_start=578
+  _globals['_ANCHOR']._serialized_end=700
+  _globals['_LISTENTRIESREQUEST']._serialized_start=703
+  _globals['_LISTENTRIESREQUEST']._serialized_end=866
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=868
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=953
+  _globals['_GETENTRYREQUEST']._serialized_start=955
+  _globals['_GETENTRYREQUEST']._serialized_end=1028
+  _globals['_GETENTRYRESPONSE']._serialized_start=1030
+  _globals['_GETENTRYRESPONSE']._serialized_end=1085
+  _globals['_WATCHENTRIESREQUEST']._serialized_start=1088
+  _globals['_WATCHENTRIESREQUEST']._serialized_end=1221
+  _globals['_WATCHENTRIESRESPONSE']._serialized_start=1223
+  _globals['_WATCHENTRIESRESPONSE']._serialized_end=1282
+  _globals['_EXPORTENTRIESREQUEST']._serialized_start=1284
+  _globals['_EXPORTENTRIESREQUEST']._serialized_end=1394
+  _globals['_EXPORTENTRIESRESPONSE']._serialized_start=1396
+  _globals['_EXPORTENTRIESRESPONSE']._serialized_end=1456
+  _globals['_VERIFYCHAINREQUEST']._serialized_start=1459
+  _globals['_VERIFYCHAINREQUEST']._serialized_end=1690
+  _globals['_BREAK']._serialized_start=1693
+  _globals['_BREAK']._serialized_end=1903
+  _globals['_BREAK_KIND']._serialized_start=1784
+  _globals['_BREAK_KIND']._serialized_end=1903
+  _globals['_VERIFYCHAINRESPONSE']._serialized_start=1906
+  _globals['_VERIFYCHAINRESPONSE']._serialized_end=2072
+  _globals['_LISTANCHORSREQUEST']._serialized_start=2074
+  _globals['_LISTANCHORSREQUEST']._serialized_end=2155
+  _globals['_LISTANCHORSRESPONSE']._serialized_start=2157
+  _globals['_LISTANCHORSRESPONSE']._serialized_end=2243
+  _globals['_AUDITSERVICE']._serialized_start=2246
+  _globals['_AUDITSERVICE']._serialized_end=3195
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,8 @@ class Entry(_message.Message):
       event_id, service, type, key, subject_id, actor, acting, trace, causation,
         each as its length in bytes (4 bytes, big-endian) and its UTF-8,
       event_time in microseconds since 1970-01-01T00:00:00Z, 8 bytes, big-endian,
-      version, 4 bytes, big-endian,
+      version, 8 bytes, big-endian,
+      schema_version, 4 bytes, big-endian,
       payload_hash, 32 bytes: the SHA-256 of `payload`.
 
     The payload is sealed through its hash, so that it could be shredded and the chain still verify.
@@ -53,6 +54,7 @@ class Entry(_message.Message):
     CAUSATION_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     PAYLOAD_HASH_FIELD_NUMBER: _builtins.int
     PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
@@ -80,6 +82,8 @@ class Entry(_message.Message):
     """Id of the event that led to it. Empty: a call did."""
     version: _builtins.int
     """Version of the aggregate after it; 0 where there is none."""
+    schema_version: _builtins.int
+    """Version of the event's own shape."""
     payload: _builtins.bytes
     """The event as it was published (protobuf)."""
     payload_hash: _builtins.bytes
@@ -108,6 +112,7 @@ class Entry(_message.Message):
         causation: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        schema_version: _builtins.int = ...,
         payload: _builtins.bytes = ...,
         payload_hash: _builtins.bytes = ...,
         previous_hash: _builtins.bytes = ...,
@@ -116,7 +121,7 @@ class Entry(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "fields", b"fields"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "actor", b"actor", "causation", b"causation", "event_id", b"event_id", "event_time", b"event_time", "fields", b"fields", "hash", b"hash", "key", b"key", "payload", b"payload", "payload_hash", b"payload_hash", "previous_hash", b"previous_hash", "sequence", b"sequence", "service", b"service", "subject_id", b"subject_id", "trace", b"trace", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "actor", b"actor", "causation", b"causation", "event_id", b"event_id", "event_time", b"event_time", "fields", b"fields", "hash", b"hash", "key", b"key", "payload", b"payload", "payload_hash", b"payload_hash", "previous_hash", b"previous_hash", "schema_version", b"schema_version", "sequence", b"sequence", "service", b"service", "subject_id", b"subject_id", "trace", b"trace", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

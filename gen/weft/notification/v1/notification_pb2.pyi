@@ -110,13 +110,15 @@ class _BounceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BounceKind
     BOUNCE_KIND_UNSPECIFIED: _BounceKind.ValueType  # 0
     BOUNCE_KIND_NONE: _BounceKind.ValueType  # 1
     """Not a delivery report, or none that could be read."""
-    BOUNCE_KIND_HARD: _BounceKind.ValueType  # 2
-    """The address will never take mail (RFC 3463 class 5, and not merely full, big or blocked)."""
-    BOUNCE_KIND_SOFT: _BounceKind.ValueType  # 3
-    """This message failed; the address may take another."""
-    BOUNCE_KIND_DELIVERED: _BounceKind.ValueType  # 4
+    BOUNCE_KIND_DELIVERED: _BounceKind.ValueType  # 2
     """It arrived."""
-    BOUNCE_KIND_COMPLAINT: _BounceKind.ValueType  # 5
+    BOUNCE_KIND_DELAYED: _BounceKind.ValueType  # 3
+    """Somebody is still trying."""
+    BOUNCE_KIND_SOFT: _BounceKind.ValueType  # 4
+    """This message failed; the address may take another."""
+    BOUNCE_KIND_HARD: _BounceKind.ValueType  # 5
+    """The address will never take mail."""
+    BOUNCE_KIND_COMPLAINT: _BounceKind.ValueType  # 6
     """Its reader called it unwanted (RFC 5965)."""
 
 class BounceKind(_BounceKind, metaclass=_BounceKindEnumTypeWrapper):
@@ -125,13 +127,15 @@ class BounceKind(_BounceKind, metaclass=_BounceKindEnumTypeWrapper):
 BOUNCE_KIND_UNSPECIFIED: BounceKind.ValueType  # 0
 BOUNCE_KIND_NONE: BounceKind.ValueType  # 1
 """Not a delivery report, or none that could be read."""
-BOUNCE_KIND_HARD: BounceKind.ValueType  # 2
-"""The address will never take mail (RFC 3463 class 5, and not merely full, big or blocked)."""
-BOUNCE_KIND_SOFT: BounceKind.ValueType  # 3
-"""This message failed; the address may take another."""
-BOUNCE_KIND_DELIVERED: BounceKind.ValueType  # 4
+BOUNCE_KIND_DELIVERED: BounceKind.ValueType  # 2
 """It arrived."""
-BOUNCE_KIND_COMPLAINT: BounceKind.ValueType  # 5
+BOUNCE_KIND_DELAYED: BounceKind.ValueType  # 3
+"""Somebody is still trying."""
+BOUNCE_KIND_SOFT: BounceKind.ValueType  # 4
+"""This message failed; the address may take another."""
+BOUNCE_KIND_HARD: BounceKind.ValueType  # 5
+"""The address will never take mail."""
+BOUNCE_KIND_COMPLAINT: BounceKind.ValueType  # 6
 """Its reader called it unwanted (RFC 5965)."""
 Global___BounceKind: _TypeAlias = BounceKind  # noqa: Y015
 

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/identity/v1/events.proto.
  */
 export const file_weft_identity_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L2lkZW50aXR5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5pZGVudGl0eS52MSJHChVSZWdpc3RyYXRpb25SZXF1ZXN0ZWQSFwoPcmVnaXN0cmF0aW9uX2lkGAEgASgJOhXq9BgRCg9yZWdpc3RyYXRpb25faWQiZAoLVXNlckNyZWF0ZWQSDwoHdXNlcl9pZBgBIAEoCRIsCgZvcmlnaW4YAiABKA4yHC53ZWZ0LmlkZW50aXR5LnYxLlVzZXJPcmlnaW46Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiRQoLVXNlclVwZGF0ZWQSDwoHdXNlcl9pZBgBIAEoCRINCgVwYXRocxgCIAMoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCI3CgxVc2VyRGlzYWJsZWQSDwoHdXNlcl9pZBgBIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCI2CgtVc2VyRW5hYmxlZBIPCgd1c2VyX2lkGAEgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIjcKDFVzZXJVbmxvY2tlZBIPCgd1c2VyX2lkGAEgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIjYKC1VzZXJEZWxldGVkEg8KB3VzZXJfaWQYASABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiWAoURW1haWxDaGFuZ2VSZXF1ZXN0ZWQSDwoHdXNlcl9pZBgBIAEoCRIXCg9lbWFpbF9jaGFuZ2VfaWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiUAoMRW1haWxDaGFuZ2VkEg8KB3VzZXJfaWQYASABKAkSFwoPZW1haWxfY2hhbmdlX2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkgKElBhc3N3b3JkUmVzZXRBc2tlZBIZChFwYXNzd29yZF9yZXNldF9pZBgBIAEoCToX6vQYEwoRcGFzc3dvcmRfcmVzZXRfaWQiXAoWUGFzc3dvcmRSZXNldFJlcXVlc3RlZBIPCgd1c2VyX2lkGAEgASgJEhkKEXBhc3N3b3JkX3Jlc2V0X2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkkKD1Bhc3N3b3JkQ2hhbmdlZBIPCgd1c2VyX2lkGAEgASgJEg0KBXJlc2V0GAIgASgIOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkInsKCFNpZ25lZEluEg8KB3VzZXJfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRILCgNhbXIYAyADKAkSEgoKbmV3X2RldmljZRgEIAEoCBIRCgljbGllbnRfaWQYBSABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiSQoMU2lnbkluRmFpbGVkEg8KB3VzZXJfaWQYASABKAkSEAoIZmFpbHVyZXMYAiABKAU6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiaAoNQWNjb3VudExvY2tlZBIPCgd1c2VyX2lkGAEgASgJEi4KCnVudGlsX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkgKCVN0ZXBwZWRVcBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQifwoOU2Vzc2lvblJldm9rZWQSDwoHdXNlcl9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEjAKBWNhdXNlGAMgASgOMiEud2VmdC5pZGVudGl0eS52MS5SZXZvY2F0aW9uQ2F1c2U6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiUQoSUmVmcmVzaFRva2VuUmV1c2VkEg8KB3VzZXJfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCJuChFTZWNvbmRGYWN0b3JBZGRlZBIPCgd1c2VyX2lkGAEgASgJEjAKBGtpbmQYAiABKA4yIi53ZWZ0LmlkZW50aXR5LnYxLlNlY29uZEZhY3RvcktpbmQ6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQicAoTU2Vjb25kRmFjdG9yUmVtb3ZlZBIPCgd1c2VyX2lkGAEgASgJEjAKBGtpbmQYAiABKA4yIi53ZWZ0LmlkZW50aXR5LnYxLlNlY29uZEZhY3RvcktpbmQ6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiQAoVUmVjb3ZlcnlDb2Rlc1JlcGxhY2VkEg8KB3VzZXJfaWQYASABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiSQoQUmVjb3ZlcnlDb2RlVXNlZBIPCgd1c2VyX2lkGAEgASgJEgwKBGxlZnQYAiABKAU6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiJwoLUm9sZUNyZWF0ZWQSDAoEcm9sZRgBIAEoCToK6vQYBgoEcm9sZSInCgtSb2xlVXBkYXRlZBIMCgRyb2xlGAEgASgJOgrq9BgGCgRyb2xlIicKC1JvbGVEZWxldGVkEgwKBHJvbGUYASABKAk6Cur0GAYKBHJvbGUiRAoLUm9sZUdyYW50ZWQSDwoHdXNlcl9pZBgBIAEoCRIMCgRyb2xlGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkQKC1JvbGVSZXZva2VkEg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCKdAQoUSW1wZXJzb25hdGlvblN0YXJ0ZWQSDwoHdXNlcl9pZBgBIAEoCRIXCg9pbXBlcnNvbmF0b3JfaWQYAiABKAkSEgoKc2Vzc2lvbl9pZBgDIAEoCRIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiWgoRU2lnbmluZ0tleUNyZWF0ZWQSCwoDa2lkGAEgASgJEi0KCXNpZ25fdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Cer0GAUKA2tpZCIrChFTaWduaW5nS2V5RHJvcHBlZBILCgNraWQYASABKAk6Cer0GAUKA2tpZCqzAQoKVXNlck9yaWdpbhIbChdVU0VSX09SSUdJTl9VTlNQRUNJRklFRBAAEhwKGFVTRVJfT1JJR0lOX1JFR0lTVFJBVElPThABEh0KGVVTRVJfT1JJR0lOX0FETUlOSVNUUkFUT1IQAhIWChJVU0VSX09SSUdJTl9JTVBPUlQQAxIZChVVU0VSX09SSUdJTl9CT09UU1RSQVAQBBIYChRVU0VSX09SSUdJTl9FWFRFUk5BTBAFKosDCg9SZXZvY2F0aW9uQ2F1c2USIAocUkVWT0NBVElPTl9DQVVTRV9VTlNQRUNJRklFRBAAEh8KG1JFVk9DQVRJT05fQ0FVU0VfU0lHTkVEX09VVBABEhwKGFJFVk9DQVRJT05fQ0FVU0VfUkVWT0tFRBACEiEKHVJFVk9DQVRJT05fQ0FVU0VfVE9LRU5fUkVVU0VEEAMSJQohUkVWT0NBVElPTl9DQVVTRV9QQVNTV09SRF9DSEFOR0VEEAQSIgoeUkVWT0NBVElPTl9DQVVTRV9VU0VSX0RJU0FCTEVEEAUSIQodUkVWT0NBVElPTl9DQVVTRV9VU0VSX0RFTEVURUQQBhIoCiRSRVZPQ0FUSU9OX0NBVVNFX1NFQ09ORF9GQUNUT1JfUkVTRVQQBxIbChdSRVZPQ0FUSU9OX0NBVVNFX0NMSUVOVBAIEiAKHFJFVk9DQVRJT05fQ0FVU0VfQ09ERV9SRVVTRUQQCRIdChlSRVZPQ0FUSU9OX0NBVVNFX1RPT19NQU5ZEApiBnByb3RvMw", [file_google_protobuf_timestamp, file_weft_identity_v1_second_factor, file_weft_options_v1_options]);
+  fileDesc("Ch13ZWZ0L2lkZW50aXR5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5pZGVudGl0eS52MSJHChVSZWdpc3RyYXRpb25SZXF1ZXN0ZWQSFwoPcmVnaXN0cmF0aW9uX2lkGAEgASgJOhXq9BgRCg9yZWdpc3RyYXRpb25faWQiZAoLVXNlckNyZWF0ZWQSDwoHdXNlcl9pZBgBIAEoCRIsCgZvcmlnaW4YAiABKA4yHC53ZWZ0LmlkZW50aXR5LnYxLlVzZXJPcmlnaW46Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiRQoLVXNlclVwZGF0ZWQSDwoHdXNlcl9pZBgBIAEoCRINCgVwYXRocxgCIAMoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCI3CgxVc2VyRGlzYWJsZWQSDwoHdXNlcl9pZBgBIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCI2CgtVc2VyRW5hYmxlZBIPCgd1c2VyX2lkGAEgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIjcKDFVzZXJVbmxvY2tlZBIPCgd1c2VyX2lkGAEgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIjYKC1VzZXJEZWxldGVkEg8KB3VzZXJfaWQYASABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiWAoURW1haWxDaGFuZ2VSZXF1ZXN0ZWQSDwoHdXNlcl9pZBgBIAEoCRIXCg9lbWFpbF9jaGFuZ2VfaWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiUAoMRW1haWxDaGFuZ2VkEg8KB3VzZXJfaWQYASABKAkSFwoPZW1haWxfY2hhbmdlX2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkgKElBhc3N3b3JkUmVzZXRBc2tlZBIZChFwYXNzd29yZF9yZXNldF9pZBgBIAEoCToX6vQYEwoRcGFzc3dvcmRfcmVzZXRfaWQiXAoWUGFzc3dvcmRSZXNldFJlcXVlc3RlZBIPCgd1c2VyX2lkGAEgASgJEhkKEXBhc3N3b3JkX3Jlc2V0X2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkkKD1Bhc3N3b3JkQ2hhbmdlZBIPCgd1c2VyX2lkGAEgASgJEg0KBXJlc2V0GAIgASgIOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkInsKCFNpZ25lZEluEg8KB3VzZXJfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRILCgNhbXIYAyADKAkSEgoKbmV3X2RldmljZRgEIAEoCBIRCgljbGllbnRfaWQYBSABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiSQoMU2lnbkluRmFpbGVkEg8KB3VzZXJfaWQYASABKAkSEAoIZmFpbHVyZXMYAiABKAU6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiaAoNQWNjb3VudExvY2tlZBIPCgd1c2VyX2lkGAEgASgJEi4KCnVudGlsX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkgKCVN0ZXBwZWRVcBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQifwoOU2Vzc2lvblJldm9rZWQSDwoHdXNlcl9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEjAKBWNhdXNlGAMgASgOMiEud2VmdC5pZGVudGl0eS52MS5SZXZvY2F0aW9uQ2F1c2U6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiUQoSUmVmcmVzaFRva2VuUmV1c2VkEg8KB3VzZXJfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCJuChFTZWNvbmRGYWN0b3JBZGRlZBIPCgd1c2VyX2lkGAEgASgJEjAKBGtpbmQYAiABKA4yIi53ZWZ0LmlkZW50aXR5LnYxLlNlY29uZEZhY3RvcktpbmQ6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQicAoTU2Vjb25kRmFjdG9yUmVtb3ZlZBIPCgd1c2VyX2lkGAEgASgJEjAKBGtpbmQYAiABKA4yIi53ZWZ0LmlkZW50aXR5LnYxLlNlY29uZEZhY3RvcktpbmQ6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiQAoVUmVjb3ZlcnlDb2Rlc1JlcGxhY2VkEg8KB3VzZXJfaWQYASABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiSQoQUmVjb3ZlcnlDb2RlVXNlZBIPCgd1c2VyX2lkGAEgASgJEgwKBGxlZnQYAiABKAU6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiJwoLUm9sZUNyZWF0ZWQSDAoEcm9sZRgBIAEoCToK6vQYBgoEcm9sZSInCgtSb2xlVXBkYXRlZBIMCgRyb2xlGAEgASgJOgrq9BgGCgRyb2xlIicKC1JvbGVEZWxldGVkEgwKBHJvbGUYASABKAk6Cur0GAYKBHJvbGUiRAoLUm9sZUdyYW50ZWQSDwoHdXNlcl9pZBgBIAEoCRIMCgRyb2xlGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIkQKC1JvbGVSZXZva2VkEg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCKdAQoUSW1wZXJzb25hdGlvblN0YXJ0ZWQSDwoHdXNlcl9pZBgBIAEoCRIXCg9pbXBlcnNvbmF0b3JfaWQYAiABKAkSEgoKc2Vzc2lvbl9pZBgDIAEoCRIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiWgoRU2lnbmluZ0tleUNyZWF0ZWQSCwoDa2lkGAEgASgJEi0KCXNpZ25fdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Cer0GAUKA2tpZCIrChFTaWduaW5nS2V5RHJvcHBlZBILCgNraWQYASABKAk6Cer0GAUKA2tpZCJLCgxQYXNza2V5QWRkZWQSDwoHdXNlcl9pZBgBIAEoCRISCgpwYXNza2V5X2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIk0KDlBhc3NrZXlSZW5hbWVkEg8KB3VzZXJfaWQYASABKAkSEgoKcGFzc2tleV9pZBgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCJNCg5QYXNza2V5UmVtb3ZlZBIPCgd1c2VyX2lkGAEgASgJEhIKCnBhc3NrZXlfaWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiVAoVUGFzc2tleUNsb25lU3VzcGVjdGVkEg8KB3VzZXJfaWQYASABKAkSEgoKcGFzc2tleV9pZBgCIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCJNChVTZXJ2aWNlQWNjb3VudENyZWF0ZWQSGgoSc2VydmljZV9hY2NvdW50X2lkGAEgASgJOhjq9BgUChJzZXJ2aWNlX2FjY291bnRfaWQiTQoVU2VydmljZUFjY291bnRVcGRhdGVkEhoKEnNlcnZpY2VfYWNjb3VudF9pZBgBIAEoCToY6vQYFAoSc2VydmljZV9hY2NvdW50X2lkIk0KFVNlcnZpY2VBY2NvdW50RGVsZXRlZBIaChJzZXJ2aWNlX2FjY291bnRfaWQYASABKAk6GOr0GBQKEnNlcnZpY2VfYWNjb3VudF9pZCJRCg1BcGlLZXlDcmVhdGVkEhIKCmFwaV9rZXlfaWQYASABKAkSEAoIb3duZXJfaWQYAiABKAk6Gur0GBYKCmFwaV9rZXlfaWQSCG93bmVyX2lkIlEKDUFwaUtleVJvdGF0ZWQSEgoKYXBpX2tleV9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCToa6vQYFgoKYXBpX2tleV9pZBIIb3duZXJfaWQiUQoNQXBpS2V5UmV2b2tlZBISCgphcGlfa2V5X2lkGAEgASgJEhAKCG93bmVyX2lkGAIgASgJOhrq9BgWCgphcGlfa2V5X2lkEghvd25lcl9pZCI4ChJPQXV0aENsaWVudENyZWF0ZWQSEQoJY2xpZW50X2lkGAEgASgJOg/q9BgLCgljbGllbnRfaWQiOAoST0F1dGhDbGllbnRVcGRhdGVkEhEKCWNsaWVudF9pZBgBIAEoCToP6vQYCwoJY2xpZW50X2lkIj4KGE9BdXRoQ2xpZW50U2VjcmV0Um90YXRlZBIRCgljbGllbnRfaWQYASABKAk6D+r0GAsKCWNsaWVudF9pZCI4ChJPQXV0aENsaWVudERlbGV0ZWQSEQoJY2xpZW50X2lkGAEgASgJOg/q9BgLCgljbGllbnRfaWQiXAoOQ29uc2VudEdyYW50ZWQSDwoHdXNlcl9pZBgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSDgoGc2NvcGVzGAMgAygJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIk4KEENvbnNlbnRXaXRoZHJhd24SDwoHdXNlcl9pZBgBIAEoCRIRCgljbGllbnRfaWQYAiABKAk6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiaQoXQXV0aG9yaXphdGlvbkNvZGVSZXVzZWQSDwoHdXNlcl9pZBgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSEgoKc2Vzc2lvbl9pZBgDIAEoCToW6vQYEgoHdXNlcl9pZBIHdXNlcl9pZCJcCg1EZXZpY2VEZWNpZGVkEg8KB3VzZXJfaWQYASABKAkSEQoJY2xpZW50X2lkGAIgASgJEg8KB2dyYW50ZWQYAyABKAg6Fur0GBIKB3VzZXJfaWQSB3VzZXJfaWQiOQoPUHJvdmlkZXJDcmVhdGVkEhMKC3Byb3ZpZGVyX2lkGAEgASgJOhHq9BgNCgtwcm92aWRlcl9pZCI5Cg9Qcm92aWRlclVwZGF0ZWQSEwoLcHJvdmlkZXJfaWQYASABKAk6Eer0GA0KC3Byb3ZpZGVyX2lkIjkKD1Byb3ZpZGVyRGVsZXRlZBITCgtwcm92aWRlcl9pZBgBIAEoCToR6vQYDQoLcHJvdmlkZXJfaWQiTQoNQWNjb3VudExpbmtlZBIPCgd1c2VyX2lkGAEgASgJEhMKC3Byb3ZpZGVyX2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIk8KD0FjY291bnRVbmxpbmtlZBIPCgd1c2VyX2lkGAEgASgJEhMKC3Byb3ZpZGVyX2lkGAIgASgJOhbq9BgSCgd1c2VyX2lkEgd1c2VyX2lkIjMKDVBvbGljeUNyZWF0ZWQSEQoJcG9saWN5X2lkGAEgASgJOg/q9BgLCglwb2xpY3lfaWQiMwoNUG9saWN5VXBkYXRlZBIRCglwb2xpY3lfaWQYASABKAk6D+r0GAsKCXBvbGljeV9pZCIzCg1Qb2xpY3lEZWxldGVkEhEKCXBvbGljeV9pZBgBIAEoCToP6vQYCwoJcG9saWN5X2lkKrMBCgpVc2VyT3JpZ2luEhsKF1VTRVJfT1JJR0lOX1VOU1BFQ0lGSUVEEAASHAoYVVNFUl9PUklHSU5fUkVHSVNUUkFUSU9OEAESHQoZVVNFUl9PUklHSU5fQURNSU5JU1RSQVRPUhACEhYKElVTRVJfT1JJR0lOX0lNUE9SVBADEhkKFVVTRVJfT1JJR0lOX0JPT1RTVFJBUBAEEhgKFFVTRVJfT1JJR0lOX0VYVEVSTkFMEAUqiwMKD1Jldm9jYXRpb25DYXVzZRIgChxSRVZPQ0FUSU9OX0NBVVNFX1VOU1BFQ0lGSUVEEAASHwobUkVWT0NBVElPTl9DQVVTRV9TSUdORURfT1VUEAESHAoYUkVWT0NBVElPTl9DQVVTRV9SRVZPS0VEEAISIQodUkVWT0NBVElPTl9DQVVTRV9UT0tFTl9SRVVTRUQQAxIlCiFSRVZPQ0FUSU9OX0NBVVNFX1BBU1NXT1JEX0NIQU5HRUQQBBIiCh5SRVZPQ0FUSU9OX0NBVVNFX1VTRVJfRElTQUJMRUQQBRIhCh1SRVZPQ0FUSU9OX0NBVVNFX1VTRVJfREVMRVRFRBAGEigKJFJFVk9DQVRJT05fQ0FVU0VfU0VDT05EX0ZBQ1RPUl9SRVNFVBAHEhsKF1JFVk9DQVRJT05fQ0FVU0VfQ0xJRU5UEAgSIAocUkVWT0NBVElPTl9DQVVTRV9DT0RFX1JFVVNFRBAJEh0KGVJFVk9DQVRJT05fQ0FVU0VfVE9PX01BTlkQCmIGcHJvdG8z", [file_google_protobuf_timestamp, file_weft_identity_v1_second_factor, file_weft_options_v1_options]);
 
 /**
  * Somebody asked for an account. A code goes out by mail; or a notice, when the address has an account
@@ -734,6 +734,588 @@ export type SigningKeyDropped = Message<"weft.identity.v1.SigningKeyDropped"> & 
  */
 export const SigningKeyDroppedSchema: GenMessage<SigningKeyDropped> = /*@__PURE__*/
   messageDesc(file_weft_identity_v1_events, 29);
+
+/**
+ * An account has another passkey.
+ *
+ * @generated from message weft.identity.v1.PasskeyAdded
+ */
+export type PasskeyAdded = Message<"weft.identity.v1.PasskeyAdded"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string passkey_id = 2;
+   */
+  passkeyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PasskeyAdded.
+ * Use `create(PasskeyAddedSchema)` to create a new message.
+ */
+export const PasskeyAddedSchema: GenMessage<PasskeyAdded> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 30);
+
+/**
+ * A passkey has another name.
+ *
+ * @generated from message weft.identity.v1.PasskeyRenamed
+ */
+export type PasskeyRenamed = Message<"weft.identity.v1.PasskeyRenamed"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string passkey_id = 2;
+   */
+  passkeyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PasskeyRenamed.
+ * Use `create(PasskeyRenamedSchema)` to create a new message.
+ */
+export const PasskeyRenamedSchema: GenMessage<PasskeyRenamed> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 31);
+
+/**
+ * An account lost a passkey.
+ *
+ * @generated from message weft.identity.v1.PasskeyRemoved
+ */
+export type PasskeyRemoved = Message<"weft.identity.v1.PasskeyRemoved"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string passkey_id = 2;
+   */
+  passkeyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PasskeyRemoved.
+ * Use `create(PasskeyRemovedSchema)` to create a new message.
+ */
+export const PasskeyRemovedSchema: GenMessage<PasskeyRemoved> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 32);
+
+/**
+ * An authenticator's counter went back: the key may be in two places. The sign-in was refused.
+ *
+ * @generated from message weft.identity.v1.PasskeyCloneSuspected
+ */
+export type PasskeyCloneSuspected = Message<"weft.identity.v1.PasskeyCloneSuspected"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string passkey_id = 2;
+   */
+  passkeyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PasskeyCloneSuspected.
+ * Use `create(PasskeyCloneSuspectedSchema)` to create a new message.
+ */
+export const PasskeyCloneSuspectedSchema: GenMessage<PasskeyCloneSuspected> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 33);
+
+/**
+ * A machine has an identity.
+ *
+ * @generated from message weft.identity.v1.ServiceAccountCreated
+ */
+export type ServiceAccountCreated = Message<"weft.identity.v1.ServiceAccountCreated"> & {
+  /**
+   * @generated from field: string service_account_id = 1;
+   */
+  serviceAccountId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ServiceAccountCreated.
+ * Use `create(ServiceAccountCreatedSchema)` to create a new message.
+ */
+export const ServiceAccountCreatedSchema: GenMessage<ServiceAccountCreated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 34);
+
+/**
+ * A service account has another name, other roles, or is refused from now on.
+ *
+ * @generated from message weft.identity.v1.ServiceAccountUpdated
+ */
+export type ServiceAccountUpdated = Message<"weft.identity.v1.ServiceAccountUpdated"> & {
+  /**
+   * @generated from field: string service_account_id = 1;
+   */
+  serviceAccountId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ServiceAccountUpdated.
+ * Use `create(ServiceAccountUpdatedSchema)` to create a new message.
+ */
+export const ServiceAccountUpdatedSchema: GenMessage<ServiceAccountUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 35);
+
+/**
+ * A service account is gone, with all that called as it.
+ *
+ * @generated from message weft.identity.v1.ServiceAccountDeleted
+ */
+export type ServiceAccountDeleted = Message<"weft.identity.v1.ServiceAccountDeleted"> & {
+  /**
+   * @generated from field: string service_account_id = 1;
+   */
+  serviceAccountId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ServiceAccountDeleted.
+ * Use `create(ServiceAccountDeletedSchema)` to create a new message.
+ */
+export const ServiceAccountDeletedSchema: GenMessage<ServiceAccountDeleted> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 36);
+
+/**
+ * An API key exists.
+ *
+ * @generated from message weft.identity.v1.ApiKeyCreated
+ */
+export type ApiKeyCreated = Message<"weft.identity.v1.ApiKeyCreated"> & {
+  /**
+   * @generated from field: string api_key_id = 1;
+   */
+  apiKeyId: string;
+
+  /**
+   * A user's id, or a service account's.
+   *
+   * @generated from field: string owner_id = 2;
+   */
+  ownerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ApiKeyCreated.
+ * Use `create(ApiKeyCreatedSchema)` to create a new message.
+ */
+export const ApiKeyCreatedSchema: GenMessage<ApiKeyCreated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 37);
+
+/**
+ * An API key has another secret.
+ *
+ * @generated from message weft.identity.v1.ApiKeyRotated
+ */
+export type ApiKeyRotated = Message<"weft.identity.v1.ApiKeyRotated"> & {
+  /**
+   * @generated from field: string api_key_id = 1;
+   */
+  apiKeyId: string;
+
+  /**
+   * A user's id, or a service account's.
+   *
+   * @generated from field: string owner_id = 2;
+   */
+  ownerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ApiKeyRotated.
+ * Use `create(ApiKeyRotatedSchema)` to create a new message.
+ */
+export const ApiKeyRotatedSchema: GenMessage<ApiKeyRotated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 38);
+
+/**
+ * An API key is void.
+ *
+ * @generated from message weft.identity.v1.ApiKeyRevoked
+ */
+export type ApiKeyRevoked = Message<"weft.identity.v1.ApiKeyRevoked"> & {
+  /**
+   * @generated from field: string api_key_id = 1;
+   */
+  apiKeyId: string;
+
+  /**
+   * A user's id, or a service account's.
+   *
+   * @generated from field: string owner_id = 2;
+   */
+  ownerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ApiKeyRevoked.
+ * Use `create(ApiKeyRevokedSchema)` to create a new message.
+ */
+export const ApiKeyRevokedSchema: GenMessage<ApiKeyRevoked> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 39);
+
+/**
+ * An application may ask people to sign in, or call by itself.
+ *
+ * @generated from message weft.identity.v1.OAuthClientCreated
+ */
+export type OAuthClientCreated = Message<"weft.identity.v1.OAuthClientCreated"> & {
+  /**
+   * @generated from field: string client_id = 1;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.OAuthClientCreated.
+ * Use `create(OAuthClientCreatedSchema)` to create a new message.
+ */
+export const OAuthClientCreatedSchema: GenMessage<OAuthClientCreated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 40);
+
+/**
+ * An OAuth client may do something else.
+ *
+ * @generated from message weft.identity.v1.OAuthClientUpdated
+ */
+export type OAuthClientUpdated = Message<"weft.identity.v1.OAuthClientUpdated"> & {
+  /**
+   * @generated from field: string client_id = 1;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.OAuthClientUpdated.
+ * Use `create(OAuthClientUpdatedSchema)` to create a new message.
+ */
+export const OAuthClientUpdatedSchema: GenMessage<OAuthClientUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 41);
+
+/**
+ * An OAuth client has another secret.
+ *
+ * @generated from message weft.identity.v1.OAuthClientSecretRotated
+ */
+export type OAuthClientSecretRotated = Message<"weft.identity.v1.OAuthClientSecretRotated"> & {
+  /**
+   * @generated from field: string client_id = 1;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.OAuthClientSecretRotated.
+ * Use `create(OAuthClientSecretRotatedSchema)` to create a new message.
+ */
+export const OAuthClientSecretRotatedSchema: GenMessage<OAuthClientSecretRotated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 42);
+
+/**
+ * An OAuth client is gone, with its sessions.
+ *
+ * @generated from message weft.identity.v1.OAuthClientDeleted
+ */
+export type OAuthClientDeleted = Message<"weft.identity.v1.OAuthClientDeleted"> & {
+  /**
+   * @generated from field: string client_id = 1;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.OAuthClientDeleted.
+ * Use `create(OAuthClientDeletedSchema)` to create a new message.
+ */
+export const OAuthClientDeletedSchema: GenMessage<OAuthClientDeleted> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 43);
+
+/**
+ * A person let an application in, or let it do more.
+ *
+ * @generated from message weft.identity.v1.ConsentGranted
+ */
+export type ConsentGranted = Message<"weft.identity.v1.ConsentGranted"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * @generated from field: repeated string scopes = 3;
+   */
+  scopes: string[];
+};
+
+/**
+ * Describes the message weft.identity.v1.ConsentGranted.
+ * Use `create(ConsentGrantedSchema)` to create a new message.
+ */
+export const ConsentGrantedSchema: GenMessage<ConsentGranted> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 44);
+
+/**
+ * A person keeps an application out again.
+ *
+ * @generated from message weft.identity.v1.ConsentWithdrawn
+ */
+export type ConsentWithdrawn = Message<"weft.identity.v1.ConsentWithdrawn"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ConsentWithdrawn.
+ * Use `create(ConsentWithdrawnSchema)` to create a new message.
+ */
+export const ConsentWithdrawnSchema: GenMessage<ConsentWithdrawn> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 45);
+
+/**
+ * A used authorization code came again: one of its two bearers is a thief.
+ *
+ * @generated from message weft.identity.v1.AuthorizationCodeReused
+ */
+export type AuthorizationCodeReused = Message<"weft.identity.v1.AuthorizationCodeReused"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * The session that it had opened, which is over. Absence: none.
+   *
+   * @generated from field: string session_id = 3;
+   */
+  sessionId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.AuthorizationCodeReused.
+ * Use `create(AuthorizationCodeReusedSchema)` to create a new message.
+ */
+export const AuthorizationCodeReusedSchema: GenMessage<AuthorizationCodeReused> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 46);
+
+/**
+ * A person let a device in, or kept it out.
+ *
+ * @generated from message weft.identity.v1.DeviceDecided
+ */
+export type DeviceDecided = Message<"weft.identity.v1.DeviceDecided"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * @generated from field: bool granted = 3;
+   */
+  granted: boolean;
+};
+
+/**
+ * Describes the message weft.identity.v1.DeviceDecided.
+ * Use `create(DeviceDecidedSchema)` to create a new message.
+ */
+export const DeviceDecidedSchema: GenMessage<DeviceDecided> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 47);
+
+/**
+ * An outside OpenID provider is believed.
+ *
+ * @generated from message weft.identity.v1.ProviderCreated
+ */
+export type ProviderCreated = Message<"weft.identity.v1.ProviderCreated"> & {
+  /**
+   * @generated from field: string provider_id = 1;
+   */
+  providerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ProviderCreated.
+ * Use `create(ProviderCreatedSchema)` to create a new message.
+ */
+export const ProviderCreatedSchema: GenMessage<ProviderCreated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 48);
+
+/**
+ * A provider is believed in another way, or not for now.
+ *
+ * @generated from message weft.identity.v1.ProviderUpdated
+ */
+export type ProviderUpdated = Message<"weft.identity.v1.ProviderUpdated"> & {
+  /**
+   * @generated from field: string provider_id = 1;
+   */
+  providerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ProviderUpdated.
+ * Use `create(ProviderUpdatedSchema)` to create a new message.
+ */
+export const ProviderUpdatedSchema: GenMessage<ProviderUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 49);
+
+/**
+ * A provider is not believed any more, and its links are gone.
+ *
+ * @generated from message weft.identity.v1.ProviderDeleted
+ */
+export type ProviderDeleted = Message<"weft.identity.v1.ProviderDeleted"> & {
+  /**
+   * @generated from field: string provider_id = 1;
+   */
+  providerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.ProviderDeleted.
+ * Use `create(ProviderDeletedSchema)` to create a new message.
+ */
+export const ProviderDeletedSchema: GenMessage<ProviderDeleted> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 50);
+
+/**
+ * An outside account signs a person in.
+ *
+ * @generated from message weft.identity.v1.AccountLinked
+ */
+export type AccountLinked = Message<"weft.identity.v1.AccountLinked"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string provider_id = 2;
+   */
+  providerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.AccountLinked.
+ * Use `create(AccountLinkedSchema)` to create a new message.
+ */
+export const AccountLinkedSchema: GenMessage<AccountLinked> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 51);
+
+/**
+ * An outside account signs a person in no more.
+ *
+ * @generated from message weft.identity.v1.AccountUnlinked
+ */
+export type AccountUnlinked = Message<"weft.identity.v1.AccountUnlinked"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string provider_id = 2;
+   */
+  providerId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.AccountUnlinked.
+ * Use `create(AccountUnlinkedSchema)` to create a new message.
+ */
+export const AccountUnlinkedSchema: GenMessage<AccountUnlinked> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 52);
+
+/**
+ * An attribute rule exists.
+ *
+ * @generated from message weft.identity.v1.PolicyCreated
+ */
+export type PolicyCreated = Message<"weft.identity.v1.PolicyCreated"> & {
+  /**
+   * @generated from field: string policy_id = 1;
+   */
+  policyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PolicyCreated.
+ * Use `create(PolicyCreatedSchema)` to create a new message.
+ */
+export const PolicyCreatedSchema: GenMessage<PolicyCreated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 53);
+
+/**
+ * An attribute rule says something else.
+ *
+ * @generated from message weft.identity.v1.PolicyUpdated
+ */
+export type PolicyUpdated = Message<"weft.identity.v1.PolicyUpdated"> & {
+  /**
+   * @generated from field: string policy_id = 1;
+   */
+  policyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PolicyUpdated.
+ * Use `create(PolicyUpdatedSchema)` to create a new message.
+ */
+export const PolicyUpdatedSchema: GenMessage<PolicyUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 54);
+
+/**
+ * An attribute rule is gone.
+ *
+ * @generated from message weft.identity.v1.PolicyDeleted
+ */
+export type PolicyDeleted = Message<"weft.identity.v1.PolicyDeleted"> & {
+  /**
+   * @generated from field: string policy_id = 1;
+   */
+  policyId: string;
+};
+
+/**
+ * Describes the message weft.identity.v1.PolicyDeleted.
+ * Use `create(PolicyDeletedSchema)` to create a new message.
+ */
+export const PolicyDeletedSchema: GenMessage<PolicyDeleted> = /*@__PURE__*/
+  messageDesc(file_weft_identity_v1_events, 55);
 
 /**
  * How an account came to be.

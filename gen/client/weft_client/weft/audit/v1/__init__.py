@@ -258,7 +258,8 @@ class Entry(betterproto2.Message):
       event_id, service, type, key, subject_id, actor, acting, trace, causation,
         each as its length in bytes (4 bytes, big-endian) and its UTF-8,
       event_time in microseconds since 1970-01-01T00:00:00Z, 8 bytes, big-endian,
-      version, 4 bytes, big-endian,
+      version, 8 bytes, big-endian,
+      schema_version, 4 bytes, big-endian,
       payload_hash, 32 bytes: the SHA-256 of `payload`.
 
     The payload is sealed through its hash, so that it could be shredded and the chain still verify.
@@ -344,26 +345,33 @@ class Entry(betterproto2.Message):
     When it happened, to the microsecond.
     """
 
-    version: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
-        betterproto2.field(12, betterproto2.TYPE_INT32)
+    version: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = (
+        betterproto2.field(12, betterproto2.TYPE_INT64)
     )
     """
     Version of the aggregate after it; 0 where there is none.
     """
 
-    payload: "bytes" = betterproto2.field(13, betterproto2.TYPE_BYTES)
+    schema_version: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(13, betterproto2.TYPE_INT32)
+    )
+    """
+    Version of the event's own shape.
+    """
+
+    payload: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
     """
     The event as it was published (protobuf).
     """
 
-    payload_hash: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
+    payload_hash: "bytes" = betterproto2.field(15, betterproto2.TYPE_BYTES)
 
-    previous_hash: "bytes" = betterproto2.field(15, betterproto2.TYPE_BYTES)
+    previous_hash: "bytes" = betterproto2.field(16, betterproto2.TYPE_BYTES)
 
-    hash: "bytes" = betterproto2.field(16, betterproto2.TYPE_BYTES)
+    hash: "bytes" = betterproto2.field(17, betterproto2.TYPE_BYTES)
 
     fields: "___google__protobuf__.Struct | None" = betterproto2.field(
-        17, betterproto2.TYPE_MESSAGE, optional=True
+        18, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
     The payload's fields, for people. Absent when this build does not know the type.

@@ -100,22 +100,27 @@ class BounceKind(betterproto2.Enum):
     Not a delivery report, or none that could be read.
     """
 
-    HARD = 2
-    """
-    The address will never take mail (RFC 3463 class 5, and not merely full, big or blocked).
-    """
-
-    SOFT = 3
-    """
-    This message failed; the address may take another.
-    """
-
-    DELIVERED = 4
+    DELIVERED = 2
     """
     It arrived.
     """
 
-    COMPLAINT = 5
+    DELAYED = 3
+    """
+    Somebody is still trying.
+    """
+
+    SOFT = 4
+    """
+    This message failed; the address may take another.
+    """
+
+    HARD = 5
+    """
+    The address will never take mail.
+    """
+
+    COMPLAINT = 6
     """
     Its reader called it unwanted (RFC 5965).
     """
@@ -125,10 +130,11 @@ class BounceKind(betterproto2.Enum):
         return {
             0: "BOUNCE_KIND_UNSPECIFIED",
             1: "BOUNCE_KIND_NONE",
-            2: "BOUNCE_KIND_HARD",
-            3: "BOUNCE_KIND_SOFT",
-            4: "BOUNCE_KIND_DELIVERED",
-            5: "BOUNCE_KIND_COMPLAINT",
+            2: "BOUNCE_KIND_DELIVERED",
+            3: "BOUNCE_KIND_DELAYED",
+            4: "BOUNCE_KIND_SOFT",
+            5: "BOUNCE_KIND_HARD",
+            6: "BOUNCE_KIND_COMPLAINT",
         }
 
     @classmethod
@@ -136,10 +142,11 @@ class BounceKind(betterproto2.Enum):
         return {
             "BOUNCE_KIND_UNSPECIFIED": 0,
             "BOUNCE_KIND_NONE": 1,
-            "BOUNCE_KIND_HARD": 2,
-            "BOUNCE_KIND_SOFT": 3,
-            "BOUNCE_KIND_DELIVERED": 4,
-            "BOUNCE_KIND_COMPLAINT": 5,
+            "BOUNCE_KIND_DELIVERED": 2,
+            "BOUNCE_KIND_DELAYED": 3,
+            "BOUNCE_KIND_SOFT": 4,
+            "BOUNCE_KIND_HARD": 5,
+            "BOUNCE_KIND_COMPLAINT": 6,
         }
 
 
