@@ -31,7 +31,8 @@ class Refusal(Exception):
     @classmethod
     def domain(cls) -> str:
         """`inventory.weft` for a refusal of services/inventory."""
-        return f"{cls.__module__.split('.')[1]}.weft"
+        folder = cls.__module__.removeprefix("services.").split(".")[0]
+        return f"{folder}.weft"
 
     def violations(self) -> list[error_details_pb2.BadRequest.FieldViolation]:
         """Fields of the request that broke a rule; none unless a subclass names them."""

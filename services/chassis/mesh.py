@@ -153,7 +153,7 @@ class Local:
 
     async def unary(self, remote: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata) -> Any:
         method = self._methods.by_path[remote.path]
-        incoming = _incoming(remote, method.deserialize, request)
+        incoming = _incoming(remote, request)
         answer = self._answering.unary(method, incoming, _InProcess(timeout_s, metadata))
         task = asyncio.create_task(answer, context=Context())  # The callee sees nothing of the caller's.
         try:
@@ -168,7 +168,7 @@ class Local:
         self, remote: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
     ) -> AsyncIterator[Any]:
         method = self._methods.by_path[remote.path]
-        incoming = _incoming(remote, method.deserialize, request)
+        incoming = _incoming(remote, request)
         stream = self._answering.stream(method, incoming, _InProcess(timeout_s, metadata))
         try:
             async with aclosing(stream) as responses:  # type: ignore[type-var]
@@ -205,15 +205,13 @@ class _InProcess:
         """Stubs of the mesh show responses only."""
 
 
-def _incoming(remote: Outgoing, deserialize: Callable[[bytes], Any], request: Any) -> Any:
-    if not remote.request_streaming:
-        return deserialize(remote.encode(request))
-    return _copied(remote, deserialize, request)
+def _incoming(remote: Outgoing, request: Any) -> Any:
+    return _encoded(remote, request) if remote.request_streaming else remote.encode(request)
 
 
-async def _copied(remote: Outgoing, deserialize: Callable[[bytes], Any], requests: Any) -> AsyncIterator[Any]:
+async def _encoded(remote: Outgoing, requests: Any) -> AsyncIterator[bytes]:
     async for request in requests:
-        yield deserialize(remote.encode(request))
+        yield remote.encode(request)
 
 
 def _remaining(method: Remote, timeout: float | None) -> float | None:

@@ -33,6 +33,7 @@ class Method:
     serialize: Callable[[Any], bytes]
     rule: access.Rule
     idempotent: bool  # Declared so by `idempotency_level`: a repeat changes nothing more.
+    request: str  # Full name of the request's message.
     response: type[Any]  # The response's message class.
     secret: bool  # The response holds a secret somewhere: it is never kept.
 
@@ -125,6 +126,7 @@ def _method(service: str, name: str, handler: Any) -> Method:
         serialize=handler.response_serializer,
         rule=access.rule(contract),
         idempotent=contract.GetOptions().idempotency_level in RETRIED,
+        request=contract.input_type.full_name,
         response=message_factory.GetMessageClass(contract.output_type),
         secret=holds_secret(contract.output_type),
     )

@@ -6,6 +6,7 @@ One path for all four kinds of rpc and for every engine. What leaves here is a r
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 import protovalidate
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2
 from opentelemetry.trace import SpanKind
 
@@ -57,6 +59,10 @@ class Malformed(InvalidArgument):
         return self._fields
 
 
+class Undecodable(InvalidArgument):
+    """The request is not a {type} in the protobuf wire format."""
+
+
 class OutOfTime(DeadlineExceeded):
     """The call's deadline passed before it was answered."""
 
@@ -72,30 +78,35 @@ class Answering:
         self._verifier, self._tracing, self._clock = verifier, tracing, clock
         self._calls = 0
 
-    async def unary(self, method: Method, request: Any, transport: Transport) -> Any:
-        """One response; `request` is a message, or an async iterator of them."""
+    async def unary(self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport) -> Any:
+        """One response; `request` is a message's bytes, or an async iterator of them."""
         call = _call(method, transport)
         async with self._around(call):
-            self._admit(call, request)
-            checked = _checked(method, request)
-            return await idempotency.once(call, request, lambda: method.handler(checked, call))
+            message = self._admitted(call, request)
+            return await idempotency.once(call, message, lambda: method.handler(message, call))
 
-    async def stream(self, method: Method, request: Any, transport: Transport) -> AsyncIterator[Any]:
+    async def stream(
+        self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport
+    ) -> AsyncIterator[Any]:
         """Many responses. Whoever iterates closes it (`aclosing`)."""
         call = _call(method, transport)
         async with self._around(call):
-            self._admit(call, request)
-            async with aclosing(method.handler(_checked(method, request), call)) as responses:
+            message = self._admitted(call, request)
+            async with aclosing(method.handler(message, call)) as responses:
                 async for response in responses:
                     yield response
 
-    def _admit(self, call: Call, request: Any) -> None:
-        """Access, before anything of the request is acted on."""
+    def _admitted(self, call: Call, request: bytes | AsyncIterator[bytes]) -> Any:
+        """The request, once its sender may make it and it keeps the contract's rules."""
         call.caller = self._verifier.caller(call.header("authorization"), call.header(SERVICE_HEADER))
-        first = None if call.method.request_streaming else request
-        call.method.rule.check(call.caller, first, self._clock.now().timestamp())
         seen = provenance.get()
         provenance.set(Provenance(call.caller.actor, call.caller.acting, seen.trace, seen.causation))
+        message = _decode(call.method, request) if isinstance(request, bytes) else None
+        call.method.rule.check(call.caller, message, self._clock.now().timestamp())
+        if not isinstance(request, bytes):
+            return _each_checked(call.method, request)
+        check(message)
+        return message
 
     @asynccontextmanager
     async def _around(self, call: Call) -> AsyncIterator[None]:
@@ -181,17 +192,18 @@ def _restore(marks: Marks) -> None:
             return
 
 
-def _checked(method: Method, request: Any) -> Any:
-    if method.request_streaming:
-        return _each_checked(request)
-    check(request)
-    return request
-
-
-async def _each_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _each_checked(method: Method, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     async for request in requests:
-        check(request)
-        yield request
+        message = _decode(method, request)
+        check(message)
+        yield message
+
+
+def _decode(method: Method, request: bytes) -> Any:
+    try:
+        return method.deserialize(request)
+    except DecodeError as error:
+        raise Undecodable(type=method.request) from error
 
 
 def check(message: Any) -> None:
@@ -209,10 +221,7 @@ def _field_violation(violation: protovalidate.Violation) -> error_details_pb2.Ba
 
 
 def _element(element: Any) -> str:
-    match element.WhichOneof("subscript"):
-        case "index":
-            return f"{element.field_name}[{element.index}]"
-        case "string_key":
-            return f"{element.field_name}[{element.string_key!r}]"
-        case _:
-            return str(element.field_name)
+    """`lines[3]`, `labels["a"]`, `name`."""
+    if element.subscript is None:
+        return str(element.field_name)
+    return f"{element.field_name}[{json.dumps(element.subscript.value)}]"

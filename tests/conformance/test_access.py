@@ -1,5 +1,8 @@
 """Who may call is what the contract says, whatever the engine; what is not proven is refused."""
 
+import base64
+import hmac
+import json
 import time
 from typing import Any
 
@@ -104,12 +107,21 @@ async def test_other_algorithms_keys_and_mangled_signatures_are_refused(
     good = lab.bearer()[0][1].split(" ")[1]
     head, body, signature = good.split(".")
     claims = {"iss": ISSUER, "aud": "weft", "sub": "me", "exp": int(time.time()) + 60, "scope": "*"}
-    public = lab.key.as_pem(private=False)
     other = ECKey.generate_key("P-256")
     none = "eyJhbGciOiJub25lIn0." + body + "."
     flipped = f"{head}.{body}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-    confused = jwt.encode({"alg": "HS256", "kid": lab.key.kid}, claims, OctKey.import_key(public))
+    confused = confusion(lab.key.kid, claims, lab.key.as_pem(private=False))
     foreign = jwt.encode({"alg": "ES256", "kid": lab.key.kid}, claims, other)
     for token in (none, flipped, confused, foreign, "", "x", good + "x", "a.b.c", "x" * 10_000):
         call = stub.Unary(echo.pb.Ask(), metadata=(("authorization", f"Bearer {token}"),))
         assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "BAD_TOKEN"), token[:40]
+
+
+def confusion(kid: str | None, claims: dict[str, Any], public_pem: bytes) -> str:
+    """A token signed by HMAC with the public key as its secret; the library refuses to make it."""
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in ({"alg": "HS256", "kid": kid}, claims)
+    ]
+    signature = hmac.digest(public_pem, b".".join(parts), "sha256")
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()

@@ -90,7 +90,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _handler(method: Method, answering: Answering) -> Any:
-    async def unary(request: Any, context: Any) -> Any:
+    async def unary(request: Any, context: Any) -> Any:  # No deserializer: requests are bytes.
         try:
             return await answering.unary(method, request, AioTransport(context))
         except Refusal as refusal:
@@ -105,7 +105,7 @@ def _handler(method: Method, answering: Answering) -> Any:
             await _refuse(context, refusal)
 
     make = _MAKE[method.request_streaming, method.response_streaming]
-    return make(stream if method.response_streaming else unary, method.deserialize, method.serialize)
+    return make(stream if method.response_streaming else unary, None, method.serialize)
 
 
 _MAKE: dict[tuple[bool, bool], Callable[..., Any]] = {
