@@ -11,7 +11,7 @@ from pathlib import Path
 
 from concurrent.futures import ThreadPoolExecutor
 
-from generation import client, descriptors, inventory, node, rules, stubs, tree, typescript
+from generation import client, descriptors, inventory, node, openapi, rules, stubs, tree, typescript
 from generation.contract import Contract
 from generation.protoc import Refused, Sources, image
 
@@ -36,6 +36,7 @@ def build(out: Path, scratch: Path) -> None:
         ]
         descriptors.write(compiled, out / "envoy" / "weft.binpb")
         inventory.write(contract, out / "inventory.json")
+        openapi.write(contract, out / "openapi" / "weft.json")
         for each in slow:
             each.result()
 

@@ -68,8 +68,12 @@ class Contract:
         return self._options[item.full_name]
 
     def option(self, item: Named, name: str) -> Any:
-        """The value of the extension called `name`; None when it is not there."""
-        options, extension = self.options(item), self._pool.FindExtensionByName(name)
+        """The value of the extension called `name`; None when it is not set, or no file imports it."""
+        options = self.options(item)
+        try:
+            extension = self._pool.FindExtensionByName(name)
+        except KeyError:
+            return None
         if extension.message_type and not options.HasExtension(extension):
             return None
         return options.Extensions[extension]
@@ -93,10 +97,6 @@ class Contract:
                 if here in comments:
                     self._comments[full_name] = _text(comments[here])
                 self._index(child, full_name, here, comments)
-
-
-def fields(message: Descriptor) -> list[FieldDescriptor]:
-    return list(message.fields)
 
 
 def is_map(field: FieldDescriptor) -> bool:
