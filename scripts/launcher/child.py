@@ -92,12 +92,16 @@ class Child:
             began = time.monotonic()
             code = await self._live()
             self.ready.clear()
-            if self._stopping or self._asked:
+            if self._was_told():
                 continue
             young = time.monotonic() - began < STEADY_S
             self._crashes = self._crashes + 1 if young else 1
             await self._back_off(code)
         self._tell(state.STOPPED, "", None)
+
+    def _was_told(self) -> bool:
+        """Whether it ended because we wanted it to."""
+        return self._stopping or self._asked
 
     async def _live(self) -> int:
         """One life, from start to exit code."""

@@ -31,7 +31,7 @@ class Command:
 
 def _up(parser: ArgumentParser) -> None:
     parser.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C stops the mesh")
-    parser.add_argument("--processes", metavar="N|each", help="processes of services; default: the cores to spare")
+    parser.add_argument("--processes", metavar="N|each", help="of services; default: the cores to spare")
     parser.add_argument("--no-edge", action="store_true", help="PostgreSQL, NATS and the services only")
     parser.add_argument("--port-base", type=int, metavar="N", help="move all ports: edge N, plain N+1, ...")
     for each in fields(Ports):
@@ -46,7 +46,7 @@ def _status(parser: ArgumentParser) -> None:
 def _logs(parser: ArgumentParser) -> None:
     parser.add_argument("service", nargs="?", help="a service, or a part: postgres, nats, edge, supervisor")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
-    parser.add_argument("-n", "--lines", type=int, default=200, metavar="N", help="lines of each log (default 200)")
+    parser.add_argument("-n", "--lines", type=int, default=200, metavar="N", help="of each log (default 200)")
 
 
 def _service(parser: ArgumentParser) -> None:
@@ -70,6 +70,13 @@ def _lock(parser: ArgumentParser) -> None:
     parser.add_argument("--upgrade", action="store_true", help="choose the newest of everything")
 
 
+def _check(parser: ArgumentParser) -> None:
+    steps = "gen, buf lint, buf breaking, ruff check, ruff format, mypy, imports, pytest"
+    parser.add_argument(
+        "--but", action="append", default=[], metavar="STEP", help=f"leave out one of: {steps}"
+    )
+
+
 def _plan(parser: ArgumentParser) -> None:
     parser.add_argument("plan")
 
@@ -77,17 +84,19 @@ def _plan(parser: ArgumentParser) -> None:
 COMMANDS = {
     "up": Command("start the mesh and wait until it is healthy", "mesh:up", shape=_up),
     "down": Command("stop the mesh", "mesh:down", None),
-    "status": Command("each part, its health and memory; 0 only when all is healthy", "status:status", None, _status),
+    "status": Command(
+        "each part, its health, its memory; 0 only if all is well", "status:status", None, _status
+    ),
     "logs": Command("what the parts wrote", "logs:logs", None, _logs),
     "restart": Command("restart one process", "mesh:restart", None, _service),
     "reset": Command("stop the mesh and remove its data (asks first)", "mesh:reset", None, _reset),
-    "demo": Command("run the main job against the running mesh, a line for each step", "tools:demo", DEV, rest=True),
+    "demo": Command("run the main job against the running mesh", "tools:demo", DEV, rest=True),
     "psql": Command("psql on a service's database", "tools:psql", None, _service, rest=True),
     "dead-letters": Command("list and replay events no consumer could take", "tools:dead_letters", rest=True),
     "profile": Command("write a flame graph of a service's process", "tools:profile", shape=_profile),
     "bench": Command("measure: `bench NAME`", "tools:bench", DEV, rest=True),
     "test": Command("run the tests: pytest's own arguments follow", "tools:test", DEV, rest=True),
-    "check": Command("everything CI checks, in order", "tools:check", DEV, rest=True),
+    "check": Command("everything CI checks, in order", "checks:check", DEV, _check, rest=True),
     "gen": Command("write gen/ anew from protos/", "tools:gen", DEV, rest=True),
     "new-service": Command("write a new service's first files", "tools:new_service", DEV, _name, rest=True),
     "lock": Command("write requirements/*.lock from pyproject.toml", "locks:lock", shape=_lock),
@@ -98,12 +107,15 @@ COMMANDS = {
 def parser() -> ArgumentParser:
     """All commands with their help."""
     whole = ArgumentParser(
-        prog="weft", description="Weft's launcher.", epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter
+        prog="weft",
+        description="Weft's launcher.",
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     words = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        extra = {"help": command.help} if command.help else {}
-        one = words.add_parser(name, description=f"{command.help.capitalize()}.", **extra)
+        listed = {"help": command.help} if command.help else {}  # Without it, it is in no list.
+        one = words.add_parser(name, description=f"{command.help.capitalize()}.", **listed)  # type: ignore[arg-type]
         command.shape(one)
         if command.rest:
             one.add_argument("rest", nargs=REMAINDER, metavar="...", help="handed on to the program")
@@ -137,7 +149,7 @@ def _enter(command: Command) -> None:
     if command.lock:
         environment.ensure(command.lock)
     if environment.python.exists() and not paths.in_venv() and command.does != "locks:lock":
-        os.execv(environment.python, [environment.python, os.path.abspath(sys.argv[0]), *sys.argv[1:]])
+        os.execv(environment.python, [str(environment.python), os.path.abspath(sys.argv[0]), *sys.argv[1:]])
 
 
 def _function(command: Command) -> Callable[[Namespace], int]:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher.problem import Problem
 
@@ -56,19 +57,21 @@ def _random(size: int = PASSWORD_BYTES) -> str:
     return secrets.token_urlsafe(size)
 
 
-def _read(path: Path) -> dict[str, object] | dict[str, dict[str, str]]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except PermissionError as error:
         raise Problem(f"{path} belongs to another account", "run as its owner, or set WEFT_HOME") from error
     except ValueError as error:
-        raise Problem(f"{path} is damaged", "restore it, or `scripts/weft reset`: it holds the passwords") from error
+        raise Problem(
+            f"{path} is damaged", "restore it, or `scripts/weft reset`: passwords are in it"
+        ) from error
     return found
 
 
-def _write(path: Path, values: dict[str, object]) -> None:
+def _write(path: Path, values: dict[str, Any]) -> None:
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

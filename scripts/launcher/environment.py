@@ -65,7 +65,11 @@ class Environment:
                 self._make(lock)
 
     def satisfies(self, lock: str) -> bool:
-        return self.python.exists() and not self.making.exists() and self._stamped().get(lock) == self._digest(lock)
+        return (
+            self.python.exists()
+            and not self.making.exists()
+            and self._stamped().get(lock) == self._digest(lock)
+        )
 
     def _stamped(self) -> dict[str, str]:
         try:
@@ -108,7 +112,8 @@ class Environment:
             self._install(lock, stamped)
         except PermissionError as error:
             raise Problem(
-                f"{error.filename} may not be written", "run as its owner, or set WEFT_VENV to a folder of your own"
+                f"{error.filename} may not be written",
+                "run as its owner, or set WEFT_VENV to a folder of your own",
             ) from error
         fresh = {name: self._digest(name) for name in (*COVERS[lock], INSTALLER)}
         kept = {name: digest for name, digest in stamped.items() if digest == self._digest(name)}
@@ -120,8 +125,9 @@ class Environment:
     def _preflight(self) -> None:
         free = paths.free_bytes(self.path)
         if free < FREE_BYTES_MIN:
+            here = f"{free // 1_000_000} MB are free where {self.path} is to be"
             raise Problem(
-                f"{free // 1_000_000} MB are free where {self.path} is to be, {FREE_BYTES_MIN // 1_000_000} are needed",
+                f"{here}, {FREE_BYTES_MIN // 1_000_000} are needed",
                 "free some, or set WEFT_VENV to a folder on another disk",
             )
 
@@ -137,7 +143,11 @@ class Environment:
 
     def _create(self) -> None:
         if self.path.exists():
-            if any(self.path.iterdir()) and not (self.path / "pyvenv.cfg").exists() and not self.making.exists():
+            if (
+                any(self.path.iterdir())
+                and not (self.path / "pyvenv.cfg").exists()
+                and not self.making.exists()
+            ):
                 raise Problem(f"{self.path} is no virtual environment", "move it away, or set WEFT_VENV")
             shutil.rmtree(self.path)
         builder = venv.EnvBuilder(symlinks=True, with_pip=False)
@@ -146,10 +156,11 @@ class Environment:
 
     def _install(self, lock: str, stamped: dict[str, str]) -> None:
         pip = _pip()
-        if not self.uv.exists() or stamped.get(INSTALLER) != self._digest(INSTALLER):
-            if refused := self._by_pip(pip, INSTALLER):
-                warn(f"uv could not be installed; pip does it all, which takes a minute or two\n{refused}")
-        if self.uv.exists() and self._by_uv(pip[0], lock):
+        known = self.uv.exists() and stamped.get(INSTALLER) == self._digest(INSTALLER)
+        refused = "" if known else self._by_pip(pip, INSTALLER)
+        if refused:
+            warn(f"uv could not be installed; pip does it all, which takes a minute or two\n{refused}")
+        elif self._by_uv(pip[0], lock):
             return
         if refused := self._by_pip(pip, lock):
             raise Problem(
@@ -160,7 +171,16 @@ class Environment:
     def _by_uv(self, python: str, lock: str) -> bool:
         environ = dict(os.environ, VIRTUAL_ENV=str(self.path), UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
         environ |= indexes.uv_environment(indexes.pip_configuration(python), environ)
-        command = [self.uv, "pip", "install", "--no-deps", "--require-hashes", "--quiet", "-r", self._file(lock)]
+        command = [
+            self.uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--require-hashes",
+            "--quiet",
+            "-r",
+            str(self._file(lock)),
+        ]
         done = subprocess.run(command, env=environ, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
             warn("uv could not install the lock (see above); pip tries, which takes a minute or two")
@@ -169,7 +189,7 @@ class Environment:
     def _by_pip(self, pip: Sequence[str], lock: str) -> str:
         """Installs a lock; returns what pip complained of, empty when it is installed."""
         flags = ["--no-deps", "--require-hashes", "--no-input", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, "--python", self.python, "install", *flags, "-r", self._file(lock)]
+        command = [*pip, "--python", str(self.python), "install", *flags, "-r", str(self._file(lock))]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         return done.stderr.strip() or "pip failed" if done.returncode else ""
 
@@ -185,5 +205,6 @@ def _pip() -> list[str]:
     if subprocess.run([base, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
         return [base, "-m", "pip"]
     raise Problem(
-        f"{sys.executable} has no pip", "install it (Debian: `apt-get install python3-pip`), or `python3 -m ensurepip`"
+        f"{sys.executable} has no pip",
+        "install it (Debian: `apt-get install python3-pip`), or `python3 -m ensurepip`",
     )

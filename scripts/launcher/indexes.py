@@ -21,7 +21,11 @@ RANK = {"global": 0, "install": 1, ":env:": 2}  # pip's order: the later wins.
 def pip_configuration(python: str = sys.executable) -> dict[str, str]:
     """What `pip config list` says, by option; empty if pip cannot tell."""
     done = subprocess.run(
-        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        [python, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     return read(done.stdout)
 

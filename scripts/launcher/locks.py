@@ -27,7 +27,7 @@ def _compile(environment: Environment, name: str, wishes: list[str], upgrade: bo
     target = environment.locks / f"{name}.lock"
     plain = ["--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"]
     choice = ["--python-version", PYTHON, "--prerelease", "if-necessary-or-explicit", "--generate-hashes"]
-    command = [environment.uv, "pip", "compile", *wishes, *choice, *plain, "-o", target]
+    command = [str(environment.uv), "pip", "compile", *wishes, *choice, *plain, "-o", str(target)]
     environ = dict(os.environ, UV_NO_CONFIG="1")
     environ |= indexes.uv_environment(indexes.pip_configuration(), environ)
     done = subprocess.run(

@@ -63,11 +63,26 @@ def _launch(home: Home, wanted: Plan, *, attached: bool) -> "subprocess.Popen[by
     """The supervisor, in a session of its own. Attached, it gets SIGTERM when this process dies."""
     command = [sys.executable, sys.argv[0], "supervise", wanted.written()]
     if attached:
-        command = [sys.executable, "-I", "-S", leash.__file__, str(int(signal.SIGTERM)), str(os.getpid()), "-1", "-1", *command]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            leash.__file__,
+            str(int(signal.SIGTERM)),
+            str(os.getpid()),
+            "-1",
+            "-1",
+            *command,
+        ]
     home.state.unlink(missing_ok=True)
     with home.log("supervisor").open("ab") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=paths.root()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=paths.root(),
         )
 
 
@@ -84,7 +99,9 @@ def _await_serving(home: Home, process: "subprocess.Popen[bytes] | None") -> Non
             if seen and (trouble := _trouble(seen)):
                 break
             if process and process.poll() is not None and process.returncode != HELD_BY_ANOTHER:
-                trouble = _trouble(state.last(home)) or Problem("the supervisor died", "see `scripts/weft logs supervisor`")
+                trouble = _trouble(state.last(home)) or Problem(
+                    "the supervisor died", "see `scripts/weft logs supervisor`"
+                )
                 break
             time.sleep(POLL_S)
         else:
@@ -100,7 +117,9 @@ def _trouble(seen: state.State | None) -> Problem | None:
         return Problem(*seen.problem)
     for each in seen.components if seen else ():
         if each.phase == state.CRASHING:
-            return Problem(f"{each.name} is crash-looping: {each.note}", f"see `scripts/weft logs {each.name}`")
+            return Problem(
+                f"{each.name} is crash-looping: {each.note}", f"see `scripts/weft logs {each.name}`"
+            )
     return None
 
 
@@ -112,7 +131,7 @@ def _welcome(home: Home) -> None:
     secret = Credentials.of(home.secrets, [])
     ports = seen.ports
     if not seen.edge:
-        say(f"\nServing on {HOST}:{ports['services']} (no edge), PostgreSQL on {ports['postgres']}, NATS on {ports['nats']}.")
+        say(f"\nServing without an edge: services on {HOST}:{ports['services']} and the ports behind it.")
         return
     edge, plain = f"https://{HOST}:{ports['edge']}", f"http://{HOST}:{ports['plain']}"
     certificate = home.path / "certificates" / "ca.crt"
@@ -148,11 +167,15 @@ def _stop(home: Home, pid: int) -> None:
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise Problem(f"the mesh belongs to another account (pid {pid})", "stop it as that account") from error
+        raise Problem(
+            f"the mesh belongs to another account (pid {pid})", "stop it as that account"
+        ) from error
     ends = time.monotonic() + DOWN_S_MAX
     while state.held(home):
         if time.monotonic() > ends:
-            raise Problem(f"the mesh has not stopped in {DOWN_S_MAX:.0f} s", f"`kill -9 {pid}` takes all of it down")
+            raise Problem(
+                f"the mesh has not stopped in {DOWN_S_MAX:.0f} s", f"`kill -9 {pid}` takes all of it down"
+            )
         time.sleep(POLL_S)
 
 

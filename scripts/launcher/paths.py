@@ -75,7 +75,13 @@ class Home:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(HOME_MODE)
-            for part in (self.state.parent, self.requests, self.logs, self.path / "nats", self.path / "envoy"):
+            for part in (
+                self.state.parent,
+                self.requests,
+                self.logs,
+                self.path / "nats",
+                self.path / "envoy",
+            ):
                 part.mkdir(parents=True, exist_ok=True)
                 part.chmod(PRIVATE)
             (self.state.parent / "writable").write_text("")

@@ -1,4 +1,4 @@
-"""Where everything listens, always on 127.0.0.1; each port can be moved by a flag, a variable, or all at once."""
+"""Where everything listens, always on 127.0.0.1; a flag or a variable moves one port, or all at once."""
 
 import errno
 import socket
@@ -31,16 +31,18 @@ class Ports:
     monitor: int = _port(18222, 7, "NATS's health and statistics")
     smtp: int = _port(1025, 8, "the development mail server")
     services: int = _port(50051, 20, "the first process of services; the others follow")
-    metrics: int = _port(9464, 20 + SERVICES_MAX, "the first process's readiness and metrics; the others follow")
+    metrics: int = _port(
+        9464, 20 + SERVICES_MAX, "the first process's readiness and metrics; the others follow"
+    )
 
     @classmethod
     def chosen(cls, flags: Mapping[str, int | None], environ: Mapping[str, str]) -> "Ports":
         """A flag wins over its variable, that over the base, that over the default. Raises Problem."""
         base = flags.get("base") or _number("WEFT_PORT_BASE", environ)
-        values = {}
+        values: dict[str, int] = {}
         for each in fields(cls):
-            moved = base + each.metadata["offset"] if base else each.default
-            value = flags.get(each.name) or _number(variable(each.name), environ) or moved
+            moved: int = base + each.metadata["offset"] if base else getattr(cls, each.name)
+            value: int = flags.get(each.name) or _number(variable(each.name), environ) or moved
             if not 0 < value <= PORT_MAX:
                 raise Problem(f"{value} is no port ({each.name})", f"choose one from 1 to {PORT_MAX}")
             values[each.name] = value
@@ -81,7 +83,7 @@ def _holder(port: int) -> str:
         import psutil
 
         for link in psutil.net_connections("tcp"):
-            if link.status == psutil.CONN_LISTEN and link.laddr.port == port and link.pid:
+            if link.status == psutil.CONN_LISTEN and link.laddr[1:] == (port,) and link.pid:
                 return f" by {psutil.Process(link.pid).name()} (pid {link.pid})"
     except (ImportError, OSError, RuntimeError, psutil.Error):
         return ""

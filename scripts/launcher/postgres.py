@@ -31,7 +31,7 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",  # Statements here are short: compiling them costs more than it saves.
-    "idle_in_transaction_session_timeout": "60s",  # A stalled transaction holds back the relay of its service.
+    "idle_in_transaction_session_timeout": "60s",  # A stalled one holds back its service's relay.
     "log_parameter_max_length": "0",  # Parameters carry personal data.
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",  # DETAIL quotes the offending row.
@@ -108,10 +108,16 @@ class Cluster:
         arguments = ["-D", str(folder), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={secret}"]
         culture = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
         command = [self.programs / "initdb", *arguments, *culture]
-        who = {} if self.account.is_us else {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        who = (
+            {}
+            if self.account.is_us
+            else {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        )
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)  # type: ignore[call-overload]
         if done.returncode:
-            raise Problem(f"PostgreSQL's cluster could not be made: {_last(done.stderr)}", "see `scripts/weft logs`")
+            raise Problem(
+                f"PostgreSQL's cluster could not be made: {_last(done.stderr)}", "see `scripts/weft logs`"
+            )
 
     def _bring_programs(self) -> None:
         """A copy of the wheel where the account can reach it, once per version of the wheel."""
@@ -131,7 +137,7 @@ class Cluster:
         chosen = settings(services) | {
             "listen_addresses": HOST,
             "port": str(self.port),
-            "unix_socket_directories": "",  # A socket's path has 107 bytes at most; a data folder's may have more.
+            "unix_socket_directories": "",  # Its path has 107 bytes at most; a data folder's may have more.
         }
         flags = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.data), *flags]
@@ -156,7 +162,7 @@ def provision(databases: Mapping[str, str]) -> str:
         lines.append(f"select 'create role \"{name}\" login' {missing}\\gexec")
         lines.append(f"alter role \"{name}\" password '{scram_verifier(password)}';")
         absent = f"where not exists (select from pg_database where datname = '{name}')"
-        lines.append(f"select 'create database \"{name}\" owner \"{name}\"' {absent}\\gexec")
+        lines.append(f'select \'create database "{name}" owner "{name}"\' {absent}\\gexec')
         lines.append(f'revoke connect, temporary on database "{name}" from public;')
     return "\n".join(lines) + "\n"
 

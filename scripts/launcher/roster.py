@@ -29,7 +29,9 @@ def services(root: Path) -> list[str]:
     if not names:
         raise Problem(f"there is no service in {root / 'services'}", "check out the repository again")
     if len(names) > SERVICES_MAX:
-        raise Problem(f"there are {len(names)} services, ports are kept for {SERVICES_MAX}", "raise SERVICES_MAX")
+        raise Problem(
+            f"there are {len(names)} services, ports are kept for {SERVICES_MAX}", "raise SERVICES_MAX"
+        )
     return names
 
 
@@ -86,7 +88,9 @@ def secret(group: Group, ports: Ports, credentials: Credentials) -> dict[str, st
     return values
 
 
-def environment(group: Group, ports: Ports, credentials: Credentials, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    group: Group, ports: Ports, credentials: Credentials, environ: Mapping[str, str]
+) -> dict[str, str]:
     """The whole environment of one process. What the person has set of WEFT_* is passed on, ours wins."""
     own = {"WEFT_ADDRESS": f"{HOST}:{group.port}", "WEFT_METRICS_ADDRESS": f"{HOST}:{group.metrics}"}
     return {**environ, "PYTHONUNBUFFERED": "1", **shared(ports), **own, **secret(group, ports, credentials)}

@@ -73,7 +73,9 @@ def last(home: Home) -> State | None:
         values: dict[str, Any] = json.loads(home.state.read_text())
     except (OSError, ValueError):
         return None
-    components = [Component(**{**each, "services": tuple(each["services"])}) for each in values.pop("components")]
+    components = [
+        Component(**{**each, "services": tuple(each["services"])}) for each in values.pop("components")
+    ]
     return State(**values, components=components)
 
 

@@ -2,13 +2,30 @@
 
 import json
 from argparse import Namespace
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from launcher import edge, ports, state
 from launcher.paths import Home
 from launcher.problem import say
+from launcher.progress import title
 
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
+NUMBERS = {"pid", "port", "memory", "restarts"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part, with its health asked for now."""
+
+    part: state.Component
+    illness: str  # Empty: none.
+    bytes: int
+
+    def said(self) -> dict[str, Any]:
+        """For programs."""
+        health = UNHEALTHY if self.illness else HEALTHY
+        return {**asdict(self.part), "health": health, "note": self.illness, "memory_bytes": self.bytes}
 
 
 def status(arguments: Namespace) -> int:
@@ -18,22 +35,16 @@ def status(arguments: Namespace) -> int:
     if not seen:
         say(json.dumps({"phase": "down", "components": []}) if arguments.json else "The mesh does not run.")
         return 1
-    rows = [row(seen, each) for each in seen.components]
-    well = seen.phase == state.SERVING and all(each["health"] == HEALTHY for each in rows)
-    rows.append({**asdict(state.Component("supervisor", 0, pid=seen.pid)), "health": HEALTHY, "rss": memory(seen.pid, alone=True)})
-    total = sum(each["rss"] for each in rows)
+    rows = [Row(each, _illness(seen, each), memory(each.pid)) for each in seen.components]
+    well = seen.phase == state.SERVING and not any(each.illness for each in rows)
+    keeper = state.Component("supervisor", 0, phase=state.READY, pid=seen.pid)
+    rows.append(Row(keeper, "", memory(seen.pid, alone=True)))
     if arguments.json:
-        say(json.dumps({"phase": seen.phase, "healthy": well, "rss": total, "ports": seen.ports, "components": rows}))
+        whole = {"phase": seen.phase, "healthy": well, "memory_bytes": sum(each.bytes for each in rows)}
+        say(json.dumps({**whole, "ports": seen.ports, "components": [each.said() for each in rows]}))
     else:
-        _print(seen, rows, total)
+        _print(seen, rows)
     return 0 if well else 1
-
-
-def row(seen: state.State, component: state.Component) -> dict[str, object] | dict[str, int]:
-    """What is known of one part, with its health asked for now."""
-    why = _illness(seen, component)
-    health = {"health": UNHEALTHY if why else HEALTHY, "note": why, "rss": memory(component.pid)}
-    return {**asdict(component), **health}
 
 
 def _illness(seen: state.State, component: state.Component) -> str:
@@ -55,6 +66,8 @@ def memory(pid: int | None, *, alone: bool = False) -> int:
     """Proportional memory in bytes of a process and its children: shared pages are counted once."""
     import psutil
 
+    if not pid:
+        return 0
     try:
         parent = psutil.Process(pid)
         children = [] if alone else parent.children(recursive=True)
@@ -73,20 +86,19 @@ def _memory(process: object) -> int:
         return int(process.memory_info().rss)
 
 
-def _print(seen: state.State, rows: list[dict[str, object]], total: int) -> None:
+def _print(seen: state.State, rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("component", "health", "pid", "port", "memory", "restarts", ""):
-        table.add_column(heading, justify="right" if heading in {"pid", "port", "memory", "restarts"} else "left")
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
     for each in rows:
-        services = each["services"]
-        name = f"{each['name']} ({', '.join(services)})" if len(services) > 1 else str(each["name"])
-        style = "green" if each["health"] == HEALTHY else "red"
-        pid, port = each["pid"] or "-", each["port"] or "-"
-        megabytes = f"{each['rss'] / 1e6:.0f} MB"
-        table.add_row(name, Text(str(each["health"]), style=style), str(pid), str(port), megabytes, str(each["restarts"]), str(each["note"]))
+        part = each.part
+        health = Text(UNHEALTHY, style="red") if each.illness else Text(HEALTHY, style="green")
+        places = (str(part.pid or "-"), str(part.port or "-"), f"{each.bytes / 1e6:.0f} MB")
+        table.add_row(title(part), health, *places, str(part.restarts), each.illness)
     Console(soft_wrap=True).print(table)
-    say(f"\n{seen.phase}; memory of all: {total / 1e6:.0f} MB (proportional, shared pages counted once)")
+    total = sum(each.bytes for each in rows) / 1e6
+    say(f"\n{seen.phase}; memory of all: {total:.0f} MB (proportional, shared pages counted once)")

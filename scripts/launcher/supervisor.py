@@ -5,7 +5,6 @@ terminal. SIGTERM and SIGINT stop the mesh, a second one kills it; SIGUSR1 reads
 """
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -236,7 +235,9 @@ async def _run(plan: Plan, home: paths.Home) -> int:
     try:
         supervisor = Supervisor(plan, home)
     except Problem as problem:
-        failed = state.State(os.getpid(), plan.ports.rows(), plan.edge, state.FAILED, (problem.what, problem.way_out))
+        failed = state.State(
+            os.getpid(), plan.ports.rows(), plan.edge, state.FAILED, (problem.what, problem.way_out)
+        )
         failed.write(home)
         return 1
     return await supervisor.run()

@@ -21,12 +21,12 @@ PROFILE_RATE_HZ = 100
 def test(arguments: Namespace) -> int:
     """pytest, in parallel unless the caller says how."""
     told = list(arguments.rest)
-    parallel = [] if any(word.startswith(("-n", "--numprocesses", "-p")) for word in told) else ["-n", str(TEST_WORKERS)]
+    parallel = (
+        []
+        if any(word.startswith(("-n", "--numprocesses", "-p")) for word in told)
+        else ["-n", str(TEST_WORKERS)]
+    )
     return run([sys.executable, "-m", "pytest", *parallel, "--dist", "loadgroup", *told])
-
-
-def check(arguments: Namespace) -> int:
-    return run([sys.executable, paths.root() / "scripts" / "check", *arguments.rest])
 
 
 def gen(arguments: Namespace) -> int:
@@ -62,7 +62,9 @@ def psql(arguments: Namespace) -> int:
         raise Problem(f"no service is called {arguments.service}", f"one of: {', '.join(names)}")
     cluster = postgres.Cluster.of(home, seen.ports["postgres"])
     password = Credentials.of(home.secrets, names).databases[arguments.service]
-    return run([*cluster.psql(arguments.service, arguments.service), *arguments.rest], {"PGPASSWORD": password})
+    return run(
+        [*cluster.psql(arguments.service, arguments.service), *arguments.rest], {"PGPASSWORD": password}
+    )
 
 
 def profile(arguments: Namespace) -> int:
@@ -70,21 +72,27 @@ def profile(arguments: Namespace) -> int:
     home = Home.of()
     component = _running(home).find(arguments.service)
     if not component.services or not component.pid:
-        raise Problem(f"{component.name} is no Python process that runs", "name a service; see `scripts/weft status`")
+        raise Problem(
+            f"{component.name} is no Python process that runs", "name a service; see `scripts/weft status`"
+        )
     folder = home.path / "profiles"
     folder.mkdir(exist_ok=True)
     target = folder / f"{arguments.service}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.svg"
     flags = ["-d", str(arguments.seconds), "-r", str(PROFILE_RATE_HZ), "-f", "flamegraph", "--nonblocking"]
     spy = Path(sys.prefix) / "bin" / "py-spy"
     if code := run([spy, "record", *flags, "-p", str(component.pid), "-o", target]):
-        raise Problem(f"py-spy ended with {code} (see above)", "as an ordinary user it needs kernel.yama.ptrace_scope=0")
+        raise Problem(
+            f"py-spy ended with {code} (see above)", "as an ordinary user it needs kernel.yama.ptrace_scope=0"
+        )
     say(f"{target}")
     return 0
 
 
 def run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> int:
     """Runs a program in the root of the repository; Ctrl-C is its to answer."""
-    program = Path(command[1] if command[0] == sys.executable and not str(command[1]).startswith("-") else command[0])
+    program = Path(
+        command[1] if command[0] == sys.executable and not str(command[1]).startswith("-") else command[0]
+    )
     if not program.exists():
         raise Problem(f"there is no {program}", "check out the repository again")
     process = subprocess.Popen(command, cwd=paths.root(), env={**os.environ, **(extra or {})})
