@@ -48,7 +48,8 @@ def lua_filter(name: str, *scripts: str) -> Json:
     sources = {
         script: {"inline_string": (LUA_FOLDER / f"{script}.lua").read_text("utf-8")} for script in scripts
     }
-    return extension(name, HTTP_FILTERS + "lua.v3.Lua", source_codes=sources)
+    # Scripts that change what a route is chosen by clear the choice themselves.
+    return extension(name, HTTP_FILTERS + "lua.v3.Lua", source_codes=sources, clear_route_cache=False)
 
 
 def cluster() -> Json:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import timedelta
 
 from .methods import RATE_LIMIT, Limit, Method
-from .wire import HTTP_FILTERS, Json, absent, extension, idle, seconds
+from .wire import HTTP_FILTERS, Json, absent, extension, idle, present, seconds
 
 SUBJECT = "x-weft-subject"  # Set by the token's verification; stripped from what callers send.
 CALLERS_MAX = 10_000  # Buckets of one descriptor; the least recently used goes: bounded memory.
+EXCHANGES = Limit(
+    calls=500, interval=timedelta(seconds=1), burst=1000
+)  # A busy partner's server makes fewer.
 SHARED_BURST = 1_000_000  # Envoy demands a bucket for calls that match no descriptor; all match one.
 NAME = "envoy.filters.http.local_ratelimit"
 
@@ -38,6 +42,24 @@ def filter_(methods: Iterable[Method]) -> Json:
         max_dynamic_descriptors=CALLERS_MAX,
     )
     return idle(limit)
+
+
+def exchanges() -> Json:
+    """Bounds how often one address may have API keys exchanged: guesses cost identity a look-up each."""
+    given = {"header_value_match": {"descriptor_value": "key", "headers": [present("x-api-key")]}}
+    entries = [{"key": "header_match", "value": "key"}, {"key": "remote_address"}]
+    return extension(
+        "weft.limit.exchanges",
+        HTTP_FILTERS + "local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="exchanges",
+        token_bucket=_bucket(Limit(SHARED_BURST, EXCHANGES.interval, SHARED_BURST)),
+        filter_enabled=_always(),
+        filter_enforced=_always(),
+        always_consume_default_token_bucket=False,
+        rate_limits=[{"actions": [given, {"remote_address": {}}]}],
+        descriptors=[{"entries": entries, "token_bucket": _bucket(EXCHANGES)}],
+        max_dynamic_descriptors=CALLERS_MAX,
+    )
 
 
 def actions(method: Method) -> list[Json]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
 from .templates import Template
@@ -93,10 +93,11 @@ class Contract:
         pool = descriptor_pool.DescriptorPool()
         for file in self._set.file:
             pool.Add(file)
-        self._options = message_factory.GetMessageClass(
+        # The set's own classes, not the installed ones: only these know the set's own options.
+        self._options: Any = message_factory.GetMessageClass(
             pool.FindMessageTypeByName("google.protobuf.MethodOptions")
         )
-        self._extension = {
+        self._extension: dict[str, Any] = {
             name: pool.FindExtensionByName(f"weft.options.v1.{name}") for name in ("access", "edge")
         }
         self.methods = [
@@ -201,7 +202,7 @@ def _binding(rule: http_pb2.HttpRule) -> Binding:
 
 def _raw(method: MethodDescriptor, bindings: tuple[Binding, ...]) -> bool:
     for binding in bindings:
-        body = method.input_type
+        body: Descriptor | None = method.input_type
         if binding.body not in ("", "*"):
             body = method.input_type.fields_by_name[binding.body].message_type
         if body is not None and body.full_name == "google.api.HttpBody":

@@ -13,7 +13,7 @@ from datetime import timedelta
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from .wire import Json, absent, begins, extension, header
+from .wire import Json, absent, begins, extension, header, present
 
 DOMAIN = "edge.weft"
 RETRY_DELAY = timedelta(seconds=1)  # Health checks and pools notice a restarted service within about that.
@@ -87,17 +87,27 @@ REFUSALS = (
 
 def local_reply_config() -> Json:
     """HttpConnectionManager.local_reply_config"""
-    mappers = [mapper(refusal) for refusal in REFUSALS for mapper in (_grpc_mapper, _json_mapper)]
+    mappers = [
+        mapper(refusal) for refusal in REFUSALS for mapper in (_web_mapper, _grpc_mapper, _json_mapper)
+    ]
     return {"mappers": mappers}
 
 
+def _web_mapper(refusal: Refusal) -> Json:
+    """gRPC-Web: Envoy does not take it for gRPC, so all that makes a refusal a status is set here."""
+    return {
+        "filter": _all(_status(refusal), *_grpc_caller(), *_web_caller()),
+        "status_code": 200,
+        "body_format_override": {
+            "text_format_source": {"inline_string": ""},
+            "content_type": "application/grpc-web+proto",
+        },
+        "headers_to_add": [*_status_headers(refusal), header("grpc-message", refusal.message)],
+    }
+
+
 def _grpc_mapper(refusal: Refusal) -> Json:
-    code = refusal.code if refusal.grpc_code is None else refusal.grpc_code
-    headers = [
-        header("grpc-status", str(code)),
-        header("grpc-status-details-bin", _details(refusal, code)),
-        *_extra(refusal),
-    ]
+    headers = _status_headers(refusal)
     return {
         "filter": _all(_status(refusal), *_grpc_caller()),
         "body_format_override": {"text_format_source": {"inline_string": refusal.message}},
@@ -122,6 +132,12 @@ def _json_mapper(refusal: Refusal) -> Json:
     return mapper
 
 
+def _status_headers(refusal: Refusal) -> list[Json]:
+    code = refusal.code if refusal.grpc_code is None else refusal.grpc_code
+    details = header("grpc-status-details-bin", _details(refusal, code))
+    return [header("grpc-status", str(code)), details, *_extra(refusal)]
+
+
 def _extra(refusal: Refusal) -> list[Json]:
     if refusal.retry:
         return [header("retry-after", f"{RETRY_DELAY.total_seconds():.0f}")]
@@ -140,6 +156,12 @@ def _grpc_caller() -> list[Json]:
     """The caller itself speaks gRPC: the transcoder, which rewrites to gRPC, leaves the original path."""
     matchers = (begins("content-type", "application/grpc"), absent("x-envoy-original-path"))
     return [{"header_filter": {"header": matcher}} for matcher in matchers]
+
+
+def _web_caller() -> list[Json]:
+    asks = [{"header_filter": {"header": present("x-grpc-web")}}]
+    asks.append({"header_filter": {"header": begins("accept", "application/grpc-web")}})
+    return [{"or_filter": {"filters": asks}}]
 
 
 def _all(*filters: Json) -> Json:

@@ -138,8 +138,7 @@ def _transcoded(method: Method, binding: Binding, door: Door) -> list[Json]:
         return [{"match": events, **with_filters(forward, {STREAMER: on()})}, *served]
     if binding.verb == "GET" and door.public:
         head = {**path, "headers": [equals(":method", "HEAD")]}
-        filters = {**served[0]["typed_per_filter_config"], **lua(HEAD, "head")}
-        served.append({"match": head, "typed_per_filter_config": filters, **_nowhere()})
+        served.append({**with_filters(served[0], lua(HEAD, "head")), "match": head})
     if binding.body and not method.raw_request:
         media = [present("content-type"), unlike("content-type", JSON_MEDIA)]
         line = "The body must be application/json."
@@ -162,8 +161,9 @@ def _unknown(known_versions: list[int]) -> list[Json]:
     """What no route of a method takes."""
     listed = versions.available(known_versions)
     line = (
-        f"Unknown API version; available: {listed}. It is named in the path (/v{known_versions[-1]}/...), or by "
-        f"the header {versions.HEADER}, the media type {versions.MEDIA}vN+json, or ?{versions.PARAMETER}=N."
+        f"Unknown API version; available: {listed}. It is named in the path (/v{known_versions[-1]}/...), "
+        f"or by the header {versions.HEADER}, the media type {versions.MEDIA}vN+json, "
+        f"or ?{versions.PARAMETER}=N."
     )
     numbered = {"safe_regex": {"regex": r"/v\d+/.*"}}
     return [

@@ -67,7 +67,7 @@ def from_values(values: dict[str, Any]) -> Settings:
     if unknown := sorted(values.keys() - known):
         raise BadSettings(f"unknown settings: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     paths = {"certificates", "descriptor", "openapi", "pages", "bundle"}
-    taken = {key: Path(value) if key in paths else value for key, value in values.items()}
+    taken: dict[str, Any] = {key: Path(value) if key in paths else value for key, value in values.items()}
     settings = Settings(**taken)
     if strange := sorted(settings.ports.keys() - PORTS.keys()):
         raise BadSettings(f"unknown ports: {', '.join(strange)}; known: {', '.join(PORTS)}")
