@@ -60,7 +60,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # generated 
         """The status of `name`, once it is not `told`."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._statuses.get(name, UNKNOWN) != told)
-        return self._statuses.get(name, UNKNOWN)
+        return int(self._statuses.get(name, UNKNOWN))
 
     async def set(self, name: str, status: int) -> None:
         """Tells whoever watches."""

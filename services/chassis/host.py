@@ -24,7 +24,7 @@ from services.chassis.config import Settings
 from services.chassis.db import Database
 from services.chassis.engine import Server, engine
 from services.chassis.health import Check, Readiness
-from services.chassis.inbox import Consumer, Handler
+from services.chassis.inbox import Consumer, Every, Handler
 from services.chassis.keys import Keys
 from services.chassis.mesh import Local, Mesh, Ways
 from services.chassis.method import Methods
@@ -59,7 +59,7 @@ class Parts:
     """What a service is made of."""
 
     servicers: Mapping[Callable[[Any, Any], None], object] = field(default_factory=dict)
-    consumers: Mapping[type[Message], Handler] = field(default_factory=dict)
+    consumers: Mapping[type[Message] | Every, Handler] = field(default_factory=dict)
     loops: Sequence[Callable[[], Awaitable[None]]] = ()  # Run for ever; restarted when they fail.
     checks: Mapping[str, Check] = field(default_factory=dict)  # Readiness beyond database and bus.
     starts: Sequence[Callable[[], Awaitable[None]]] = ()  # Before the first call; must be repeatable.
@@ -180,7 +180,7 @@ class _Process:
         """Opens the socket, starts the loops, and declares readiness."""
         add_HealthServicer_to_server(self._readiness.servicer, self._methods)
         names = [*self._methods.services(), REFLECTION]
-        add_ServerReflectionServicer_to_server(ReflectionServicer(names), self._methods)
+        add_ServerReflectionServicer_to_server(ReflectionServicer(names), self._methods)  # type: ignore[no-untyped-call]
         driver = engine(self._settings.engine)
         server = await driver.serve(self._settings.address, self._methods.by_path, self._answering)
         loops = [asyncio.create_task(_for_ever(*loop), name=loop[1]) for loop in self._loops]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import Context
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Mesh:
 
     def unary_stream(
         self, path: str, encode: Any, decode: Any, **_: Any
-    ) -> Callable[..., AsyncIterator[Any]]:
+    ) -> Callable[..., AsyncGenerator[Any, None]]:
         return self._many(Remote(path, False, True, encode, decode))
 
     def stream_unary(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
@@ -59,7 +59,7 @@ class Mesh:
 
     def stream_stream(
         self, path: str, encode: Any, decode: Any, **_: Any
-    ) -> Callable[..., AsyncIterator[Any]]:
+    ) -> Callable[..., AsyncGenerator[Any, None]]:
         return self._many(Remote(path, True, True, encode, decode))
 
     def _one(self, method: Remote) -> Callable[..., Awaitable[Any]]:
@@ -71,7 +71,7 @@ class Mesh:
 
         return call
 
-    def _many(self, method: Remote) -> Callable[..., AsyncIterator[Any]]:
+    def _many(self, method: Remote) -> Callable[..., AsyncGenerator[Any, None]]:
         way = self._ways.to(method.path)
 
         async def call(
@@ -79,10 +79,10 @@ class Mesh:
             *,
             timeout: float | None = None,  # noqa: ASYNC109 - a stub's parameter
             metadata: Metadata = (),
-        ) -> AsyncIterator[Any]:
+        ) -> AsyncGenerator[Any, None]:
             async with self._calling(method, timeout, metadata) as sending:
                 responses = way().stream(method, request, *sending)
-                async with aclosing(responses):  # type: ignore[type-var]
+                async with aclosing(responses):
                     async for response in responses:
                         yield response
 
@@ -166,12 +166,12 @@ class Local:
 
     async def stream(
         self, remote: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         method = self._methods.by_path[remote.path]
         incoming = _incoming(remote, request)
         stream = self._answering.stream(method, incoming, _InProcess(timeout_s, metadata))
         try:
-            async with aclosing(stream) as responses:  # type: ignore[type-var]
+            async with aclosing(stream) as responses:
                 async for response in responses:
                     yield remote.decode(method.serialize(response))
         except Refusal as refusal:

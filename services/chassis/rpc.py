@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar, Token
 from typing import Any
@@ -87,7 +87,7 @@ class Answering:
 
     async def stream(
         self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Many responses. Whoever iterates closes it (`aclosing`)."""
         call = _call(method, transport)
         async with self._around(call):
@@ -179,7 +179,12 @@ def _call(method: Method, transport: Transport) -> Call:
 def _mark(call: Call, here: telemetry.Trace) -> Marks:
     """Sets what code below may ask of the context."""
     came = Provenance(actor="anonymous", acting="", trace=here.trace_id, causation=None)
-    values = {current_call: call, telemetry.current_trace: here, provenance: came, on_begin: None}
+    values: dict[ContextVar[Any], Any] = {
+        current_call: call,
+        telemetry.current_trace: here,
+        provenance: came,
+        on_begin: None,
+    }
     return [(variable, variable.set(value)) for variable, value in values.items()]
 
 
@@ -214,7 +219,7 @@ def check(message: Any) -> None:
 
 def _field_violation(violation: protovalidate.Violation) -> error_details_pb2.BadRequest.FieldViolation:
     proto = violation.proto
-    path = ".".join(_element(element) for element in proto.field.elements)
+    path = ".".join(_element(element) for element in (proto.field.elements if proto.field else ()))
     return error_details_pb2.BadRequest.FieldViolation(
         field=path, description=proto.message or proto.rule_id, reason=proto.rule_id
     )

@@ -78,13 +78,13 @@ class Lab:
         """The service's own database object, to look at rows after acting through the API."""
         return self.hosted.tools[service].db
 
-    async def announce(self, event: Message, event_id: str = "") -> str:
-        """Publishes `event` as its producer would. Returns its id."""
-        name = event.DESCRIPTOR.full_name
-        identifier = event_id or str(uuid7())
-        await self.bus.ensure_stream(name.split(".")[1])
-        await publish(self.bus, [announcement(event, UUID(identifier), self.clock.now())])
-        return identifier
+    async def announce(self, event: Message, event_id: UUID | None = None) -> UUID:
+        """Publishes `event` as its producer's relay would. Returns its id."""
+        now = self.clock.now()
+        announced = announcement(event, event_id or uuid7(now), now)
+        await self.bus.ensure_stream(announced.service)
+        await publish(self.bus, [announced])
+        return announced.id
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def _trust(hosted: Hosted) -> ECKey:
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     """The google.rpc.Status of a failed call."""
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # typed for the sync API
     assert status is not None, f"no rich status: {error.code()} {error.details()}"
     return status
 

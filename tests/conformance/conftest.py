@@ -10,16 +10,18 @@ import pytest
 from grpc_tools import protoc
 
 from services.chassis.testing import Lab, laboratory
+from tests.servers import Shared
 
 HERE = Path(__file__).parent
+IMAGE = HERE.parents[1] / "gen" / "envoy" / "weft.binpb"  # All that test protos may import.
 ENGINES = ["aio"]
 
 
 @pytest.fixture(scope="session")
-def echo(tmp_path_factory: pytest.TempPathFactory, proto_image: Path) -> Iterator[ModuleType]:
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The echo service's module, its stubs generated for this run."""
     out = tmp_path_factory.mktemp("stubs")
-    arguments = [f"-I{HERE / 'protos'}", f"--descriptor_set_in={proto_image}"]
+    arguments = [f"-I{HERE / 'protos'}", f"--descriptor_set_in={IMAGE}"]
     outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
     assert protoc.main(["protoc", *arguments, *outputs, "conformance/v1/echo.proto"]) == 0
     sys.path[:0] = [str(out), str(HERE)]
@@ -28,12 +30,9 @@ def echo(tmp_path_factory: pytest.TempPathFactory, proto_image: Path) -> Iterato
         sys.path.remove(path)
 
 
-@pytest.fixture(params=ENGINES)
-async def lab(
-    request: pytest.FixtureRequest, echo: ModuleType, postgres: str, nats_url: str
-) -> AsyncIterator[Lab]:
+@pytest.fixture(params=ENGINES, scope="module")
+async def lab(request: pytest.FixtureRequest, echo: ModuleType, servers: Shared) -> AsyncIterator[Lab]:
     settings = {"engine": request.param}
-    async with laboratory(
-        {"echo": echo.build}, postgres_url=postgres, nats_url=nats_url, settings=settings
-    ) as lab:
+    urls = {"postgres_url": servers.postgres(), "nats_url": servers.account()}
+    async with laboratory({"echo": echo.build}, **urls, settings=settings) as lab:
         yield lab

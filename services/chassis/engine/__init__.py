@@ -6,7 +6,7 @@ tests/conformance holds what every engine must pass.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -34,7 +34,7 @@ class Client(Protocol):
 
     def stream(
         self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
-    ) -> AsyncIterator[Any]: ...
+    ) -> AsyncGenerator[Any, None]: ...
 
     async def close(self) -> None: ...
 
@@ -42,12 +42,16 @@ class Client(Protocol):
 class Outgoing(Protocol):
     """What a client must know of a method it calls."""
 
-    path: str
-    request_streaming: bool
-    response_streaming: bool
-
-    def encode(self, request: Any) -> bytes: ...
-    def decode(self, response: bytes) -> Any: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def request_streaming(self) -> bool: ...
+    @property
+    def response_streaming(self) -> bool: ...
+    @property
+    def encode(self) -> Callable[[Any], bytes]: ...
+    @property
+    def decode(self) -> Callable[[bytes], Any]: ...
 
 
 class Engine(Protocol):

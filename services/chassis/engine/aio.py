@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -96,7 +96,7 @@ def _handler(method: Method, answering: Answering) -> Any:
         except Refusal as refusal:
             await _refuse(context, refusal)
 
-    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+    async def stream(request: Any, context: Any) -> AsyncGenerator[Any, None]:
         try:
             async with aclosing(answering.stream(method, request, AioTransport(context))) as responses:
                 async for response in responses:
@@ -138,7 +138,7 @@ class AioClient:
 
     async def stream(
         self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         call = self._callable(method)(request, timeout=timeout_s, metadata=metadata)
         try:
             async for response in call:
@@ -170,7 +170,7 @@ def connect(address: str, service_config: str) -> AioClient:
 def _failed(path: str, error: grpc.aio.AioRpcError) -> CallFailed:
     rich: status_pb2.Status | None = None
     try:
-        rich = rpc_status.from_call(error)
+        rich = rpc_status.from_call(error)  # type: ignore[arg-type] # typed for the sync API
     except ValueError:  # The details disagree with the code: a proxy rewrote the status.
         rich = None
     code = error.code().value[0]
