@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from concurrent.futures import ThreadPoolExecutor
-
-from generation import client, descriptors, inventory, node, openapi, rules, stubs, tree, typescript
+from generation import buf, client, descriptors, inventory, node, openapi, rules, stubs, typescript
 from generation.contract import Contract
 from generation.protoc import Refused, Sources, image
+from generation.tree import differences, locked, replace
 
 ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
 
 # What a refusal carries: the edge prints only types that its descriptor set defines.
 DETAILS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 
 
-def build(out: Path, scratch: Path) -> None:
-    """Writes all that gen/ holds into `out`."""
-    sources = Sources.of(ROOT / "protos", scratch)
+def build(protos: Path, out: Path, scratch: Path) -> None:
+    """Writes all that gen/ holds into the empty folder `out`."""
+    sources = Sources.of(protos, scratch)
     compiled = image(sources, DETAILS)
     contract = Contract(compiled, sources.files())
     rules.check(contract)
@@ -47,35 +47,48 @@ def _web(sources: Sources, contract: Contract, out: Path) -> None:
     typescript.bundle(out / "ts", out / "web" / "weft.js", modules)
 
 
-def write(check: bool) -> str:
-    with tempfile.TemporaryDirectory(prefix="weft-gen-") as folder:
-        out, scratch = Path(folder, "gen"), Path(folder, "scratch")
-        out.mkdir()
-        scratch.mkdir()
-        build(out, scratch)
-        stale = tree.differences(out, GEN)
+def write(scratch: Path, check: bool) -> str:
+    """Brings gen/ up to date, or with `check` refuses if it is not."""
+    out = scratch / "gen"
+    out.mkdir()
+    GEN.mkdir(exist_ok=True)
+    with locked(GEN):  # One writer at a time: people and tests share the tree.
+        build(PROTOS, out, scratch)
+        stale = differences(out, GEN)
         if check and stale:
             raise Refused("\n".join(["gen/ is stale; run scripts/weft gen and commit gen/:", *stale]))
-        if not check:
-            tree.replace(out, GEN)
+        replace(out, GEN)
     return f"{len(stale)} files written" if stale else "gen/ is current"
+
+
+def jobs(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
+    """What was asked for; without flags, to write gen/."""
+    if arguments.lint:
+        yield buf.lint(ROOT, scratch)
+    if arguments.breaking is not None:
+        yield buf.breaking(ROOT, scratch, arguments.breaking)
+    if arguments.check or not (arguments.lint or arguments.breaking is not None):
+        yield write(scratch, arguments.check)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="writes nothing; fails if gen/ is stale")
-    arguments = parser.parse_args()
-    GEN.mkdir(exist_ok=True)
-    # One writer at a time: people and tests share the tree.
-    lock = os.open(GEN, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        print(write(arguments.check))
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        return 1
-    finally:
-        os.close(lock)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if gen/ is stale")
+    parser.add_argument("--lint", action="store_true", help="buf lint and buf format of protos/")
+    parser.add_argument(
+        "--breaking",
+        nargs="?",
+        const="",
+        metavar="COMMIT",
+        help="buf breaking; against where this branch left main, on main the commit before",
+    )
+    with tempfile.TemporaryDirectory(prefix="weft-gen-") as folder:
+        try:
+            for said in jobs(parser.parse_args(), Path(folder)):
+                print(said)
+        except Refused as refused:
+            print(refused, file=sys.stderr)
+            return 1
     return 0
 
 

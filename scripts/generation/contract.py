@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     "EnumDescriptorProto": (("value", 2),),
     "ServiceDescriptorProto": (("method", 2),),
 }
+Path = tuple[int, ...]  # Of a location in a file (descriptor.proto, SourceCodeInfo).
 Named = Any  # Any descriptor that has a full name: upb's classes have no base in common.
 
 
@@ -89,7 +90,7 @@ class Contract:
         kind = self._pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
         return message_factory.GetMessageClass(kind).FromString(image.SerializeToString())
 
-    def _index(self, item: Any, name: str, path: tuple[int, ...], comments: dict[tuple[int, ...], Any]) -> None:
+    def _index(self, item: Any, name: str, path: Path, comments: dict[Path, Any]) -> None:
         for children, number in KINDS.get(type(item).__name__, ()):
             for position, child in enumerate(getattr(item, children)):
                 here, full_name = (*path, number, position), f"{name}.{child.name}".lstrip(".")

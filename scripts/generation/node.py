@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from pathlib import Path
 
 from generation.protoc import NODE, run
+from generation.tree import locked
 
 # Wheels hold no symbolic links, so the `npm` beside `node` does not find its own modules.
 NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -19,12 +18,8 @@ def modules(web: Path) -> Path:
     installed = web / "node_modules"
     lock = hashlib.sha256((web / "package-lock.json").read_bytes()).hexdigest()
     stamp = installed / STAMP
-    folder = os.open(web, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # Two installs at once would undo one another.
+    with locked(web):  # Two installs at once would undo one another.
         if not stamp.exists() or stamp.read_text() != lock:
             run([str(NODE), str(NPM), "ci", "--silent", "--prefer-offline"], web)
             stamp.write_text(lock)
-    finally:
-        os.close(folder)
     return installed

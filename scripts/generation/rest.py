@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from generation.contract import Contract
 
@@ -40,9 +40,10 @@ def bindings(contract: Contract, method: MethodDescriptor) -> list[Binding]:
 
 def field_at(contract: Contract, method: MethodDescriptor, path: str) -> FieldDescriptor | None:
     """The request's field called `user.user_id`; None if there is no such."""
-    message, field = method.input_type, None
+    message: Descriptor | None = method.input_type
+    field = None
     for name in path.split("."):
-        field = message.fields_by_name.get(name) if message else None
+        field = message.fields_by_name.get(name) if message is not None else None
         if field is None:
             return None
         message = field.message_type
@@ -51,5 +52,6 @@ def field_at(contract: Contract, method: MethodDescriptor, path: str) -> FieldDe
 
 def _binding(rule: Any) -> Binding:
     verb = rule.WhichOneof("pattern")
-    verb, path = (rule.custom.kind.lower(), rule.custom.path) if verb == "custom" else (verb, getattr(rule, verb))
-    return Binding(verb, path, rule.body, rule.response_body)
+    if verb == "custom":
+        return Binding(rule.custom.kind.lower(), rule.custom.path, rule.body, rule.response_body)
+    return Binding(verb, getattr(rule, verb), rule.body, rule.response_body)

@@ -13,6 +13,7 @@ from generation.inventory import MARKS, OPTIONS
 from generation.protoc import Refused
 from generation.rest import bindings, field_at
 
+NESTING_MAX = 8  # Where the search for marked fields ends in a message that holds itself.
 NO_SIDE_EFFECTS = 1  # google.protobuf.MethodOptions.IdempotencyLevel
 
 
@@ -56,6 +57,10 @@ def _edge(contract: Contract, method: MethodDescriptor, access: Any, edge: Any) 
             yield "cached at the edge, yet not public; one caller would see another's answer"
         if options.idempotency_level != NO_SIDE_EFFECTS:
             yield "cached at the edge, yet not NO_SIDE_EFFECTS"
+    yield from _end(options, edge)
+
+
+def _end(options: Any, edge: Any) -> Iterator[str]:
     if edge.sunset and not options.deprecated:
         yield "sunset without `option deprecated = true`"
     if edge.deprecated_since and not edge.sunset:
@@ -102,13 +107,14 @@ def _named(message: Descriptor, event: Any) -> Iterator[str]:
             yield f"the event's {role} {name!r} is none of its string fields"
 
 
-def _marked(contract: Contract, message: Descriptor, prefix: str, depth: int = 8) -> Iterator[tuple[str, str]]:
-    """Marked fields at any depth; `depth` ends messages that hold themselves."""
+def _marked(
+    contract: Contract, message: Descriptor, prefix: str, depth: int = NESTING_MAX
+) -> Iterator[tuple[str, str]]:
+    """Paths and marks of the marked fields within."""
     for field in message.fields:
-        if not field.file.package.startswith("google."):
-            for mark in MARKS:
-                if contract.option(field, f"{OPTIONS}.{mark}"):
-                    yield prefix + field.name, mark
+        for mark in MARKS:
+            if contract.option(field, f"{OPTIONS}.{mark}"):
+                yield prefix + field.name, mark
         if field.message_type and depth:
             yield from _marked(contract, field.message_type, f"{prefix}{field.name}.", depth - 1)
 

@@ -46,13 +46,13 @@ def document(contract: Contract) -> dict[str, Any]:
     paths = operations(contract, schemas)
     status(schemas, contract)
     used = {tag for path in paths.values() for operation in path.values() for tag in operation["tags"]}
-    services = sorted((each for each in contract.services if each.full_name in used), key=lambda it: it.full_name)
+    tagged = {service.full_name: service for service in contract.services if service.full_name in used}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Weft", "version": "v1", "description": DESCRIPTION, "license": LICENSE},
         "servers": [{"url": "/"}],
         "security": [{name: []} for name in SECURITY],
-        "tags": [{"name": it.full_name, "description": contract.comment(it)} for it in services],
+        "tags": [{"name": name, "description": contract.comment(it)} for name, it in sorted(tagged.items())],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(schemas.components.items())),

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import protovalidate
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToDict
-
-import protovalidate
 
 FORMATS = {
     "email": "email",
@@ -48,6 +47,7 @@ SENTENCES = {
     "contains": "Contains `{}`.",
     "not_contains": "Without `{}`.",
 }
+BYTES = {"len": "{} bytes.", "min_len": "At least {} bytes.", "max_len": "At most {} bytes."}
 # In JSON these are strings, which have no order; their limits are sentences.
 TEXTUAL = {"int64", "uint64", "sint64", "fixed64", "sfixed64", "duration", "timestamp"}
 IGNORE_ALWAYS = 3  # buf.validate.Ignore
@@ -106,7 +106,8 @@ def _said(own: Any) -> dict[str, Any]:
 def required(message: Descriptor) -> set[str]:
     """Fields that a request cannot leave out: validation finds fault with the empty message there."""
     empty = message_factory.GetMessageClass(message)()
-    paths = (violation.proto.field.elements for violation in protovalidate.collect_violations(empty))
+    fields = (violation.proto.field for violation in protovalidate.collect_violations(empty))
+    paths = [field.elements for field in fields if field is not None]
     return {path[0].field_name for path in paths if len(path) == 1} & set(message.fields_by_name)
 
 
@@ -130,7 +131,7 @@ def _bytes(said: dict[str, Any], found: Limits) -> None:
     longest = said.get("len", said.get("max_len"))
     if longest is not None:
         found.keywords["maxLength"] = -(-longest // 3) * 4  # As base64.
-    for name, sentence in (("len", "{} bytes."), ("min_len", "At least {} bytes."), ("max_len", "At most {} bytes.")):
+    for name, sentence in BYTES.items():
         if name in said:
             found.notes.append(sentence.format(said[name]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.json_format import MessageToDict
 
 from generation.contract import Contract
@@ -29,14 +29,16 @@ def operations(contract: Contract, schemas: Schemas) -> dict[str, dict[str, Any]
     return found
 
 
-def _operation(contract: Contract, schemas: Schemas, method: MethodDescriptor, binding: Binding) -> dict[str, Any]:
+def _operation(
+    contract: Contract, schemas: Schemas, method: MethodDescriptor, binding: Binding
+) -> dict[str, Any]:
     said = text(contract.comment(method))
     access = contract.option(method, f"{OPTIONS}.access")
     operation = {
         "operationId": method.full_name.removeprefix("weft.").replace(".", "_"),
         "tags": [method.containing_service.full_name],
         "summary": said.summary,
-        "description": paragraphs(said.description, _access(access), _end(contract, method)),
+        "description": paragraphs(said.description, _access(method, access), _end(contract, method)),
         "deprecated": contract.options(method).deprecated,
         "parameters": parameters(contract, schemas, method, binding),
         "requestBody": body(schemas, method, binding),
@@ -50,7 +52,7 @@ def _path(method: MethodDescriptor, binding: Binding) -> str:
     return VARIABLE.sub(lambda match: f"{{{json_path(method.input_type, match[1])}}}", binding.path)
 
 
-def _access(access: Any) -> str:
+def _access(method: MethodDescriptor, access: Any) -> str:
     plain = MessageToDict(access, preserving_proto_field_name=True)
     said = []
     if access.public:
@@ -58,13 +60,18 @@ def _access(access: Any) -> str:
     if access.signed_in:
         said.append("For any signed-in caller.")
     if access.permission:
-        own = f", or for callers whose own id is `{access.own_field}`" if access.own_field else ""
-        said.append(f"For callers with the permission `{access.permission}`{own}.")
+        said.append(f"For callers with the permission `{access.permission}`{_own(method, access)}.")
     if "fresh" in plain:
         said.append(f"Asks for a sign-in that is at most {plain['fresh'].removesuffix('s')} s old.")
     if access.in_person:
         said.append("Refused to impersonated sessions.")
     return " ".join(said)
+
+
+def _own(method: MethodDescriptor, access: Any) -> str:
+    if not access.own_field:
+        return ""
+    return f", or for callers whose own id is `{json_path(method.input_type, access.own_field)}`"
 
 
 def _end(contract: Contract, method: MethodDescriptor) -> str:
@@ -73,10 +80,10 @@ def _end(contract: Contract, method: MethodDescriptor) -> str:
 
 
 def _answer(schemas: Schemas, method: MethodDescriptor, binding: Binding) -> dict[str, Any]:
-    message = method.output_type
-    if binding.response_body:
-        message = message.fields_by_name[binding.response_body].message_type
-    if is_http_body(message):
+    whole = method.output_type
+    part = binding.response_body
+    message: Descriptor | None = whole.fields_by_name[part].message_type if part else whole
+    if message is None or is_http_body(message):
         return {"description": "The content itself, in its own media type.", "content": {"*/*": {}}}
     held = {"schema": schemas.reference(message)}
     if method.server_streaming:

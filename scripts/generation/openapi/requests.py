@@ -56,12 +56,10 @@ def is_http_body(message: Descriptor | None) -> bool:
 
 def json_path(message: Descriptor, path: str) -> str:
     """user.user_id -> user.userId"""
-    names = []
-    for name in path.split("."):
-        field = message.fields_by_name[name]
-        names.append(field.json_name)
-        message = field.message_type
-    return ".".join(names)
+    name, _, rest = path.partition(".")
+    field = message.fields_by_name[name]
+    inner = json_path(field.message_type, rest) if rest and field.message_type is not None else ""
+    return ".".join(filter(None, (field.json_name, inner)))
 
 
 def _path(contract: Contract, schemas: Schemas, method: MethodDescriptor, variable: str) -> dict[str, Any]:

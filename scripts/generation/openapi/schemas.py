@@ -77,8 +77,8 @@ class Schemas:
     def reference(self, item: Descriptor | EnumDescriptor) -> Schema:
         if item.full_name not in self.components:
             self.components[item.full_name] = {}  # A message may hold itself.
-            enum = isinstance(item, EnumDescriptor)
-            self.components[item.full_name] = self._enum(item) if enum else self.message(item)
+            made = self._enum(item) if isinstance(item, EnumDescriptor) else self.message(item)
+            self.components[item.full_name] = made
         return {"$ref": REFERENCE + item.full_name}
 
     def message(self, message: Descriptor, without: Iterable[str] = ()) -> Schema:
@@ -98,7 +98,8 @@ class Schemas:
         return {name: value for name, value in schema.items() if value or name == "type"}
 
     def is_required(self, field: FieldDescriptor) -> bool:
-        return field.name in required(field.containing_type)
+        message = field.containing_type
+        return message is not None and field.name in required(message)
 
     def field(self, field: FieldDescriptor) -> Schema:
         """The field's value with its limits and what its comment says."""
@@ -120,8 +121,8 @@ class Schemas:
         return schema
 
     def _value(self, field: FieldDescriptor, limit: Limits) -> Schema:
-        if is_map(field):
-            key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+        if is_map(field) and field.message_type is not None:
+            value = field.message_type.fields_by_name["value"]
             schema = {"type": "object", "additionalProperties": self._one(value, limit.items)}
             if limit.keys and limit.keys.keywords:
                 schema["propertyNames"] = limit.keys.keywords
@@ -133,7 +134,9 @@ class Schemas:
     def _one(self, field: FieldDescriptor, limit: Limits | None) -> Schema:
         keywords = dict(limit.keywords) if limit else {}
         if field.enum_type:
-            return self.reference(field.enum_type) | _named(keywords, field.enum_type)
+            return self.reference(field.enum_type) | {
+                keyword: _named(value, field.enum_type) for keyword, value in keywords.items()
+            }
         known = well_known(field.message_type, TEXTUAL | FREE)
         if known is not None:
             return known | keywords
