@@ -23,7 +23,7 @@ The settings file is one JSON object; every key may be absent:
     development    plain door, development CA, CORS for localhost, reasons in answers. true
     origins        browser origins that may call (CORS), such as "https://app.example.com". []
     descriptor     descriptor set of all protos. "gen/envoy/weft.binpb"
-    openapi        the OpenAPI document. "gen/openapi/openapi.json" (absent file: no /docs)
+    openapi        the OpenAPI document. "gen/openapi/weft.json" (absent file: no /docs)
     pages          folder of static pages, `x.html` at `/x`, other files at `/<name>`. "web/pages"
     bundle         the browser client, served at `/weft.js`. "gen/web/weft.js"
     access_log     file for the access log, or "/dev/stdout". DIR/access.jsonl

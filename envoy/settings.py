@@ -28,7 +28,7 @@ class Settings:
     development: bool = True
     origins: list[str] = field(default_factory=list)
     descriptor: Path = Path("gen/envoy/weft.binpb")
-    openapi: Path = Path("gen/openapi/openapi.json")
+    openapi: Path = Path("gen/openapi/weft.json")
     pages: Path = Path("web/pages")
     bundle: Path = Path("gen/web/weft.js")
     access_log: str = ""
