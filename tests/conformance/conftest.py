@@ -31,8 +31,14 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 
 
 @pytest.fixture(params=ENGINES, scope="module")
-async def lab(request: pytest.FixtureRequest, echo: ModuleType, servers: Shared) -> AsyncIterator[Lab]:
-    settings = {"engine": request.param}
+def engine(request: pytest.FixtureRequest) -> str:
+    """Name of the engine under test."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+async def lab(engine: str, echo: ModuleType, servers: Shared) -> AsyncIterator[Lab]:
+    settings = {"engine": engine}
     urls = {"postgres_url": servers.postgres(), "nats_url": servers.account()}
     async with laboratory({"echo": echo.build}, **urls, settings=settings) as lab:
         yield lab
