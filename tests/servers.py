@@ -152,6 +152,9 @@ def stop(pid: int) -> None:
         return
 
 
+_started: list[Server] = []  # They outlive the worker that started them.
+
+
 class Shared:
     """The servers of one test run, which its workers start when first needed and the run stops."""
 
@@ -185,6 +188,7 @@ class Shared:
         with self._locked() as notes:
             if name not in notes:
                 server = start(self._folder / name)
+                _started.append(server)
                 notes[name] = {"url": server.url, "pid": server.process.pid}
             url: str = notes[name]["url"]
             return url

@@ -63,7 +63,7 @@ class Relay:
 
     def __init__(self, db: Database, bus: Bus, service: str, clock: Clock) -> None:
         self._db, self._bus, self._service, self._clock = db, bus, service, clock
-        self._poked, self._leading = asyncio.Event(), False
+        self._poked, self.leading = asyncio.Event(), False
         self._settled = 0  # Gaps up to this position will never fill.
         self.lag_s = 0.0  # Age of the event published last, when it was.
         self._poke_subject = f"poke.{service}"
@@ -72,21 +72,21 @@ class Relay:
     def poke(self) -> None:
         """There may be something to publish: here, or wherever the relay runs."""
         self._poked.set()
-        if not self._leading and self._bus.nc.is_connected:
+        if not self.leading and self._bus.nc.is_connected:
             _background(self._bus.nc.publish(self._poke_subject, b""))
 
     async def run(self) -> None:
         """For ever. Raises when the database is away; whoever runs it begins again."""
         async with self._db.leases.hold(f"relay.{self._service}") as lease:
             subscription = await self._bus.nc.subscribe(self._poke_subject, cb=self._heard)
-            self._leading, self._settled = True, 0
+            self.leading, self._settled = True, 0
             try:
                 cursor = await self._db.fetchval(CURSOR, self._service)
                 while True:
                     lease.check()
                     cursor = await self._round(cursor)
             finally:
-                self._leading = False
+                self.leading = False
                 if not self._bus.nc.is_closed:
                     await subscription.unsubscribe()
 
