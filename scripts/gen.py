@@ -6,45 +6,16 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from generation import buf, client, descriptors, inventory, node, openapi, rules, stubs, typescript
-from generation.contract import Contract
-from generation.protoc import Refused, Sources, image
+from generation import buf, output
+from generation.protoc import Refused
 from generation.tree import differences, locked, replace
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+WEB = ROOT / "web"
 GEN = ROOT / "gen"
-
-# What a refusal carries: the edge prints only types that its descriptor set defines.
-DETAILS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
-
-
-def build(protos: Path, out: Path, scratch: Path) -> None:
-    """Writes all that gen/ holds into the empty folder `out`."""
-    sources = Sources.of(protos, scratch)
-    compiled = image(sources, DETAILS)
-    contract = Contract(compiled, sources.files())
-    rules.check(contract)
-    with ThreadPoolExecutor() as pool:
-        slow = [
-            pool.submit(_web, sources, contract, out),
-            pool.submit(client.write, sources, out / "client"),
-            pool.submit(stubs.write, sources, contract, out),
-        ]
-        descriptors.write(compiled, out / "envoy" / "weft.binpb")
-        inventory.write(contract, out / "inventory.json")
-        openapi.write(contract, out / "openapi" / "weft.json")
-        for each in slow:
-            each.result()
-
-
-def _web(sources: Sources, contract: Contract, out: Path) -> None:
-    modules = node.modules(ROOT / "web")
-    typescript.write(sources, contract, out / "ts", modules)
-    typescript.bundle(out / "ts", out / "web" / "weft.js", modules)
 
 
 def write(scratch: Path, check: bool) -> str:
@@ -53,7 +24,7 @@ def write(scratch: Path, check: bool) -> str:
     out.mkdir()
     GEN.mkdir(exist_ok=True)
     with locked(GEN):  # One writer at a time: people and tests share the tree.
-        build(PROTOS, out, scratch)
+        output.write(PROTOS, WEB, out, scratch)
         stale = differences(out, GEN)
         if check and stale:
             raise Refused("\n".join(["gen/ is stale; run scripts/weft gen and commit gen/:", *stale]))
@@ -82,9 +53,10 @@ def main() -> int:
         metavar="COMMIT",
         help="buf breaking; against where this branch left main, on main the commit before",
     )
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="weft-gen-") as folder:
         try:
-            for said in jobs(parser.parse_args(), Path(folder)):
+            for said in jobs(arguments, Path(folder)):
                 print(said)
         except Refused as refused:
             print(refused, file=sys.stderr)
