@@ -43,8 +43,12 @@ def _service(name: str, endpoints: list[str], health: str) -> Json:
     return {
         **_http2(name, endpoints),
         "lb_policy": "LEAST_REQUEST",
-        # Where no endpoint is healthy, nobody is served by a sick one: callers hear it at once.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            # Where no endpoint is healthy, nobody is served by a sick one: callers hear it at once.
+            "healthy_panic_threshold": {"value": 0},
+            # What health checks find counts at once; by default workers may learn of it a second later.
+            "update_merge_window": "0s",
+        },
         "circuit_breakers": {"thresholds": [_threshold()]},
         "outlier_detection": {
             "consecutive_gateway_failure": FAILURES,
@@ -58,7 +62,7 @@ def _service(name: str, endpoints: list[str], health: str) -> Json:
             {
                 "interval": seconds(HEALTH_INTERVAL),
                 "timeout": seconds(HEALTH_TIMEOUT),
-                "no_traffic_interval": seconds(HEALTH_INTERVAL),
+                "no_traffic_interval": "0.25s",  # Also that of an unhealthy endpoint before its first call.
                 "initial_jitter": "0.05s",
                 "unhealthy_interval": "0.25s",
                 "no_traffic_healthy_interval": seconds(HEALTH_INTERVAL),

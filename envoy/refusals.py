@@ -18,7 +18,6 @@ from .wire import Json, absent, begins, extension, header, present
 DOMAIN = "edge.weft"
 RETRY_DELAY = timedelta(seconds=1)  # Health checks and pools notice a restarted service within about that.
 LINE = "%LOCAL_REPLY_BODY%"
-KEYS_MISSING = "response.code_details.contains('Jwks')"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,17 @@ class Refusal:
     becomes: int | None = None  # HTTP status to answer with instead
 
 
+def _because(detail: str) -> Json:
+    """Holds of replies whose cause, in Envoy's own word for it, contains the text."""
+    return {
+        "extension_filter": extension(
+            "envoy.access_loggers.extension_filters.cel",
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            expression=f"response.code_details.contains('{detail}')",
+        )
+    }
+
+
 REFUSALS = (
     Refusal(
         401,
@@ -42,13 +52,7 @@ REFUSALS = (
         "KEYS_UNAVAILABLE",
         "Tokens cannot be verified now.",
         retry=True,
-        condition={
-            "extension_filter": extension(
-                "envoy.access_loggers.extension_filters.cel",
-                "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                expression=KEYS_MISSING,
-            )
-        },
+        condition=_because("Jwks"),
         becomes=503,
     ),
     Refusal(
@@ -58,6 +62,9 @@ REFUSALS = (
         "The call took longer than its time limit.",
         condition={"response_flag_filter": {"flags": ["DT"]}},
         becomes=504,
+    ),
+    Refusal(  # a token for another audience, which Envoy takes for a matter of permission
+        403, code_pb2.UNAUTHENTICATED, "BAD_CREDENTIALS", condition=_because("jwt_authn"), becomes=401
     ),
     Refusal(400, code_pb2.INVALID_ARGUMENT, "BAD_REQUEST"),
     Refusal(401, code_pb2.UNAUTHENTICATED, "BAD_CREDENTIALS"),
