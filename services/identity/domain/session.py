@@ -4,6 +4,8 @@ import base64
 import binascii
 import hashlib
 import secrets
+from collections.abc import Set
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +21,6 @@ SESSIONS_MAX = 50  # Open ones an account may have; the oldest goes. People have
 KEPT_DAYS = 90  # How long an ended session is remembered, to know a device again.
 SECRET_BYTES = 32
 IMPERSONATION_S = 900  # Of an impersonated session, unless it asks for more; an hour at most (the contract).
-NEVER_IMPERSONATED = frozenset({"identity.*", "*"})  # Patterns too wide for somebody who acts as another.
 
 
 class SessionNotFound(NotFound):
@@ -113,6 +114,26 @@ def granted(session: Session) -> Grant:
         session_id=session.session_id,
         auth_time=session.auth_time,
     )
+
+
+def lendable(permissions: Set[str]) -> frozenset[str]:
+    """What of a person's permissions an impersonated session keeps: none over others' accounts but to
+    read them, and no pattern that would bring such."""
+    wide = {"*", "identity.*"}
+    return frozenset(
+        name
+        for name in permissions
+        if name not in wide and (not name.startswith("identity.") or name.endswith(".read"))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What an open session allows at this instant."""
+
+    subject: str
+    acting: str
+    permissions: frozenset[str]
 
 
 def _kind(text: str) -> Any:

@@ -12,12 +12,17 @@ from typing import Any
 from joserfc.jwk import ECKey
 from sqlalchemy.orm import Mapped, mapped_column
 
+from services.chassis.errors import Unavailable
 from services.identity.domain.row import Row
 from services.identity.domain.sealing import Sealer
 from services.identity.domain.token import ACCESS_S_MAX
 
 SKEW_S = 300  # Clocks of verifiers differ, and the edge keeps a key set for minutes.
 PUBLIC = ("kty", "crv", "x", "y", "alg", "use", "kid")
+
+
+class NoSigningKey(Unavailable):
+    """No key signs tokens yet."""
 
 
 class SigningKey(Row):

@@ -10,7 +10,13 @@ from zoneinfo import available_timezones
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
 from services.identity.domain.row import Row
 
 NAME_CHARS_MAX = 200  # The longest real names on record have about 160 characters.
@@ -18,6 +24,7 @@ NAME_BYTES_MAX = 800  # Four bytes a character; keeps stacks of combining marks 
 EMAIL_BYTES_MAX = 254  # RFC 5321 §4.5.3.1.3 with erratum 1690: a path less its brackets.
 PREFERENCES_MAX = 100
 LOCALE, ZONE = "en", "UTC"
+DEFAULTS = {"display_name": "", "locale": LOCALE, "zone": ZONE}
 ACTIVE, DISABLED, ERASED = "active", "disabled", "erased"
 OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # UTR 36: they disguise text.
 
@@ -30,6 +37,10 @@ class UserNotActive(FailedPrecondition):
     """The account {user_id} may not sign in."""
 
 
+class PersonsOnly(PermissionDenied):
+    """Only a person who is signed in may make this call."""
+
+
 class EmailTaken(AlreadyExists):
     """The address has an account already."""
 
@@ -40,6 +51,10 @@ class EmailRefused(InvalidArgument):
 
 class ProfileRefused(InvalidArgument):
     """The profile's {field} breaks the rule {rule}."""
+
+
+class BadFieldMask(InvalidArgument):
+    """The field mask names {path}, which is no field that can be set."""
 
 
 class TooManyPreferences(FailedPrecondition):

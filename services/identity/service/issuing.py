@@ -22,8 +22,6 @@ from weft.identity.v1.events_pb2 import (
     SignedIn,
 )
 
-Cause = RevocationCause.ValueType
-
 
 class Issuer:
     """Turns grants into tokens. Everything but `mint` acts inside the caller's transaction."""
@@ -70,7 +68,9 @@ class Issuer:
         session.last_used_at = now
         return await self._pair(tx, session, rules.granted(session), self._chained(tx, session, now))
 
-    async def end(self, tx: Tx, session: Session, cause: "Cause", entry: bool = True) -> bool:
+    async def end(
+        self, tx: Tx, session: Session, cause: "RevocationCause.ValueType", entry: bool = True
+    ) -> bool:
         """Ends the session, with every token of it. False: it was over before."""
         if session.ended_at is not None:
             return False
@@ -89,7 +89,7 @@ class Issuer:
         await self._journal.write(tx, line, event)
         return True
 
-    async def end_all(self, tx: Tx, subject: str, cause: "Cause", keep: str = "") -> int:
+    async def end_all(self, tx: Tx, subject: str, cause: "RevocationCause.ValueType", keep: str = "") -> int:
         """Ends every open session of a subject but `keep`. Returns how many."""
         found = await store.all_open(tx, subject, self._clock.now())
         ended = [await self.end(tx, session, cause) for session in found if str(session.session_id) != keep]

@@ -13,6 +13,8 @@ from services.identity.domain.activity import Activity
 from services.identity.store import activity as store
 from weft.identity.v1.activity_pb2 import ActivityKind
 
+NOBODY = ("anonymous", "system")  # Actors of events that tell a person nothing.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -22,6 +24,7 @@ class Entry:
     kind: "ActivityKind.ValueType"
     session_id: str = ""  # Empty: that of the call.
     about: str = ""
+    address: str = ""  # Empty: that of the call.
 
 
 class Journal:
@@ -45,9 +48,9 @@ class Journal:
                 at=self._clock.now(),
                 kind=ActivityKind.Name(entry.kind).removeprefix("ACTIVITY_KIND_").lower(),
                 session_id=entry.session_id or (call.caller.session if call else ""),
-                actor="" if origin.actor == "anonymous" else origin.actor,
+                actor="" if origin.actor in NOBODY else origin.actor,
                 acting=origin.acting,
-                address=call.peer() if call else "",
+                address=entry.address or (call.peer() if call else ""),
                 about=entry.about,
             )
         )

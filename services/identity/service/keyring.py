@@ -10,21 +10,16 @@ from joserfc.jwk import ECKey
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database, Tx
-from services.chassis.errors import Unavailable
 from services.chassis.events import emit
 from services.chassis.keys import Keys
 from services.identity.domain import signing_key
 from services.identity.domain.sealing import Sealer
-from services.identity.domain.signing_key import SigningKey
+from services.identity.domain.signing_key import NoSigningKey, SigningKey
 from services.identity.settings import IdentitySettings
 from services.identity.store import signing_key as store
 from weft.identity.v1.events_pb2 import SigningKeyCreated, SigningKeyDropped
 
 RELOAD_S = 10.0  # Another process's rotation is seen within this; its own at once.
-
-
-class NoSigningKey(Unavailable):
-    """No key signs tokens yet."""
 
 
 class Keyring:

@@ -1,9 +1,11 @@
 """Which roles there are, and who has them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, exists, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Tx
 from services.identity.domain.role import ADMIN, EVERYONE, Role, RoleGrant, RoleNotFound
@@ -61,3 +63,31 @@ async def take_from_all(tx: Tx, role: str) -> None:
 
 async def take_all(tx: Tx, user_id: UUID) -> None:
     await tx.execute(delete(RoleGrant).where(RoleGrant.user_id == user_id))
+
+
+async def is_admin(tx: Tx, user_id: UUID) -> bool:
+    return await tx.get(RoleGrant, (user_id, ADMIN)) is not None
+
+
+async def grant(tx: Tx, user_id: UUID, role: str, now: datetime) -> bool:
+    """Whether the account did not have it."""
+    row = insert(RoleGrant).values(user_id=user_id, role=role, granted_at=now)
+    return await tx.scalar(row.on_conflict_do_nothing().returning(RoleGrant.role)) is not None
+
+
+async def take(tx: Tx, user_id: UUID, role: str) -> bool:
+    """Whether the account had it."""
+    held = (RoleGrant.user_id == user_id, RoleGrant.role == role)
+    return await tx.scalar(delete(RoleGrant).where(*held).returning(RoleGrant.role)) is not None
+
+
+async def someone_has(tx: Tx, role: str) -> bool:
+    return bool(await tx.scalar(select(exists().where(RoleGrant.role == role))))
+
+
+async def claim(tx: Tx, role: str) -> bool:
+    """Whether the name is free; if so it is the caller's until `tx` ends."""
+    await tx.execute(
+        text("select pg_advisory_xact_lock(hashtextextended('identity.role:' || :role, 0))"), {"role": role}
+    )
+    return await tx.get(Role, role) is None

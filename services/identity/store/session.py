@@ -6,13 +6,15 @@ from uuid import UUID
 
 from sqlalchemy import delete, exists, select, update
 
-from services.chassis.db import Tx
+from services.chassis.db import Database, Tx
 from services.identity.domain.session import (
     SESSIONS_MAX,
     RefreshToken,
     Session,
     SessionNotFound,
+    Standing,
 )
+from services.identity.domain.token import narrowed
 
 
 async def lock(tx: Tx, session_id: UUID) -> Session | None:
@@ -90,3 +92,25 @@ async def forget_older(tx: Tx, than: datetime) -> None:
     await tx.execute(delete(RefreshToken).where(RefreshToken.expires_at < than))
     still = exists().where(RefreshToken.session_id == Session.session_id)
     await tx.execute(delete(Session).where(Session.expires_at < than, ~still))
+
+
+CHECK = """
+select s.subject, s.acting, s.scope, array(
+    select distinct unnest(r.permissions) from role r
+    where p.user_id is not null
+        and (r.role = 'user' or r.role in (select g.role from role_grant g where g.user_id = p.user_id))
+) as permissions
+from session s left join person p on p.user_id = case when s.kind = 'user' then s.subject::uuid end
+where s.session_id = $1 and s.ended_at is null and s.expires_at > $2
+    and (s.kind <> 'user' or p.state = 'active')
+"""
+
+
+async def check(db: Database, session_id: UUID, now: datetime) -> Standing | None:
+    """What the session allows now, read afresh: never from a cache. None: it is not open."""
+    row = await db.fetchrow(CHECK, session_id, now)
+    if row is None:
+        return None
+    scope = None if row["scope"] is None else frozenset(row["scope"])
+    held = frozenset(row["permissions"])
+    return Standing(subject=row["subject"], acting=row["acting"], permissions=narrowed(held, scope))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from services.chassis.db import Tx
+from services.identity.domain.password import Password
 from services.identity.domain.user import ACTIVE, ERASED, EmailTaken, Person, UserNotFound, email_key
 
 
@@ -38,7 +39,24 @@ async def active(tx: Tx, user_id: UUID) -> bool:
     return await tx.scalar(select(Person.state).where(Person.user_id == user_id)) == ACTIVE
 
 
+async def with_password(tx: Tx, key: str) -> tuple[Person | None, Password | None]:
+    """The account at an address and its password: one query, whether there is any."""
+    query = select(Person, Password).outerjoin(Password, Password.user_id == Person.user_id)
+    row = (await tx.execute(query.where(Person.email_key == key))).one_or_none()
+    return (row[0], row[1]) if row else (None, None)
+
+
+async def claim_email(tx: Tx, email: str) -> bool:
+    """Whether the address is free; if so it is the caller's until `tx` ends."""
+    key = email_key(email)
+    await tx.execute(CLAIM, {"key": key})
+    return await by_key(tx, key) is None
+
+
 async def require_free(tx: Tx, email: str) -> None:
-    """Raises EmailTaken. A rival in flight is caught by the unique index."""
-    if await by_key(tx, email_key(email)) is not None:
+    """As claim_email. Raises EmailTaken."""
+    if not await claim_email(tx, email):
         raise EmailTaken
+
+
+CLAIM = text("select pg_advisory_xact_lock(hashtextextended('identity.email:' || :key, 0))")

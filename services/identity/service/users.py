@@ -1,0 +1,222 @@
+"""weft.identity.v1.UserService."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.chassis.clock import uuid7
+from services.chassis.db import Tx
+from services.chassis.events import emit
+from services.chassis.method import Call
+from services.identity.domain import password as passwords, user as rules
+from services.identity.domain.role import EVERYONE, EtagMismatch
+from services.identity.domain.user import BadFieldMask, EmailTaken, Person
+from services.identity.service.governing import require_other_admin, require_rule_over
+from services.identity.service.journal import Entry
+from services.identity.service.proving import Prover
+from services.identity.service.registration import open_account, profile_of
+from services.identity.service.roles import grant_role
+from services.identity.service.shared import Shared, own_id
+from services.identity.store import (
+    activity as activities,
+    attempts,
+    code as codes,
+    credential as credentials,
+    role as roles,
+    session as sessions,
+    user as store,
+)
+from weft.identity.v1 import user_pb2 as pb
+from weft.identity.v1.activity_pb2 import ActivityKind
+from weft.identity.v1.events_pb2 import (
+    RevocationCause,
+    UserDeleted,
+    UserDisabled,
+    UserEnabled,
+    UserOrigin,
+    UserUnlocked,
+    UserUpdated,
+)
+from weft.identity.v1.user_pb2_grpc import UserServiceServicer
+
+PATHS = ("display_name", "locale", "zone")
+
+
+class Users(UserServiceServicer):
+    def __init__(self, shared: Shared, prover: Prover) -> None:
+        self._shared, self._prover = shared, prover
+
+    async def GetMe(self, request: pb.GetMeRequest, call: Call) -> pb.GetMeResponse:
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, own_id(call))
+            return pb.GetMeResponse(user=await one_to_pb(tx, person))
+
+    async def GetUser(self, request: pb.GetUserRequest, call: Call) -> pb.GetUserResponse:
+        async with self._shared.db.transaction() as tx:
+            person = await store.get(tx, UUID(request.user_id))
+            return pb.GetUserResponse(user=await one_to_pb(tx, person))
+
+    async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, call: Call) -> pb.BatchGetUsersResponse:
+        async with self._shared.db.transaction() as tx:
+            found = await store.many(tx, [UUID(user_id) for user_id in request.user_ids])
+            return pb.BatchGetUsersResponse(users=await many_to_pb(tx, found))
+
+    async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
+        shared, now = self._shared, self._shared.clock.now()
+        email, profile = rules.checked_email(request.email), profile_of(request.profile)
+        user_id = UUID(request.user_id) if request.user_id else uuid7(now)
+        hash_ = ""
+        if request.password:
+            least, common = shared.settings.password_chars_min, shared.lists.common_passwords
+            passwords.check(request.password, least, common, (email, profile["display_name"]))
+            hash_ = await shared.hasher.hash(request.password)
+        async with shared.db.transaction() as tx:
+            person = await tx.get(Person, user_id)
+            if person is None:
+                await store.require_free(tx, email)
+                person = rules.created(user_id, email, profile, now)
+                await open_account(tx, shared, person, UserOrigin.USER_ORIGIN_ADMINISTRATOR, hash_)
+                for role in sorted(set(request.roles) - {EVERYONE}):
+                    await grant_role(tx, shared, call.caller, user_id, role)
+            elif person.email_key != rules.email_key(email):
+                raise EmailTaken
+            return pb.CreateUserResponse(user=await one_to_pb(tx, person))
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.UpdateUserResponse:
+        paths = list(request.update_mask.paths) or [name for name in PATHS if getattr(request.profile, name)]
+        if unknown := [path for path in paths if path not in PATHS]:
+            raise BadFieldMask(field="update_mask", path=unknown[0])
+        profile = {name: getattr(request.profile, name) for name in PATHS}
+        rules.check_profile(profile, paths)
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, UUID(request.user_id), lock=True)
+            if request.etag and request.etag != person.etag:
+                raise EtagMismatch
+            if changed := [path for path in paths if getattr(person, path) != profile[path]]:
+                for path in changed:
+                    setattr(person, path, profile[path] or rules.DEFAULTS[path])
+                person.changed(self._shared.clock.now())
+                await self._note_update(tx, person, [f"profile.{path}" for path in changed])
+            return pb.UpdateUserResponse(user=await one_to_pb(tx, person))
+
+    async def GetPreferences(
+        self, request: pb.GetPreferencesRequest, call: Call
+    ) -> pb.GetPreferencesResponse:
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, UUID(request.user_id))
+        return pb.GetPreferencesResponse(preferences=person.preferences)
+
+    async def UpdatePreferences(
+        self, request: pb.UpdatePreferencesRequest, call: Call
+    ) -> pb.UpdatePreferencesResponse:
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, UUID(request.user_id), lock=True)
+            merged = rules.merged_preferences(person.preferences, request.set, request.remove)
+            names = sorted({*merged, *person.preferences})
+            changed = [name for name in names if merged.get(name) != person.preferences.get(name)]
+            if changed:
+                person.preferences = merged
+                person.changed(self._shared.clock.now())
+                await self._note_update(tx, person, [f"preferences.{name}" for name in changed])
+        return pb.UpdatePreferencesResponse(preferences=merged)
+
+    async def DisableUser(self, request: pb.DisableUserRequest, call: Call) -> pb.DisableUserResponse:
+        user_id, now = UUID(request.user_id), self._shared.clock.now()
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, user_id, lock=True)
+            await require_rule_over(tx, call.caller, user_id)
+            if person.state == rules.ACTIVE:
+                await require_other_admin(tx, user_id)
+                person.state = rules.DISABLED
+                person.changed(now)
+                entry = Entry(user_id=user_id, kind=ActivityKind.ACTIVITY_KIND_DISABLED)
+                await self._shared.journal.write(tx, entry, UserDisabled(user_id=request.user_id))
+                await self._end_sessions(tx, request.user_id, RevocationCause.REVOCATION_CAUSE_USER_DISABLED)
+            return pb.DisableUserResponse(user=await one_to_pb(tx, person))
+
+    async def EnableUser(self, request: pb.EnableUserRequest, call: Call) -> pb.EnableUserResponse:
+        user_id = UUID(request.user_id)
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, user_id, lock=True)
+            await require_rule_over(tx, call.caller, user_id)
+            if person.state == rules.DISABLED:
+                person.state = rules.ACTIVE
+                person.changed(self._shared.clock.now())
+                entry = Entry(user_id=user_id, kind=ActivityKind.ACTIVITY_KIND_ENABLED)
+                await self._shared.journal.write(tx, entry, UserEnabled(user_id=request.user_id))
+            return pb.EnableUserResponse(user=await one_to_pb(tx, person))
+
+    async def UnlockUser(self, request: pb.UnlockUserRequest, call: Call) -> pb.UnlockUserResponse:
+        async with self._shared.db.transaction() as tx:
+            person = await store.living(tx, UUID(request.user_id))
+            keys = self._prover.account_key(person.email_key or ""), self._prover.second_key(person)
+            await attempts.forget(tx, *keys)
+            entry = Entry(user_id=person.user_id, kind=ActivityKind.ACTIVITY_KIND_UNLOCKED)
+            await self._shared.journal.write(tx, entry, UserUnlocked(user_id=request.user_id))
+        return pb.UnlockUserResponse()
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, call: Call) -> pb.DeleteUserResponse:
+        user_id = UUID(request.user_id)
+        async with self._shared.db.transaction() as tx:
+            person = await store.get(tx, user_id, lock=True)
+            if person.state != rules.ERASED:
+                await require_rule_over(tx, call.caller, user_id)
+                await require_other_admin(tx, user_id)
+                await self._erase(tx, person)
+        return pb.DeleteUserResponse()
+
+    async def _note_update(self, tx: Tx, person: Person, paths: list[str]) -> None:
+        entry = Entry(user_id=person.user_id, kind=ActivityKind.ACTIVITY_KIND_PROFILE_CHANGED)
+        await self._shared.journal.write(tx, entry, UserUpdated(user_id=str(person.user_id), paths=paths))
+
+    async def _end_sessions(self, tx: Tx, subject: str, cause: "RevocationCause.ValueType") -> None:
+        await self._shared.issuer.end_all(tx, subject, cause)
+
+    async def _erase(self, tx: Tx, person: Person) -> None:
+        """Sessions end with their events first; then everything personal goes."""
+        subject = str(person.user_id)
+        keys = self._prover.account_key(person.email_key or ""), self._prover.second_key(person)
+        await self._end_sessions(tx, subject, RevocationCause.REVOCATION_CAUSE_USER_DELETED)
+        await tx.flush()
+        await sessions.forget(tx, subject)
+        await credentials.forget(tx, person.user_id)
+        await roles.take_all(tx, person.user_id)
+        await codes.void(tx, subject)
+        await codes.forget_registrations(tx, person.email_key or "")
+        await attempts.forget(tx, *keys)
+        await activities.forget(tx, person.user_id)
+        person.erase(self._shared.clock.now())
+        await emit(tx, UserDeleted(user_id=subject))
+
+
+async def one_to_pb(tx: Tx, person: Person) -> pb.User:
+    return (await many_to_pb(tx, [person]))[0]
+
+
+async def many_to_pb(tx: Tx, people: Sequence[Person]) -> list[pb.User]:
+    ids = [person.user_id for person in people]
+    await tx.flush()
+    names, second = await roles.names_of(tx, ids), await credentials.with_second_factor(tx, ids)
+    return [_to_pb(person, names[person.user_id], person.user_id in second) for person in people]
+
+
+STATES = {
+    rules.ACTIVE: pb.UserState.USER_STATE_ACTIVE,
+    rules.DISABLED: pb.UserState.USER_STATE_DISABLED,
+    rules.ERASED: pb.UserState.USER_STATE_ERASED,
+}
+
+
+def _to_pb(person: Person, names: list[str], second_factor: bool) -> pb.User:
+    erased = person.state == rules.ERASED
+    user = pb.User(
+        user_id=str(person.user_id),
+        email=person.email or "",
+        profile=pb.Profile(display_name=person.display_name, locale=person.locale, zone=person.zone),
+        state=STATES[person.state],
+        roles=[] if erased else sorted([EVERYONE, *names]),
+        second_factor=second_factor,
+        etag=person.etag,
+    )
+    user.create_time.FromDatetime(person.created_at)
+    user.update_time.FromDatetime(person.updated_at)
+    return user
