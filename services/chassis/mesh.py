@@ -24,6 +24,11 @@ from services.chassis.errors import CallFailed, Refusal
 from services.chassis.method import RETRIED, Metadata, Methods, describe
 from services.chassis.rpc import UNARY_S_MAX, Answering, current_call
 
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+One = Callable[..., Awaitable[Any]]
+Many = Callable[..., AsyncGenerator[Any, None]]
+
 ATTEMPTS_MAX = 3  # Of a call declared idempotent, while the callee is UNAVAILABLE.
 BACKOFF_S, BACKOFF_S_MAX = 0.05, 1.0
 RETRY_TOKENS, RETRY_TOKEN_RATIO = 20, 0.1  # Retries stop when more than about 1 in 10 calls fails (gRPC A6).
@@ -46,23 +51,27 @@ class Mesh:
     def __init__(self, ways: Ways, signer: Signer, tracing: telemetry.Tracing) -> None:
         self._ways, self._signer, self._tracing = ways, signer, tracing
 
-    def unary_unary(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
-        return self._one(Remote(path, False, False, encode, decode))
+    def unary_unary(
+        self, path: str, *, request_serializer: Encode, response_deserializer: Decode, **_: Any
+    ) -> One:
+        return self._one(Remote(path, False, False, request_serializer, response_deserializer))
 
     def unary_stream(
-        self, path: str, encode: Any, decode: Any, **_: Any
-    ) -> Callable[..., AsyncGenerator[Any, None]]:
-        return self._many(Remote(path, False, True, encode, decode))
+        self, path: str, *, request_serializer: Encode, response_deserializer: Decode, **_: Any
+    ) -> Many:
+        return self._many(Remote(path, False, True, request_serializer, response_deserializer))
 
-    def stream_unary(self, path: str, encode: Any, decode: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
-        return self._one(Remote(path, True, False, encode, decode))
+    def stream_unary(
+        self, path: str, *, request_serializer: Encode, response_deserializer: Decode, **_: Any
+    ) -> One:
+        return self._one(Remote(path, True, False, request_serializer, response_deserializer))
 
     def stream_stream(
-        self, path: str, encode: Any, decode: Any, **_: Any
-    ) -> Callable[..., AsyncGenerator[Any, None]]:
-        return self._many(Remote(path, True, True, encode, decode))
+        self, path: str, *, request_serializer: Encode, response_deserializer: Decode, **_: Any
+    ) -> Many:
+        return self._many(Remote(path, True, True, request_serializer, response_deserializer))
 
-    def _one(self, method: Remote) -> Callable[..., Awaitable[Any]]:
+    def _one(self, method: Remote) -> One:
         way = self._ways.to(method.path)
 
         async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:  # noqa: ASYNC109
@@ -71,7 +80,7 @@ class Mesh:
 
         return call
 
-    def _many(self, method: Remote) -> Callable[..., AsyncGenerator[Any, None]]:
+    def _many(self, method: Remote) -> Many:
         way = self._ways.to(method.path)
 
         async def call(
