@@ -168,6 +168,18 @@ class Bucket:
     async def delete(self, key: str) -> None:
         await self._store.delete(key)
 
+    async def look(self, key: str) -> tuple[bytes | None, int]:
+        """The value, if any, and the revision of what is there (a deletion is one too; 0: nothing)."""
+        try:
+            entry = await self._store.get(key)
+        except KeyNotFoundError as missing:
+            return None, (missing.entry.revision or 0) if missing.entry else 0
+        return entry.value, entry.revision or 0
+
+    async def follow(self, key: str, value: bytes, revision: int) -> None:
+        """Puts the value, provided that `revision` is still the latest. Raises KeyWrongLastSequenceError."""
+        await self._store.update(key, value, last=revision)
+
     async def watch(self, key: str) -> AsyncIterator[bytes]:
         """The value now, if any, then each new one; the latest again after an outage."""
         hint, told = asyncio.Event(), None

@@ -5,6 +5,7 @@ published in the order in which they were written, provided that their writers e
 lock or an expected version, taken before the event is written).
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from services.chassis.clock import uuid7
-from services.chassis.db import AnyTx, after_commit, database_of, execute
+from services.chassis.db import AnyTx, Database, after_commit, database_of, execute
 from weft.options.v1 import options_pb2
 
 PAYLOAD_BYTES_MAX = 256 * 1024  # NATS takes 1 MiB with headers; an event is a fact, not a document.
@@ -34,6 +35,14 @@ from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $11::bigint[], $12::
     with ordinality as new (id, type, key, subject, version, schema_version, payload, n)
 order by n
 """
+
+
+WRITERS = """
+select array_agg(virtualtransaction) from pg_locks
+where locktype = 'relation' and relation = 'event'::regclass and mode = 'RowExclusiveLock' and granted
+    and database = (select oid from pg_database where datname = current_database())
+"""
+SETTLE_POLL_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,18 @@ async def write(
     )
     after_commit(tx, db.emitted)
     return written
+
+
+async def settle(db: Database) -> None:
+    """Waits until every transaction that is writing events now has ended.
+
+    Who has taken a position holds the table's lock until its end; so afterwards every position that was
+    taken before is either visible or will never be.
+    """
+    writers = set(await db.fetchval(WRITERS) or ())
+    while writers:
+        await asyncio.sleep(SETTLE_POLL_S)
+        writers &= set(await db.fetchval(WRITERS) or ())
 
 
 _schemas: dict[str, int] = {}

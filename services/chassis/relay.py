@@ -27,11 +27,10 @@ from nats.aio.msg import Msg
 from services.chassis.bus import Bus, within
 from services.chassis.clock import Clock
 from services.chassis.db import Database
-from services.chassis.events import COLUMNS, Envelope, envelope
+from services.chassis.events import COLUMNS, Envelope, envelope, settle
 
 BATCH_MAX = 500  # Events published before the cursor is saved; JetStream takes 1000 in an atomic batch.
 POLL_S = 0.5  # Finds what another process wrote whose poke was lost.
-GAP_POLL_S = 0.005
 ACK_S_MAX = 10.0  # A batch without its acknowledgement by then is published again.
 RETRY_S, RETRY_S_MAX = 0.1, 5.0
 TOKEN_CHARS_MAX = 100  # A longer key becomes its hash in the subject; the envelope has it whole.
@@ -45,11 +44,6 @@ on conflict (service) do update set service = excluded.service returning positio
 """
 NEXT = f"select {COLUMNS} from event where position > $1 order by position limit {BATCH_MAX}"
 SAVE = "update relay set position = $2 where service = $1"
-WRITERS = """
-select array_agg(virtualtransaction) from pg_locks
-where locktype = 'relation' and relation = 'event'::regclass and mode = 'RowExclusiveLock' and granted
-    and database = (select oid from pg_database where datname = current_database())
-"""
 
 log = logging.getLogger("weft.relay")
 
@@ -103,7 +97,8 @@ class Relay:
             cursor = ready[-1]["position"]
             await self._db.execute(SAVE, self._service, cursor)
         elif rows:
-            await self._settle(rows[-1]["position"])
+            await settle(self._db)
+            self._settled = rows[-1]["position"]
         else:
             await within(self._poked, POLL_S)
         return cursor
@@ -114,14 +109,6 @@ class Relay:
                 return rows[:n]
             cursor = row["position"]
         return rows
-
-    async def _settle(self, position: int) -> None:
-        """Waits for those who may still fill a gap below `position`."""
-        writers = set(await self._db.fetchval(WRITERS) or ())
-        while writers:
-            await asyncio.sleep(GAP_POLL_S)
-            writers &= set(await self._db.fetchval(WRITERS) or ())
-        self._settled = position
 
     async def _publish_patiently(self, events: Sequence[Envelope]) -> None:
         """Until JetStream has stored them all."""
