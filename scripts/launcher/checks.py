@@ -1,4 +1,4 @@
-"""Everything that is checked before a change is taken, a line for each step; a failure ends none of the others."""
+"""What is checked before a change is taken, a line for each step; a failure ends none of the others."""
 
 import subprocess
 import sys

@@ -5,6 +5,7 @@ says with which words it died.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -35,6 +36,10 @@ class Program:
     stop: int = signal.SIGTERM
     stop_s: float = 10.0  # Until it is killed.
     orphan: int = signal.SIGKILL  # What it gets when the supervisor dies.
+    after: asyncio.Event | None = None  # It is sent an empty line when this is set (see ahead.py).
+
+
+log = logging.getLogger("weft.supervisor")
 
 
 class Child:
@@ -111,16 +116,23 @@ class Child:
         with self.program.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", leash.__file__, *(str(word) for word in words),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self.program.environ,
-                cwd="/" if uid >= 0 else None,
+                stdin=asyncio.subprocess.PIPE if self.program.after else asyncio.subprocess.DEVNULL,
+                stdout=log, stderr=log, env=self.program.environ, cwd="/" if uid >= 0 else None,
             )  # fmt: skip
         self._tell(state.STARTING, "", self._process.pid)
         if self._stopping:
             self._signal(self.program.stop)
-        watch = asyncio.create_task(self._watch())
+        beside = [asyncio.create_task(task) for task in (self._watch(), self._let_go(self._process))]
         code = await self._process.wait()
-        watch.cancel()
+        for task in beside:
+            task.cancel()
         return code
+
+    async def _let_go(self, process: asyncio.subprocess.Process) -> None:
+        """Sends the line it waits for."""
+        if self.program.after and process.stdin:
+            await self.program.after.wait()
+            process.stdin.write(b"\n")
 
     async def _watch(self) -> None:
         """Asks until it is ready."""
@@ -145,6 +157,13 @@ class Child:
     def _tell(self, phase: str, note: str, pid: int | None) -> None:
         if phase != self.shown.phase:
             self.shown.since = time.time()
+            log.info(
+                "%s: %s%s%s",
+                self.shown.name,
+                phase,
+                f", pid {pid}" if pid else "",
+                f", {note}" if note else "",
+            )
         self.shown.phase, self.shown.note, self.shown.pid = phase, note, pid
         self._changed()
 

@@ -17,8 +17,9 @@ from typing import Any
 from launcher.problem import Problem
 
 PASSWORD_BYTES = 24  # 192 bits: beyond guessing, and short enough to copy.
+KEY_BYTES = 32  # AES-256.
 SCRAM_ITERATIONS = 4_096  # RFC 7677 §4; the password is random, more would only slow each connection.
-ADMIN_EMAIL = "admin@weft.localhost"
+ADMIN_EMAIL = "admin@weft.example"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Credentials:
         """Those of the file, completed for `services`."""
         known = _read(path)
         databases = {name: known.get("databases", {}).get(name) or _random() for name in services}
-        keys = {name: known.get("keys", {}).get(name) or _random(32) for name in services}
+        keys = {name: known.get("keys", {}).get(name) or _key() for name in services}
         made = cls(
             postgres=known.get("postgres") or _random(),
             nats=known.get("nats") or _random(),
@@ -55,6 +56,10 @@ class Credentials:
 
 def _random(size: int = PASSWORD_BYTES) -> str:
     return secrets.token_urlsafe(size)
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def _read(path: Path) -> dict[str, Any]:

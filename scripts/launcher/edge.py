@@ -1,10 +1,12 @@
 """Envoy from its wheel: what the envoy package is told, and how Envoy is started and asked."""
 
+import hashlib
 import http.client
 import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from launcher import paths
@@ -36,6 +38,18 @@ def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Por
     path = folder / "settings.json"
     path.write_text(json.dumps(values, indent=2))
     return path
+
+
+def fingerprint(settings: Path) -> str:
+    """Of everything the configuration is made from. It holds for a day: certificates age without changing."""
+    root = paths.root()
+    sources = [root / "gen" / "envoy", root / "gen" / "openapi", root / "gen" / "web", root / "web" / "pages"]
+    found = [
+        file for source in (root / "envoy", *sources) for file in source.rglob("*") if file.suffix != ".pyc"
+    ]
+    facts = [(str(file), file.stat().st_mtime_ns) for file in sorted(found)]
+    day = datetime.now(UTC).date().isoformat()
+    return hashlib.sha256(repr((settings.read_text(), sys.prefix, day, facts)).encode()).hexdigest()
 
 
 def generate(folder: Path, settings: Path) -> list[str]:

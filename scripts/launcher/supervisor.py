@@ -14,7 +14,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 
-from launcher import edge, nats, paths, postgres, roster, state
+from launcher import ahead, edge, nats, paths, postgres, roster, state
 from launcher.child import Child, Program
 from launcher.credentials import Credentials
 from launcher.plan import Plan
@@ -38,6 +38,7 @@ class Supervisor:
         self._groups = roster.groups(names, plan.processes, plan.ports)
         self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
         self._stop = asyncio.Event()
+        self._founded = asyncio.Event()  # PostgreSQL and NATS are ready for the services.
         self._restarts: set[asyncio.Task[None]] = set()
         self._children: dict[str, Child] = {}
         self._declare()
@@ -86,11 +87,12 @@ class Supervisor:
 
     def _services(self, group: roster.Group) -> Program:
         return Program(
-            command=[sys.executable, "-m", "services", *group.services],
+            command=[sys.executable, "-P", ahead.__file__, *group.services],
             log=self._home.log(group.name),
             unready=_asking(group.metrics, "/ready"),
             environ=roster.environment(group, self._plan.ports, self._credentials, os.environ),
             stop_s=DRAIN_S,
+            after=self._founded,
         )
 
     def _served(self) -> list[str]:
@@ -142,18 +144,16 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Everything in order, and at the same time what can be."""
-        self._children["nats"].begin()
-        written = asyncio.create_task(self._write_edge())
+        for early in ("nats", *(group.name for group in self._groups)):
+            self._children[early].begin()
+        opened = asyncio.create_task(self._open_edge())
         self._note("postgres", "makes its cluster" if not self._cluster.data.exists() else "")
         await asyncio.to_thread(self._cluster.make, self._credentials)
         self._children["postgres"].begin()
         for name in ("postgres", "nats"):
             await self._children[name].ready.wait()
-        for group in self._groups:
-            self._children[group.name].begin()
-        await written
-        if self._plan.edge:
-            self._children["edge"].begin()
+        self._founded.set()
+        await opened
         for child in self._children.values():
             await child.ready.wait()
 
@@ -162,20 +162,30 @@ class Supervisor:
         shown.phase, shown.note = state.STARTING, note
         self._changed()
 
+    async def _open_edge(self) -> None:
+        """Envoy comes up beside the services, and waits for their health by itself."""
+        if self._plan.edge:
+            await self._write_edge()
+            self._children["edge"].begin()
+
     async def _write_edge(self) -> None:
-        """Envoy's configuration, from the protos and our settings. Raises Problem."""
-        if not self._plan.edge:
-            return
+        """Envoy's configuration, unless what it is made from is as it was. Raises Problem."""
         self._note("edge", "writes its configuration")
         folder = self._home.path / "envoy"
         told = edge.write_settings(folder, self._home.path, self._groups, self._plan.ports)
+        mark, known = edge.fingerprint(told), folder / "fingerprint"
+        if known.exists() and known.read_text() == mark:
+            return
+        known.unlink(missing_ok=True)
         with self._home.log("edge").open("ab") as file:
             writer = await asyncio.create_subprocess_exec(
                 *edge.generate(folder, told), stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file
             )
-        if await writer.wait():
+        code = await writer.wait()
+        log.info("edge: configuration written, exit code %d", code)
+        if code:
             raise Problem("the edge's configuration could not be written", "see `scripts/weft logs edge`")
-        self._note("edge", "waits for the services")
+        known.write_text(mark)
 
     async def _down(self) -> None:
         """The services first, while all they need is there; then what they stood on."""
