@@ -1,0 +1,11 @@
+// Posts the code that was mailed to the new address.
+import { identityV1 } from "/weft.js";
+import { byId, onSubmit, service } from "/session.js";
+
+const users = service(identityV1.UserService);
+
+onSubmit(byId("confirm"), async () => {
+  await users.confirmEmailChange({ token: new URLSearchParams(location.search).get("token") ?? "" });
+  byId("confirm").hidden = true;
+  byId("done").hidden = false;
+});
