@@ -95,6 +95,7 @@ class PasskeyServiceServicer:
 
         Errors:
         NOT_FOUND USER_NOT_FOUND
+        PERMISSION_DENIED PERSONS_ONLY
         FAILED_PRECONDITION TOO_MANY_PASSKEYS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,6 +168,7 @@ class PasskeyServiceServicer:
         Errors:
         FAILED_PRECONDITION CHALLENGE_REFUSED
         UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
+        UNAUTHENTICATED SECOND_STEP_REFUSED
         UNAUTHENTICATED TICKET_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

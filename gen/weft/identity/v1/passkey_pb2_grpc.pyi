@@ -44,6 +44,7 @@ class PasskeyServiceStub:
 
     Errors:
       NOT_FOUND USER_NOT_FOUND
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION TOO_MANY_PASSKEYS
     """
     CreatePasskey: _grpc.UnaryUnaryMultiCallable[_passkey_pb2.CreatePasskeyRequest, _passkey_pb2.CreatePasskeyResponse]
@@ -91,6 +92,7 @@ class PasskeyServiceStub:
     Errors:
       FAILED_PRECONDITION CHALLENGE_REFUSED
       UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
+      UNAUTHENTICATED SECOND_STEP_REFUSED
       UNAUTHENTICATED TICKET_REFUSED
     """
     StepUpByPasskey: _grpc.UnaryUnaryMultiCallable[_passkey_pb2.StepUpByPasskeyRequest, _passkey_pb2.StepUpByPasskeyResponse]
@@ -121,6 +123,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
 
     Errors:
       NOT_FOUND USER_NOT_FOUND
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION TOO_MANY_PASSKEYS
     """
     CreatePasskey: _aio.UnaryUnaryMultiCallable[_passkey_pb2.CreatePasskeyRequest, _passkey_pb2.CreatePasskeyResponse]  # type: ignore[assignment]
@@ -168,6 +171,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     Errors:
       FAILED_PRECONDITION CHALLENGE_REFUSED
       UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
+      UNAUTHENTICATED SECOND_STEP_REFUSED
       UNAUTHENTICATED TICKET_REFUSED
     """
     StepUpByPasskey: _aio.UnaryUnaryMultiCallable[_passkey_pb2.StepUpByPasskeyRequest, _passkey_pb2.StepUpByPasskeyResponse]  # type: ignore[assignment]
@@ -201,6 +205,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND USER_NOT_FOUND
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION TOO_MANY_PASSKEYS
         """
 
@@ -284,6 +289,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           FAILED_PRECONDITION CHALLENGE_REFUSED
           UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
+          UNAUTHENTICATED SECOND_STEP_REFUSED
           UNAUTHENTICATED TICKET_REFUSED
         """
 

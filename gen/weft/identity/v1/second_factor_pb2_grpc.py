@@ -79,6 +79,8 @@ class SecondFactorServiceServicer:
 
         Errors:
         FAILED_PRECONDITION TOTP_ENROLLED
+        PERMISSION_DENIED PERSONS_ONLY
+        NOT_FOUND USER_NOT_FOUND
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +95,8 @@ class SecondFactorServiceServicer:
         Errors:
         FAILED_PRECONDITION TOTP_NOT_PENDING
         UNAUTHENTICATED SECOND_STEP_REFUSED
+        PERMISSION_DENIED PERSONS_ONLY
+        NOT_FOUND USER_NOT_FOUND
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +111,8 @@ class SecondFactorServiceServicer:
         FAILED_PRECONDITION TOTP_NOT_ENROLLED
         FAILED_PRECONDITION PASSWORD_TOO_SHORT_ALONE
         UNAUTHENTICATED SECOND_STEP_REFUSED
+        PERMISSION_DENIED PERSONS_ONLY
+        NOT_FOUND USER_NOT_FOUND
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +125,8 @@ class SecondFactorServiceServicer:
 
         Errors:
         FAILED_PRECONDITION NO_SECOND_FACTOR
+        PERMISSION_DENIED PERSONS_ONLY
+        NOT_FOUND USER_NOT_FOUND
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +134,9 @@ class SecondFactorServiceServicer:
 
     def ListSecondFactors(self, request, context):
         """Lists the caller's second factors, without their secrets.
+
+        Errors:
+        PERMISSION_DENIED PERSONS_ONLY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,6 +41,8 @@ class SecondFactorServiceStub:
 
     Errors:
       FAILED_PRECONDITION TOTP_ENROLLED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.ConfirmTotpRequest, _second_factor_pb2.ConfirmTotpResponse]
     """Confirms the app by one of its codes: from now on a sign-in by password asks for one. Answers
@@ -51,6 +53,8 @@ class SecondFactorServiceStub:
     Errors:
       FAILED_PRECONDITION TOTP_NOT_PENDING
       UNAUTHENTICATED SECOND_STEP_REFUSED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     RemoveTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.RemoveTotpRequest, _second_factor_pb2.RemoveTotpResponse]
     """Removes the app. The recovery codes go with the last second factor.
@@ -61,6 +65,8 @@ class SecondFactorServiceStub:
       FAILED_PRECONDITION TOTP_NOT_ENROLLED
       FAILED_PRECONDITION PASSWORD_TOO_SHORT_ALONE
       UNAUTHENTICATED SECOND_STEP_REFUSED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ReplaceRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.ReplaceRecoveryCodesRequest, _second_factor_pb2.ReplaceRecoveryCodesResponse]
     """Replaces the recovery codes by new ones, shown this once.
@@ -69,9 +75,15 @@ class SecondFactorServiceStub:
 
     Errors:
       FAILED_PRECONDITION NO_SECOND_FACTOR
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ListSecondFactors: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.ListSecondFactorsRequest, _second_factor_pb2.ListSecondFactorsResponse]
-    """Lists the caller's second factors, without their secrets."""
+    """Lists the caller's second factors, without their secrets.
+
+    Errors:
+      PERMISSION_DENIED PERSONS_ONLY
+    """
     ResetSecondFactors: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.ResetSecondFactorsRequest, _second_factor_pb2.ResetSecondFactorsResponse]
     """Takes every second factor from an account whose owner lost them, after proving them by other
     means. Ends the account's sessions.
@@ -96,6 +108,8 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
 
     Errors:
       FAILED_PRECONDITION TOTP_ENROLLED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.ConfirmTotpRequest, _second_factor_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
     """Confirms the app by one of its codes: from now on a sign-in by password asks for one. Answers
@@ -106,6 +120,8 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
     Errors:
       FAILED_PRECONDITION TOTP_NOT_PENDING
       UNAUTHENTICATED SECOND_STEP_REFUSED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     RemoveTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.RemoveTotpRequest, _second_factor_pb2.RemoveTotpResponse]  # type: ignore[assignment]
     """Removes the app. The recovery codes go with the last second factor.
@@ -116,6 +132,8 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
       FAILED_PRECONDITION TOTP_NOT_ENROLLED
       FAILED_PRECONDITION PASSWORD_TOO_SHORT_ALONE
       UNAUTHENTICATED SECOND_STEP_REFUSED
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ReplaceRecoveryCodes: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.ReplaceRecoveryCodesRequest, _second_factor_pb2.ReplaceRecoveryCodesResponse]  # type: ignore[assignment]
     """Replaces the recovery codes by new ones, shown this once.
@@ -124,9 +142,15 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
 
     Errors:
       FAILED_PRECONDITION NO_SECOND_FACTOR
+      PERMISSION_DENIED PERSONS_ONLY
+      NOT_FOUND USER_NOT_FOUND
     """
     ListSecondFactors: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.ListSecondFactorsRequest, _second_factor_pb2.ListSecondFactorsResponse]  # type: ignore[assignment]
-    """Lists the caller's second factors, without their secrets."""
+    """Lists the caller's second factors, without their secrets.
+
+    Errors:
+      PERMISSION_DENIED PERSONS_ONLY
+    """
     ResetSecondFactors: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.ResetSecondFactorsRequest, _second_factor_pb2.ResetSecondFactorsResponse]  # type: ignore[assignment]
     """Takes every second factor from an account whose owner lost them, after proving them by other
     means. Ends the account's sessions.
@@ -154,6 +178,8 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           FAILED_PRECONDITION TOTP_ENROLLED
+          PERMISSION_DENIED PERSONS_ONLY
+          NOT_FOUND USER_NOT_FOUND
         """
 
     @_abc_1.abstractmethod
@@ -170,6 +196,8 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           FAILED_PRECONDITION TOTP_NOT_PENDING
           UNAUTHENTICATED SECOND_STEP_REFUSED
+          PERMISSION_DENIED PERSONS_ONLY
+          NOT_FOUND USER_NOT_FOUND
         """
 
     @_abc_1.abstractmethod
@@ -186,6 +214,8 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION TOTP_NOT_ENROLLED
           FAILED_PRECONDITION PASSWORD_TOO_SHORT_ALONE
           UNAUTHENTICATED SECOND_STEP_REFUSED
+          PERMISSION_DENIED PERSONS_ONLY
+          NOT_FOUND USER_NOT_FOUND
         """
 
     @_abc_1.abstractmethod
@@ -200,6 +230,8 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           FAILED_PRECONDITION NO_SECOND_FACTOR
+          PERMISSION_DENIED PERSONS_ONLY
+          NOT_FOUND USER_NOT_FOUND
         """
 
     @_abc_1.abstractmethod
@@ -208,7 +240,11 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _second_factor_pb2.ListSecondFactorsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_second_factor_pb2.ListSecondFactorsResponse, _abc.Awaitable[_second_factor_pb2.ListSecondFactorsResponse]]:
-        """Lists the caller's second factors, without their secrets."""
+        """Lists the caller's second factors, without their secrets.
+
+        Errors:
+          PERMISSION_DENIED PERSONS_ONLY
+        """
 
     @_abc_1.abstractmethod
     def ResetSecondFactors(

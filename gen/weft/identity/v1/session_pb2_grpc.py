@@ -117,6 +117,7 @@ class SessionServiceServicer:
         FAILED_PRECONDITION USER_NOT_ACTIVE
         PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         INVALID_ARGUMENT SELF_IMPERSONATION
+        PERMISSION_DENIED PERSONS_ONLY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,6 +68,7 @@ class SessionServiceStub:
       FAILED_PRECONDITION USER_NOT_ACTIVE
       PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
       INVALID_ARGUMENT SELF_IMPERSONATION
+      PERMISSION_DENIED PERSONS_ONLY
     """
 
 @_typing.type_check_only
@@ -110,6 +111,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
       FAILED_PRECONDITION USER_NOT_ACTIVE
       PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
       INVALID_ARGUMENT SELF_IMPERSONATION
+      PERMISSION_DENIED PERSONS_ONLY
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -179,6 +181,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION USER_NOT_ACTIVE
           PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
           INVALID_ARGUMENT SELF_IMPERSONATION
+          PERMISSION_DENIED PERSONS_ONLY
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SignInServiceStub:
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -72,25 +72,10 @@ class SignInServiceStub:
                 request_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutRequest.SerializeToString,
                 response_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutResponse.FromString,
                 _registered_method=True)
-        self.RequestPasswordReset = channel.unary_unary(
-                '/weft.identity.v1.SignInService/RequestPasswordReset',
-                request_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetResponse.FromString,
-                _registered_method=True)
-        self.ResetPassword = channel.unary_unary(
-                '/weft.identity.v1.SignInService/ResetPassword',
-                request_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordResponse.FromString,
-                _registered_method=True)
-        self.ChangePassword = channel.unary_unary(
-                '/weft.identity.v1.SignInService/ChangePassword',
-                request_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordResponse.FromString,
-                _registered_method=True)
 
 
 class SignInServiceServicer:
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -134,6 +119,7 @@ class SignInServiceServicer:
         UNAUTHENTICATED SIGN_IN_REFUSED
         RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
         RESOURCE_EXHAUSTED TOO_BUSY
+        UNAVAILABLE NO_SIGNING_KEY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +149,7 @@ class SignInServiceServicer:
         UNAUTHENTICATED SECOND_STEP_REFUSED
         UNAUTHENTICATED SESSION_ENDED
         RESOURCE_EXHAUSTED TOO_BUSY
+        PERMISSION_DENIED PERSONS_ONLY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,47 +172,6 @@ class SignInServiceServicer:
         """Ends the caller's session.
 
         Idempotent. Emits [SessionRevoked][].
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RequestPasswordReset(self, request, context):
-        """Asks for a reset code by mail. The answer is the same for an unknown address.
-
-        Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
-
-        Errors:
-        RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ResetPassword(self, request, context):
-        """Sets a new password by the code that was mailed. One use. Ends every session of the account and
-        opens none; a second factor is asked for as before.
-
-        Emits [PasswordChanged][] and [SessionRevoked][] for each session.
-
-        Errors:
-        FAILED_PRECONDITION CODE_REFUSED
-        INVALID_ARGUMENT PASSWORD_REFUSED
-        RESOURCE_EXHAUSTED TOO_BUSY
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ChangePassword(self, request, context):
-        """Changes the caller's password and ends the account's other sessions.
-
-        Emits [PasswordChanged][] and [SessionRevoked][] for each other session.
-
-        Errors:
-        UNAUTHENTICATED SIGN_IN_REFUSED
-        INVALID_ARGUMENT PASSWORD_REFUSED
-        RESOURCE_EXHAUSTED TOO_BUSY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,21 +215,6 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     request_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutRequest.FromString,
                     response_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutResponse.SerializeToString,
             ),
-            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
-                    servicer.RequestPasswordReset,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetResponse.SerializeToString,
-            ),
-            'ResetPassword': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResetPassword,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordResponse.SerializeToString,
-            ),
-            'ChangePassword': grpc.unary_unary_rpc_method_handler(
-                    servicer.ChangePassword,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'weft.identity.v1.SignInService', rpc_method_handlers)
@@ -293,7 +224,7 @@ def add_SignInServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SignInService:
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -477,87 +408,6 @@ class SignInService:
             '/weft.identity.v1.SignInService/SignOut',
             weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutRequest.SerializeToString,
             weft_dot_identity_dot_v1_dot_sign__in__pb2.SignOutResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RequestPasswordReset(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.SignInService/RequestPasswordReset',
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.RequestPasswordResetResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ResetPassword(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.SignInService/ResetPassword',
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.ResetPasswordResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ChangePassword(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.SignInService/ChangePassword',
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_sign__in__pb2.ChangePasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SignInServiceStub:
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -67,6 +67,7 @@ class SignInServiceStub:
       UNAUTHENTICATED SIGN_IN_REFUSED
       RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
       RESOURCE_EXHAUSTED TOO_BUSY
+      UNAVAILABLE NO_SIGNING_KEY
     """
     CompleteSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.CompleteSignInRequest, _sign_in_pb2.CompleteSignInResponse]
     """Takes the second step of a sign-in. A ticket bears 5 wrong codes.
@@ -88,6 +89,7 @@ class SignInServiceStub:
       UNAUTHENTICATED SECOND_STEP_REFUSED
       UNAUTHENTICATED SESSION_ENDED
       RESOURCE_EXHAUSTED TOO_BUSY
+      PERMISSION_DENIED PERSONS_ONLY
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.RefreshRequest, _sign_in_pb2.RefreshResponse]
     """Trades a refresh token for new tokens. Each is used once: a second use ends the session, for
@@ -103,39 +105,10 @@ class SignInServiceStub:
 
     Idempotent. Emits [SessionRevoked][].
     """
-    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.RequestPasswordResetRequest, _sign_in_pb2.RequestPasswordResetResponse]
-    """Asks for a reset code by mail. The answer is the same for an unknown address.
-
-    Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
-
-    Errors:
-      RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
-    """
-    ResetPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.ResetPasswordRequest, _sign_in_pb2.ResetPasswordResponse]
-    """Sets a new password by the code that was mailed. One use. Ends every session of the account and
-    opens none; a second factor is asked for as before.
-
-    Emits [PasswordChanged][] and [SessionRevoked][] for each session.
-
-    Errors:
-      FAILED_PRECONDITION CODE_REFUSED
-      INVALID_ARGUMENT PASSWORD_REFUSED
-      RESOURCE_EXHAUSTED TOO_BUSY
-    """
-    ChangePassword: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.ChangePasswordRequest, _sign_in_pb2.ChangePasswordResponse]
-    """Changes the caller's password and ends the account's other sessions.
-
-    Emits [PasswordChanged][] and [SessionRevoked][] for each other session.
-
-    Errors:
-      UNAUTHENTICATED SIGN_IN_REFUSED
-      INVALID_ARGUMENT PASSWORD_REFUSED
-      RESOURCE_EXHAUSTED TOO_BUSY
-    """
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -172,6 +145,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
       UNAUTHENTICATED SIGN_IN_REFUSED
       RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
       RESOURCE_EXHAUSTED TOO_BUSY
+      UNAVAILABLE NO_SIGNING_KEY
     """
     CompleteSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.CompleteSignInRequest, _sign_in_pb2.CompleteSignInResponse]  # type: ignore[assignment]
     """Takes the second step of a sign-in. A ticket bears 5 wrong codes.
@@ -193,6 +167,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
       UNAUTHENTICATED SECOND_STEP_REFUSED
       UNAUTHENTICATED SESSION_ENDED
       RESOURCE_EXHAUSTED TOO_BUSY
+      PERMISSION_DENIED PERSONS_ONLY
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.RefreshRequest, _sign_in_pb2.RefreshResponse]  # type: ignore[assignment]
     """Trades a refresh token for new tokens. Each is used once: a second use ends the session, for
@@ -208,38 +183,9 @@ class SignInServiceAsyncStub(SignInServiceStub):
 
     Idempotent. Emits [SessionRevoked][].
     """
-    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.RequestPasswordResetRequest, _sign_in_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
-    """Asks for a reset code by mail. The answer is the same for an unknown address.
-
-    Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
-
-    Errors:
-      RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
-    """
-    ResetPassword: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.ResetPasswordRequest, _sign_in_pb2.ResetPasswordResponse]  # type: ignore[assignment]
-    """Sets a new password by the code that was mailed. One use. Ends every session of the account and
-    opens none; a second factor is asked for as before.
-
-    Emits [PasswordChanged][] and [SessionRevoked][] for each session.
-
-    Errors:
-      FAILED_PRECONDITION CODE_REFUSED
-      INVALID_ARGUMENT PASSWORD_REFUSED
-      RESOURCE_EXHAUSTED TOO_BUSY
-    """
-    ChangePassword: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.ChangePasswordRequest, _sign_in_pb2.ChangePasswordResponse]  # type: ignore[assignment]
-    """Changes the caller's password and ends the account's other sessions.
-
-    Emits [PasswordChanged][] and [SessionRevoked][] for each other session.
-
-    Errors:
-      UNAUTHENTICATED SIGN_IN_REFUSED
-      INVALID_ARGUMENT PASSWORD_REFUSED
-      RESOURCE_EXHAUSTED TOO_BUSY
-    """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Opens accounts and sessions, and gives a forgotten password back.
+    """Opens accounts and sessions.
 
     Known and unknown addresses get the same answers after the same work.
     """
@@ -292,6 +238,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
           UNAUTHENTICATED SIGN_IN_REFUSED
           RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
           RESOURCE_EXHAUSTED TOO_BUSY
+          UNAVAILABLE NO_SIGNING_KEY
         """
 
     @_abc_1.abstractmethod
@@ -325,6 +272,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
           UNAUTHENTICATED SECOND_STEP_REFUSED
           UNAUTHENTICATED SESSION_ENDED
           RESOURCE_EXHAUSTED TOO_BUSY
+          PERMISSION_DENIED PERSONS_ONLY
         """
 
     @_abc_1.abstractmethod
@@ -351,53 +299,6 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends the caller's session.
 
         Idempotent. Emits [SessionRevoked][].
-        """
-
-    @_abc_1.abstractmethod
-    def RequestPasswordReset(
-        self,
-        request: _sign_in_pb2.RequestPasswordResetRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sign_in_pb2.RequestPasswordResetResponse, _abc.Awaitable[_sign_in_pb2.RequestPasswordResetResponse]]:
-        """Asks for a reset code by mail. The answer is the same for an unknown address.
-
-        Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
-
-        Errors:
-          RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
-        """
-
-    @_abc_1.abstractmethod
-    def ResetPassword(
-        self,
-        request: _sign_in_pb2.ResetPasswordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sign_in_pb2.ResetPasswordResponse, _abc.Awaitable[_sign_in_pb2.ResetPasswordResponse]]:
-        """Sets a new password by the code that was mailed. One use. Ends every session of the account and
-        opens none; a second factor is asked for as before.
-
-        Emits [PasswordChanged][] and [SessionRevoked][] for each session.
-
-        Errors:
-          FAILED_PRECONDITION CODE_REFUSED
-          INVALID_ARGUMENT PASSWORD_REFUSED
-          RESOURCE_EXHAUSTED TOO_BUSY
-        """
-
-    @_abc_1.abstractmethod
-    def ChangePassword(
-        self,
-        request: _sign_in_pb2.ChangePasswordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sign_in_pb2.ChangePasswordResponse, _abc.Awaitable[_sign_in_pb2.ChangePasswordResponse]]:
-        """Changes the caller's password and ends the account's other sessions.
-
-        Emits [PasswordChanged][] and [SessionRevoked][] for each other session.
-
-        Errors:
-          UNAUTHENTICATED SIGN_IN_REFUSED
-          INVALID_ARGUMENT PASSWORD_REFUSED
-          RESOURCE_EXHAUSTED TOO_BUSY
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -77,16 +77,6 @@ class UserServiceStub:
                 request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.UpdatePreferencesRequest.SerializeToString,
                 response_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.UpdatePreferencesResponse.FromString,
                 _registered_method=True)
-        self.ChangeEmail = channel.unary_unary(
-                '/weft.identity.v1.UserService/ChangeEmail',
-                request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailResponse.FromString,
-                _registered_method=True)
-        self.ConfirmEmailChange = channel.unary_unary(
-                '/weft.identity.v1.UserService/ConfirmEmailChange',
-                request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeResponse.FromString,
-                _registered_method=True)
         self.DisableUser = channel.unary_unary(
                 '/weft.identity.v1.UserService/DisableUser',
                 request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.DisableUserRequest.SerializeToString,
@@ -107,11 +97,6 @@ class UserServiceStub:
                 request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
-        self.ImportUsers = channel.unary_unary(
-                '/weft.identity.v1.UserService/ImportUsers',
-                request_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersRequest.SerializeToString,
-                response_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersResponse.FromString,
-                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -125,6 +110,7 @@ class UserServiceServicer:
 
         Errors:
         NOT_FOUND USER_NOT_FOUND
+        PERMISSION_DENIED PERSONS_ONLY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,7 +171,7 @@ class UserServiceServicer:
         Errors:
         NOT_FOUND USER_NOT_FOUND
         INVALID_ARGUMENT PROFILE_REFUSED
-        INVALID_ARGUMENT BAD_FIELD_MASK
+        INVALID_ARGUMENT BAD_MASK
         ABORTED ETAG_MISMATCH
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -210,32 +196,6 @@ class UserServiceServicer:
         Errors:
         NOT_FOUND USER_NOT_FOUND
         FAILED_PRECONDITION TOO_MANY_PREFERENCES
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ChangeEmail(self, request, context):
-        """Asks to move the caller's account to another address: a link goes to the new one, a notice to
-        the old. The answer is the same when the new address belongs to somebody else.
-
-        Emits [EmailChangeRequested][].
-
-        Errors:
-        INVALID_ARGUMENT EMAIL_REFUSED
-        NOT_FOUND USER_NOT_FOUND
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ConfirmEmailChange(self, request, context):
-        """Confirms a new address by the code that was mailed to it. One use.
-
-        Emits [EmailChanged][].
-
-        Errors:
-        FAILED_PRECONDITION CODE_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -295,16 +255,6 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ImportUsers(self, request, context):
-        """Takes over accounts of another system with their password hashes, each alone: one that is
-        refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
-
-        Idempotent by `user_id`. Emits [UserCreated][] for each.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -348,16 +298,6 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.UpdatePreferencesRequest.FromString,
                     response_serializer=weft_dot_identity_dot_v1_dot_user__pb2.UpdatePreferencesResponse.SerializeToString,
             ),
-            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
-                    servicer.ChangeEmail,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailResponse.SerializeToString,
-            ),
-            'ConfirmEmailChange': grpc.unary_unary_rpc_method_handler(
-                    servicer.ConfirmEmailChange,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeResponse.SerializeToString,
-            ),
             'DisableUser': grpc.unary_unary_rpc_method_handler(
                     servicer.DisableUser,
                     request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.DisableUserRequest.FromString,
@@ -377,11 +317,6 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserRequest.FromString,
                     response_serializer=weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserResponse.SerializeToString,
-            ),
-            'ImportUsers': grpc.unary_unary_rpc_method_handler(
-                    servicer.ImportUsers,
-                    request_deserializer=weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersRequest.FromString,
-                    response_serializer=weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -614,60 +549,6 @@ class UserService:
             _registered_method=True)
 
     @staticmethod
-    def ChangeEmail(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.UserService/ChangeEmail',
-            weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_user__pb2.ChangeEmailResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ConfirmEmailChange(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.UserService/ConfirmEmailChange',
-            weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_user__pb2.ConfirmEmailChangeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def DisableUser(request,
             target,
             options=(),
@@ -765,33 +646,6 @@ class UserService:
             '/weft.identity.v1.UserService/DeleteUser',
             weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserRequest.SerializeToString,
             weft_dot_identity_dot_v1_dot_user__pb2.DeleteUserResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ImportUsers(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/weft.identity.v1.UserService/ImportUsers',
-            weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersRequest.SerializeToString,
-            weft_dot_identity_dot_v1_dot_user__pb2.ImportUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,7 @@ class UserServiceStub:
 
     Errors:
       NOT_FOUND USER_NOT_FOUND
+      PERMISSION_DENIED PERSONS_ONLY
     """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]
     """Creates a confirmed account. Without a password its owner sets one by PasswordReset.
@@ -80,7 +81,7 @@ class UserServiceStub:
     Errors:
       NOT_FOUND USER_NOT_FOUND
       INVALID_ARGUMENT PROFILE_REFUSED
-      INVALID_ARGUMENT BAD_FIELD_MASK
+      INVALID_ARGUMENT BAD_MASK
       ABORTED ETAG_MISMATCH
     """
     GetPreferences: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetPreferencesRequest, _user_pb2.GetPreferencesResponse]
@@ -97,24 +98,6 @@ class UserServiceStub:
     Errors:
       NOT_FOUND USER_NOT_FOUND
       FAILED_PRECONDITION TOO_MANY_PREFERENCES
-    """
-    ChangeEmail: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangeEmailRequest, _user_pb2.ChangeEmailResponse]
-    """Asks to move the caller's account to another address: a link goes to the new one, a notice to
-    the old. The answer is the same when the new address belongs to somebody else.
-
-    Emits [EmailChangeRequested][].
-
-    Errors:
-      INVALID_ARGUMENT EMAIL_REFUSED
-      NOT_FOUND USER_NOT_FOUND
-    """
-    ConfirmEmailChange: _grpc.UnaryUnaryMultiCallable[_user_pb2.ConfirmEmailChangeRequest, _user_pb2.ConfirmEmailChangeResponse]
-    """Confirms a new address by the code that was mailed to it. One use.
-
-    Emits [EmailChanged][].
-
-    Errors:
-      FAILED_PRECONDITION CODE_REFUSED
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.DisableUserRequest, _user_pb2.DisableUserResponse]
     """Keeps an account from signing in and ends its sessions.
@@ -154,12 +137,6 @@ class UserServiceStub:
       PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
       FAILED_PRECONDITION LAST_ADMIN
     """
-    ImportUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.ImportUsersRequest, _user_pb2.ImportUsersResponse]
-    """Takes over accounts of another system with their password hashes, each alone: one that is
-    refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
-
-    Idempotent by `user_id`. Emits [UserCreated][] for each.
-    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -174,6 +151,7 @@ class UserServiceAsyncStub(UserServiceStub):
 
     Errors:
       NOT_FOUND USER_NOT_FOUND
+      PERMISSION_DENIED PERSONS_ONLY
     """
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Creates a confirmed account. Without a password its owner sets one by PasswordReset.
@@ -213,7 +191,7 @@ class UserServiceAsyncStub(UserServiceStub):
     Errors:
       NOT_FOUND USER_NOT_FOUND
       INVALID_ARGUMENT PROFILE_REFUSED
-      INVALID_ARGUMENT BAD_FIELD_MASK
+      INVALID_ARGUMENT BAD_MASK
       ABORTED ETAG_MISMATCH
     """
     GetPreferences: _aio.UnaryUnaryMultiCallable[_user_pb2.GetPreferencesRequest, _user_pb2.GetPreferencesResponse]  # type: ignore[assignment]
@@ -230,24 +208,6 @@ class UserServiceAsyncStub(UserServiceStub):
     Errors:
       NOT_FOUND USER_NOT_FOUND
       FAILED_PRECONDITION TOO_MANY_PREFERENCES
-    """
-    ChangeEmail: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangeEmailRequest, _user_pb2.ChangeEmailResponse]  # type: ignore[assignment]
-    """Asks to move the caller's account to another address: a link goes to the new one, a notice to
-    the old. The answer is the same when the new address belongs to somebody else.
-
-    Emits [EmailChangeRequested][].
-
-    Errors:
-      INVALID_ARGUMENT EMAIL_REFUSED
-      NOT_FOUND USER_NOT_FOUND
-    """
-    ConfirmEmailChange: _aio.UnaryUnaryMultiCallable[_user_pb2.ConfirmEmailChangeRequest, _user_pb2.ConfirmEmailChangeResponse]  # type: ignore[assignment]
-    """Confirms a new address by the code that was mailed to it. One use.
-
-    Emits [EmailChanged][].
-
-    Errors:
-      FAILED_PRECONDITION CODE_REFUSED
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DisableUserRequest, _user_pb2.DisableUserResponse]  # type: ignore[assignment]
     """Keeps an account from signing in and ends its sessions.
@@ -287,12 +247,6 @@ class UserServiceAsyncStub(UserServiceStub):
       PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
       FAILED_PRECONDITION LAST_ADMIN
     """
-    ImportUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.ImportUsersRequest, _user_pb2.ImportUsersResponse]  # type: ignore[assignment]
-    """Takes over accounts of another system with their password hashes, each alone: one that is
-    refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
-
-    Idempotent by `user_id`. Emits [UserCreated][] for each.
-    """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps people's accounts: who they are, how they are reached, whether they may sign in.
@@ -310,6 +264,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND USER_NOT_FOUND
+          PERMISSION_DENIED PERSONS_ONLY
         """
 
     @_abc_1.abstractmethod
@@ -379,7 +334,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND USER_NOT_FOUND
           INVALID_ARGUMENT PROFILE_REFUSED
-          INVALID_ARGUMENT BAD_FIELD_MASK
+          INVALID_ARGUMENT BAD_MASK
           ABORTED ETAG_MISMATCH
         """
 
@@ -408,36 +363,6 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND USER_NOT_FOUND
           FAILED_PRECONDITION TOO_MANY_PREFERENCES
-        """
-
-    @_abc_1.abstractmethod
-    def ChangeEmail(
-        self,
-        request: _user_pb2.ChangeEmailRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_user_pb2.ChangeEmailResponse, _abc.Awaitable[_user_pb2.ChangeEmailResponse]]:
-        """Asks to move the caller's account to another address: a link goes to the new one, a notice to
-        the old. The answer is the same when the new address belongs to somebody else.
-
-        Emits [EmailChangeRequested][].
-
-        Errors:
-          INVALID_ARGUMENT EMAIL_REFUSED
-          NOT_FOUND USER_NOT_FOUND
-        """
-
-    @_abc_1.abstractmethod
-    def ConfirmEmailChange(
-        self,
-        request: _user_pb2.ConfirmEmailChangeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_user_pb2.ConfirmEmailChangeResponse, _abc.Awaitable[_user_pb2.ConfirmEmailChangeResponse]]:
-        """Confirms a new address by the code that was mailed to it. One use.
-
-        Emits [EmailChanged][].
-
-        Errors:
-          FAILED_PRECONDITION CODE_REFUSED
         """
 
     @_abc_1.abstractmethod
@@ -500,18 +425,6 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND USER_NOT_FOUND
           PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
           FAILED_PRECONDITION LAST_ADMIN
-        """
-
-    @_abc_1.abstractmethod
-    def ImportUsers(
-        self,
-        request: _user_pb2.ImportUsersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_user_pb2.ImportUsersResponse, _abc.Awaitable[_user_pb2.ImportUsersResponse]]:
-        """Takes over accounts of another system with their password hashes, each alone: one that is
-        refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
-
-        Idempotent by `user_id`. Emits [UserCreated][] for each.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

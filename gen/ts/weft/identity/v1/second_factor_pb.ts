@@ -298,6 +298,8 @@ export const SecondFactorService: GenService<{
    *
    * Errors:
    *   FAILED_PRECONDITION TOTP_ENROLLED
+   *   PERMISSION_DENIED PERSONS_ONLY
+   *   NOT_FOUND USER_NOT_FOUND
    *
    * @generated from rpc weft.identity.v1.SecondFactorService.EnrollTotp
    */
@@ -315,6 +317,8 @@ export const SecondFactorService: GenService<{
    * Errors:
    *   FAILED_PRECONDITION TOTP_NOT_PENDING
    *   UNAUTHENTICATED SECOND_STEP_REFUSED
+   *   PERMISSION_DENIED PERSONS_ONLY
+   *   NOT_FOUND USER_NOT_FOUND
    *
    * @generated from rpc weft.identity.v1.SecondFactorService.ConfirmTotp
    */
@@ -332,6 +336,8 @@ export const SecondFactorService: GenService<{
    *   FAILED_PRECONDITION TOTP_NOT_ENROLLED
    *   FAILED_PRECONDITION PASSWORD_TOO_SHORT_ALONE
    *   UNAUTHENTICATED SECOND_STEP_REFUSED
+   *   PERMISSION_DENIED PERSONS_ONLY
+   *   NOT_FOUND USER_NOT_FOUND
    *
    * @generated from rpc weft.identity.v1.SecondFactorService.RemoveTotp
    */
@@ -347,6 +353,8 @@ export const SecondFactorService: GenService<{
    *
    * Errors:
    *   FAILED_PRECONDITION NO_SECOND_FACTOR
+   *   PERMISSION_DENIED PERSONS_ONLY
+   *   NOT_FOUND USER_NOT_FOUND
    *
    * @generated from rpc weft.identity.v1.SecondFactorService.ReplaceRecoveryCodes
    */
@@ -357,6 +365,9 @@ export const SecondFactorService: GenService<{
   },
   /**
    * Lists the caller's second factors, without their secrets.
+   *
+   * Errors:
+   *   PERMISSION_DENIED PERSONS_ONLY
    *
    * @generated from rpc weft.identity.v1.SecondFactorService.ListSecondFactors
    */

@@ -445,6 +445,7 @@ export const SessionService: GenService<{
    *   FAILED_PRECONDITION USER_NOT_ACTIVE
    *   PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
    *   INVALID_ARGUMENT SELF_IMPERSONATION
+   *   PERMISSION_DENIED PERSONS_ONLY
    *
    * @generated from rpc weft.identity.v1.SessionService.Impersonate
    */

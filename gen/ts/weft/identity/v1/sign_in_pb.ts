@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/identity/v1/sign_in.proto.
  */
 export const file_weft_identity_v1_sign_in: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWZ0L2lkZW50aXR5L3YxL3NpZ25faW4ucHJvdG8SEHdlZnQuaWRlbnRpdHkudjEi5QEKCVRva2VuUGFpchIaCgxhY2Nlc3NfdG9rZW4YASABKAlCBKD0GAESGwoNcmVmcmVzaF90b2tlbhgCIAEoCUIEoPQYARISCgp0b2tlbl90eXBlGAMgASgJEi0KCmV4cGlyZXNfaW4YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNwoTc2Vzc2lvbl9leHBpcmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKc2Vzc2lvbl9pZBgGIAEoCRIPCgd1c2VyX2lkGAcgASgJIoQBCgpTZWNvbmRTdGVwEhQKBnRpY2tldBgBIAEoCUIEoPQYARIvCgVraW5kcxgCIAMoDjIgLndlZnQuaWRlbnRpdHkudjEuU2Vjb25kU3RlcEtpbmQSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoYBCg9SZWdpc3RlclJlcXVlc3QSHQoFZW1haWwYASABKAlCDrpIB3IFEAMowAKY9BgBEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRABKIAIoPQYARIyCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlQga6SAPIAQEiQwoQUmVnaXN0ZXJSZXNwb25zZRIvCgtleHBpcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiOwoaQ29uZmlybVJlZ2lzdHJhdGlvblJlcXVlc3QSHQoFdG9rZW4YASABKAlCDrpIB3IFEBQYyAGg9BgBIi4KG0NvbmZpcm1SZWdpc3RyYXRpb25SZXNwb25zZRIPCgd1c2VyX2lkGAEgASgJInIKDVNpZ25JblJlcXVlc3QSHQoFZW1haWwYASABKAlCDrpIB3IFEAEowAKY9BgBEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRABKIAIoPQYARIgCgtkZXZpY2VfbmFtZRgDIAEoCUILukgEcgIYZJj0GAEifwoOU2lnbkluUmVzcG9uc2USLQoGdG9rZW5zGAEgASgLMhsud2VmdC5pZGVudGl0eS52MS5Ub2tlblBhaXJIABIzCgtzZWNvbmRfc3RlcBgCIAEoCzIcLndlZnQuaWRlbnRpdHkudjEuU2Vjb25kU3RlcEgAQgkKB291dGNvbWUimwEKFUNvbXBsZXRlU2lnbkluUmVxdWVzdBIeCgZ0aWNrZXQYASABKAlCDrpIB3IFEBQYyAGg9BgBEioKCXRvdHBfY29kZRgCIAEoCUIVukgOcgwyCl5bMC05XXs2fSSg9BgBSAASJgoNcmVjb3ZlcnlfY29kZRgDIAEoCUINukgGcgQQCBhAoPQYAUgAQg4KBXByb29mEgW6SAIIASJFChZDb21wbGV0ZVNpZ25JblJlc3BvbnNlEisKBnRva2VucxgBIAEoCzIbLndlZnQuaWRlbnRpdHkudjEuVG9rZW5QYWlyIl4KDVN0ZXBVcFJlcXVlc3QSIAoIcGFzc3dvcmQYASABKAlCDrpIB3IFEAEogAig9BgBEisKCXRvdHBfY29kZRgCIAEoCUIYukgRcg8yDV4oWzAtOV17Nn0pPySg9BgBIj0KDlN0ZXBVcFJlc3BvbnNlEisKBnRva2VucxgBIAEoCzIbLndlZnQuaWRlbnRpdHkudjEuVG9rZW5QYWlyIjcKDlJlZnJlc2hSZXF1ZXN0EiUKDXJlZnJlc2hfdG9rZW4YASABKAlCDrpIB3IFEBQYyAGg9BgBIj4KD1JlZnJlc2hSZXNwb25zZRIrCgZ0b2tlbnMYASABKAsyGy53ZWZ0LmlkZW50aXR5LnYxLlRva2VuUGFpciIQCg5TaWduT3V0UmVxdWVzdCIRCg9TaWduT3V0UmVzcG9uc2UiPAobUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Eh0KBWVtYWlsGAEgASgJQg66SAdyBRABKMACmPQYASJPChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlEi8KC2V4cGlyZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJbChRSZXNldFBhc3N3b3JkUmVxdWVzdBIdCgV0b2tlbhgBIAEoCUIOukgHcgUQFBjIAaD0GAESJAoMbmV3X3Bhc3N3b3JkGAIgASgJQg66SAdyBRABKIAIoPQYASIoChVSZXNldFBhc3N3b3JkUmVzcG9uc2USDwoHdXNlcl9pZBgBIAEoCSJfChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSIAoIcGFzc3dvcmQYASABKAlCDrpIB3IFEAEogAig9BgBEiQKDG5ld19wYXNzd29yZBgCIAEoCUIOukgHcgUQASiACKD0GAEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSqPAQoOU2Vjb25kU3RlcEtpbmQSIAocU0VDT05EX1NURVBfS0lORF9VTlNQRUNJRklFRBAAEhkKFVNFQ09ORF9TVEVQX0tJTkRfVE9UUBABEiIKHlNFQ09ORF9TVEVQX0tJTkRfUkVDT1ZFUllfQ09ERRACEhwKGFNFQ09ORF9TVEVQX0tJTkRfUEFTU0tFWRADMpwLCg1TaWduSW5TZXJ2aWNlEn8KCFJlZ2lzdGVyEiEud2VmdC5pZGVudGl0eS52MS5SZWdpc3RlclJlcXVlc3QaIi53ZWZ0LmlkZW50aXR5LnYxLlJlZ2lzdGVyUmVzcG9uc2UiLMrzGAIIAdLzGAYaBAgFGBSC0+STAhYiES92MS9yZWdpc3RyYXRpb25zOgEqEqgBChNDb25maXJtUmVnaXN0cmF0aW9uEiwud2VmdC5pZGVudGl0eS52MS5Db25maXJtUmVnaXN0cmF0aW9uUmVxdWVzdBotLndlZnQuaWRlbnRpdHkudjEuQ29uZmlybVJlZ2lzdHJhdGlvblJlc3BvbnNlIjTK8xgCCAHS8xgGGgQIBRgUgtPkkwIeIhkvdjEvcmVnaXN0cmF0aW9uczpjb25maXJtOgEqEnQKBlNpZ25JbhIfLndlZnQuaWRlbnRpdHkudjEuU2lnbkluUmVxdWVzdBogLndlZnQuaWRlbnRpdHkudjEuU2lnbkluUmVzcG9uc2UiJ8rzGAIIAdLzGAYaBAgUGGSC0+STAhEiDC92MS9zZXNzaW9uczoBKhKVAQoOQ29tcGxldGVTaWduSW4SJy53ZWZ0LmlkZW50aXR5LnYxLkNvbXBsZXRlU2lnbkluUmVxdWVzdBooLndlZnQuaWRlbnRpdHkudjEuQ29tcGxldGVTaWduSW5SZXNwb25zZSIwyvMYAggB0vMYBhoECBQYZILT5JMCGiIVL3YxL3Nlc3Npb25zOmNvbXBsZXRlOgEqEn8KBlN0ZXBVcBIfLndlZnQuaWRlbnRpdHkudjEuU3RlcFVwUmVxdWVzdBogLndlZnQuaWRlbnRpdHkudjEuU3RlcFVwUmVzcG9uc2UiMsrzGAQQATgB0vMYBhoECAUYCoLT5JMCGiIVL3YxL21lL3Nlc3Npb246c3RlcFVwOgEqEn8KB1JlZnJlc2gSIC53ZWZ0LmlkZW50aXR5LnYxLlJlZnJlc2hSZXF1ZXN0GiEud2VmdC5pZGVudGl0eS52MS5SZWZyZXNoUmVzcG9uc2UiL8rzGAIIAdLzGAYaBAgUGGSC0+STAhkiFC92MS9zZXNzaW9uczpyZWZyZXNoOgEqEnoKB1NpZ25PdXQSIC53ZWZ0LmlkZW50aXR5LnYxLlNpZ25PdXRSZXF1ZXN0GiEud2VmdC5pZGVudGl0eS52MS5TaWduT3V0UmVzcG9uc2UiKpACAsrzGAIQAYLT5JMCGyIWL3YxL21lL3Nlc3Npb246c2lnbk91dDoBKhKlAQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLS53ZWZ0LmlkZW50aXR5LnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBouLndlZnQuaWRlbnRpdHkudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSIuyvMYAggB0vMYBhoECAUYFILT5JMCGCITL3YxL3Bhc3N3b3JkLXJlc2V0czoBKhKZAQoNUmVzZXRQYXNzd29yZBImLndlZnQuaWRlbnRpdHkudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJy53ZWZ0LmlkZW50aXR5LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSI3yvMYAggB0vMYBhoECAUYFILT5JMCISIcL3YxL3Bhc3N3b3JkLXJlc2V0czpjb21wbGV0ZToBKhKOAQoOQ2hhbmdlUGFzc3dvcmQSJy53ZWZ0LmlkZW50aXR5LnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBooLndlZnQuaWRlbnRpdHkudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIpyvMYBBABOAGC0+STAhsiFi92MS9tZS9wYXNzd29yZDpjaGFuZ2U6ASpiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_identity_v1_user, file_weft_options_v1_options]);
+  fileDesc("Ch53ZWZ0L2lkZW50aXR5L3YxL3NpZ25faW4ucHJvdG8SEHdlZnQuaWRlbnRpdHkudjEi5QEKCVRva2VuUGFpchIaCgxhY2Nlc3NfdG9rZW4YASABKAlCBKD0GAESGwoNcmVmcmVzaF90b2tlbhgCIAEoCUIEoPQYARISCgp0b2tlbl90eXBlGAMgASgJEi0KCmV4cGlyZXNfaW4YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNwoTc2Vzc2lvbl9leHBpcmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKc2Vzc2lvbl9pZBgGIAEoCRIPCgd1c2VyX2lkGAcgASgJIoQBCgpTZWNvbmRTdGVwEhQKBnRpY2tldBgBIAEoCUIEoPQYARIvCgVraW5kcxgCIAMoDjIgLndlZnQuaWRlbnRpdHkudjEuU2Vjb25kU3RlcEtpbmQSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoYBCg9SZWdpc3RlclJlcXVlc3QSHQoFZW1haWwYASABKAlCDrpIB3IFEAMowAKY9BgBEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRABKIAIoPQYARIyCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlQga6SAPIAQEiQwoQUmVnaXN0ZXJSZXNwb25zZRIvCgtleHBpcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiOwoaQ29uZmlybVJlZ2lzdHJhdGlvblJlcXVlc3QSHQoFdG9rZW4YASABKAlCDrpIB3IFEBQYyAGg9BgBIi4KG0NvbmZpcm1SZWdpc3RyYXRpb25SZXNwb25zZRIPCgd1c2VyX2lkGAEgASgJInIKDVNpZ25JblJlcXVlc3QSHQoFZW1haWwYASABKAlCDrpIB3IFEAEowAKY9BgBEiAKCHBhc3N3b3JkGAIgASgJQg66SAdyBRABKIAIoPQYARIgCgtkZXZpY2VfbmFtZRgDIAEoCUILukgEcgIYZJj0GAEifwoOU2lnbkluUmVzcG9uc2USLQoGdG9rZW5zGAEgASgLMhsud2VmdC5pZGVudGl0eS52MS5Ub2tlblBhaXJIABIzCgtzZWNvbmRfc3RlcBgCIAEoCzIcLndlZnQuaWRlbnRpdHkudjEuU2Vjb25kU3RlcEgAQgkKB291dGNvbWUimwEKFUNvbXBsZXRlU2lnbkluUmVxdWVzdBIeCgZ0aWNrZXQYASABKAlCDrpIB3IFEBQYyAGg9BgBEioKCXRvdHBfY29kZRgCIAEoCUIVukgOcgwyCl5bMC05XXs2fSSg9BgBSAASJgoNcmVjb3ZlcnlfY29kZRgDIAEoCUINukgGcgQQCBhAoPQYAUgAQg4KBXByb29mEgW6SAIIASJFChZDb21wbGV0ZVNpZ25JblJlc3BvbnNlEisKBnRva2VucxgBIAEoCzIbLndlZnQuaWRlbnRpdHkudjEuVG9rZW5QYWlyIl4KDVN0ZXBVcFJlcXVlc3QSIAoIcGFzc3dvcmQYASABKAlCDrpIB3IFEAEogAig9BgBEisKCXRvdHBfY29kZRgCIAEoCUIYukgRcg8yDV4oWzAtOV17Nn0pPySg9BgBIj0KDlN0ZXBVcFJlc3BvbnNlEisKBnRva2VucxgBIAEoCzIbLndlZnQuaWRlbnRpdHkudjEuVG9rZW5QYWlyIjcKDlJlZnJlc2hSZXF1ZXN0EiUKDXJlZnJlc2hfdG9rZW4YASABKAlCDrpIB3IFEBQYyAGg9BgBIj4KD1JlZnJlc2hSZXNwb25zZRIrCgZ0b2tlbnMYASABKAsyGy53ZWZ0LmlkZW50aXR5LnYxLlRva2VuUGFpciIQCg5TaWduT3V0UmVxdWVzdCIRCg9TaWduT3V0UmVzcG9uc2UqjwEKDlNlY29uZFN0ZXBLaW5kEiAKHFNFQ09ORF9TVEVQX0tJTkRfVU5TUEVDSUZJRUQQABIZChVTRUNPTkRfU1RFUF9LSU5EX1RPVFAQARIiCh5TRUNPTkRfU1RFUF9LSU5EX1JFQ09WRVJZX0NPREUQAhIcChhTRUNPTkRfU1RFUF9LSU5EX1BBU1NLRVkQAzLHBwoNU2lnbkluU2VydmljZRJ/CghSZWdpc3RlchIhLndlZnQuaWRlbnRpdHkudjEuUmVnaXN0ZXJSZXF1ZXN0GiIud2VmdC5pZGVudGl0eS52MS5SZWdpc3RlclJlc3BvbnNlIizK8xgCCAHS8xgGGgQIBRgUgtPkkwIWIhEvdjEvcmVnaXN0cmF0aW9uczoBKhKoAQoTQ29uZmlybVJlZ2lzdHJhdGlvbhIsLndlZnQuaWRlbnRpdHkudjEuQ29uZmlybVJlZ2lzdHJhdGlvblJlcXVlc3QaLS53ZWZ0LmlkZW50aXR5LnYxLkNvbmZpcm1SZWdpc3RyYXRpb25SZXNwb25zZSI0yvMYAggB0vMYBhoECAUYFILT5JMCHiIZL3YxL3JlZ2lzdHJhdGlvbnM6Y29uZmlybToBKhJ0CgZTaWduSW4SHy53ZWZ0LmlkZW50aXR5LnYxLlNpZ25JblJlcXVlc3QaIC53ZWZ0LmlkZW50aXR5LnYxLlNpZ25JblJlc3BvbnNlIifK8xgCCAHS8xgGGgQIFBhkgtPkkwIRIgwvdjEvc2Vzc2lvbnM6ASoSlQEKDkNvbXBsZXRlU2lnbkluEicud2VmdC5pZGVudGl0eS52MS5Db21wbGV0ZVNpZ25JblJlcXVlc3QaKC53ZWZ0LmlkZW50aXR5LnYxLkNvbXBsZXRlU2lnbkluUmVzcG9uc2UiMMrzGAIIAdLzGAYaBAgUGGSC0+STAhoiFS92MS9zZXNzaW9uczpjb21wbGV0ZToBKhJ/CgZTdGVwVXASHy53ZWZ0LmlkZW50aXR5LnYxLlN0ZXBVcFJlcXVlc3QaIC53ZWZ0LmlkZW50aXR5LnYxLlN0ZXBVcFJlc3BvbnNlIjLK8xgEEAE4AdLzGAYaBAgFGAqC0+STAhoiFS92MS9tZS9zZXNzaW9uOnN0ZXBVcDoBKhJ/CgdSZWZyZXNoEiAud2VmdC5pZGVudGl0eS52MS5SZWZyZXNoUmVxdWVzdBohLndlZnQuaWRlbnRpdHkudjEuUmVmcmVzaFJlc3BvbnNlIi/K8xgCCAHS8xgGGgQIFBhkgtPkkwIZIhQvdjEvc2Vzc2lvbnM6cmVmcmVzaDoBKhJ6CgdTaWduT3V0EiAud2VmdC5pZGVudGl0eS52MS5TaWduT3V0UmVxdWVzdBohLndlZnQuaWRlbnRpdHkudjEuU2lnbk91dFJlc3BvbnNlIiqQAgLK8xgCEAGC0+STAhsiFi92MS9tZS9zZXNzaW9uOnNpZ25PdXQ6ASpiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_identity_v1_user, file_weft_options_v1_options]);
 
 /**
  * What a session works with.
@@ -408,116 +408,6 @@ export const SignOutResponseSchema: GenMessage<SignOutResponse> = /*@__PURE__*/
   messageDesc(file_weft_identity_v1_sign_in, 15);
 
 /**
- * @generated from message weft.identity.v1.RequestPasswordResetRequest
- */
-export type RequestPasswordResetRequest = Message<"weft.identity.v1.RequestPasswordResetRequest"> & {
-  /**
-   * @generated from field: string email = 1;
-   */
-  email: string;
-};
-
-/**
- * Describes the message weft.identity.v1.RequestPasswordResetRequest.
- * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
- */
-export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 16);
-
-/**
- * @generated from message weft.identity.v1.RequestPasswordResetResponse
- */
-export type RequestPasswordResetResponse = Message<"weft.identity.v1.RequestPasswordResetResponse"> & {
-  /**
-   * Until when a mailed code can be used.
-   *
-   * @generated from field: google.protobuf.Timestamp expire_time = 1;
-   */
-  expireTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.identity.v1.RequestPasswordResetResponse.
- * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
- */
-export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 17);
-
-/**
- * @generated from message weft.identity.v1.ResetPasswordRequest
- */
-export type ResetPasswordRequest = Message<"weft.identity.v1.ResetPasswordRequest"> & {
-  /**
-   * @generated from field: string token = 1;
-   */
-  token: string;
-
-  /**
-   * @generated from field: string new_password = 2;
-   */
-  newPassword: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ResetPasswordRequest.
- * Use `create(ResetPasswordRequestSchema)` to create a new message.
- */
-export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 18);
-
-/**
- * @generated from message weft.identity.v1.ResetPasswordResponse
- */
-export type ResetPasswordResponse = Message<"weft.identity.v1.ResetPasswordResponse"> & {
-  /**
-   * @generated from field: string user_id = 1;
-   */
-  userId: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ResetPasswordResponse.
- * Use `create(ResetPasswordResponseSchema)` to create a new message.
- */
-export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 19);
-
-/**
- * @generated from message weft.identity.v1.ChangePasswordRequest
- */
-export type ChangePasswordRequest = Message<"weft.identity.v1.ChangePasswordRequest"> & {
-  /**
-   * @generated from field: string password = 1;
-   */
-  password: string;
-
-  /**
-   * @generated from field: string new_password = 2;
-   */
-  newPassword: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ChangePasswordRequest.
- * Use `create(ChangePasswordRequestSchema)` to create a new message.
- */
-export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 20);
-
-/**
- * @generated from message weft.identity.v1.ChangePasswordResponse
- */
-export type ChangePasswordResponse = Message<"weft.identity.v1.ChangePasswordResponse"> & {
-};
-
-/**
- * Describes the message weft.identity.v1.ChangePasswordResponse.
- * Use `create(ChangePasswordResponseSchema)` to create a new message.
- */
-export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_sign_in, 21);
-
-/**
  * A way to take the second step.
  *
  * @generated from enum weft.identity.v1.SecondStepKind
@@ -557,7 +447,7 @@ export const SecondStepKindSchema: GenEnum<SecondStepKind> = /*@__PURE__*/
   enumDesc(file_weft_identity_v1_sign_in, 0);
 
 /**
- * Opens accounts and sessions, and gives a forgotten password back.
+ * Opens accounts and sessions.
  *
  * Known and unknown addresses get the same answers after the same work.
  *
@@ -609,6 +499,7 @@ export const SignInService: GenService<{
    *   UNAUTHENTICATED SIGN_IN_REFUSED
    *   RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
    *   RESOURCE_EXHAUSTED TOO_BUSY
+   *   UNAVAILABLE NO_SIGNING_KEY
    *
    * @generated from rpc weft.identity.v1.SignInService.SignIn
    */
@@ -644,6 +535,7 @@ export const SignInService: GenService<{
    *   UNAUTHENTICATED SECOND_STEP_REFUSED
    *   UNAUTHENTICATED SESSION_ENDED
    *   RESOURCE_EXHAUSTED TOO_BUSY
+   *   PERMISSION_DENIED PERSONS_ONLY
    *
    * @generated from rpc weft.identity.v1.SignInService.StepUp
    */
@@ -679,56 +571,6 @@ export const SignInService: GenService<{
     methodKind: "unary";
     input: typeof SignOutRequestSchema;
     output: typeof SignOutResponseSchema;
-  },
-  /**
-   * Asks for a reset code by mail. The answer is the same for an unknown address.
-   *
-   * Emits [PasswordResetAsked][], and [PasswordResetRequested][] for an address with an account.
-   *
-   * Errors:
-   *   RESOURCE_EXHAUSTED TOO_MANY_ATTEMPTS
-   *
-   * @generated from rpc weft.identity.v1.SignInService.RequestPasswordReset
-   */
-  requestPasswordReset: {
-    methodKind: "unary";
-    input: typeof RequestPasswordResetRequestSchema;
-    output: typeof RequestPasswordResetResponseSchema;
-  },
-  /**
-   * Sets a new password by the code that was mailed. One use. Ends every session of the account and
-   * opens none; a second factor is asked for as before.
-   *
-   * Emits [PasswordChanged][] and [SessionRevoked][] for each session.
-   *
-   * Errors:
-   *   FAILED_PRECONDITION CODE_REFUSED
-   *   INVALID_ARGUMENT PASSWORD_REFUSED
-   *   RESOURCE_EXHAUSTED TOO_BUSY
-   *
-   * @generated from rpc weft.identity.v1.SignInService.ResetPassword
-   */
-  resetPassword: {
-    methodKind: "unary";
-    input: typeof ResetPasswordRequestSchema;
-    output: typeof ResetPasswordResponseSchema;
-  },
-  /**
-   * Changes the caller's password and ends the account's other sessions.
-   *
-   * Emits [PasswordChanged][] and [SessionRevoked][] for each other session.
-   *
-   * Errors:
-   *   UNAUTHENTICATED SIGN_IN_REFUSED
-   *   INVALID_ARGUMENT PASSWORD_REFUSED
-   *   RESOURCE_EXHAUSTED TOO_BUSY
-   *
-   * @generated from rpc weft.identity.v1.SignInService.ChangePassword
-   */
-  changePassword: {
-    methodKind: "unary";
-    input: typeof ChangePasswordRequestSchema;
-    output: typeof ChangePasswordResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weft_identity_v1_sign_in, 0);

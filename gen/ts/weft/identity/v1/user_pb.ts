@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/identity/v1/user.proto.
  */
 export const file_weft_identity_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWZ0L2lkZW50aXR5L3YxL3VzZXIucHJvdG8SEHdlZnQuaWRlbnRpdHkudjEimgIKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRITCgVlbWFpbBgCIAEoCUIEmPQYARIqCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlEioKBXN0YXRlGAQgASgOMhsud2VmdC5pZGVudGl0eS52MS5Vc2VyU3RhdGUSDQoFcm9sZXMYBSADKAkSFQoNc2Vjb25kX2ZhY3RvchgGIAEoCBIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCSABKAkixAEKB1Byb2ZpbGUSIgoMZGlzcGxheV9uYW1lGAEgASgJQgy6SAVyAyiAIJj0GAESRQoGbG9jYWxlGAIgASgJQjW6SC5yLDIqXihbQS1aYS16XXsyLDh9KC1bQS1aYS16MC05XXsxLDh9KXswLDR9KT8kmPQYARJOCgR6b25lGAMgASgJQkC6SDlyNzI1XihbQS1aYS16MC05XystXXsxLDMyfSgvW0EtWmEtejAtOV8rLV17MSwzMn0pezAsMn0pPySY9BgBIg4KDEdldE1lUmVxdWVzdCI1Cg1HZXRNZVJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi53ZWZ0LmlkZW50aXR5LnYxLlVzZXIixQEKEUNyZWF0ZVVzZXJSZXF1ZXN0EhwKB3VzZXJfaWQYASABKAlCC7pICHIDsAEB2AEBEh0KBWVtYWlsGAIgASgJQg66SAdyBRADKMACmPQYARIyCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlQga6SAPIAQESHgoIcGFzc3dvcmQYBCABKAlCDLpIBXIDKIAIoPQYARIfCgVyb2xlcxgFIAMoCUIQukgNkgEKEDIYASIEcgIYQCI6ChJDcmVhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciIrCg5HZXRVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASI3Cg9HZXRVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciI7ChRCYXRjaEdldFVzZXJzUmVxdWVzdBIjCgh1c2VyX2lkcxgBIAMoCUIRukgOkgELCAEQZCIFcgOwAQEiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIoQBChBMaXN0VXNlcnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAEBIZCghvcmRlcl9ieRgDIAEoCUIHukgEcgIYQBIYCgZmaWx0ZXIYBCABKAlCCLpIBXIDGIAIIlMKEUxpc3RVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKqAQoRVXBkYXRlVXNlclJlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESMgoHcHJvZmlsZRgCIAEoCzIZLndlZnQuaWRlbnRpdHkudjEuUHJvZmlsZUIGukgDyAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIVCgRldGFnGAQgASgJQge6SARyAhhAIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIjIKFUdldFByZWZlcmVuY2VzUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASKiAQoWR2V0UHJlZmVyZW5jZXNSZXNwb25zZRJUCgtwcmVmZXJlbmNlcxgBIAMoCzI5LndlZnQuaWRlbnRpdHkudjEuR2V0UHJlZmVyZW5jZXNSZXNwb25zZS5QcmVmZXJlbmNlc0VudHJ5QgSY9BgBGjIKEFByZWZlcmVuY2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASL5AQoYVXBkYXRlUHJlZmVyZW5jZXNSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBEnYKA3NldBgCIAMoCzIzLndlZnQuaWRlbnRpdHkudjEuVXBkYXRlUHJlZmVyZW5jZXNSZXF1ZXN0LlNldEVudHJ5QjS6SC2aASoQZCIfch0yG15bYS16MC05XVthLXowLTlfLi1dezAsNjN9JCoFcgMogCCY9BgBEh4KBnJlbW92ZRgDIAMoCUIOukgLkgEIEGQiBHICGEAaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKoAQoZVXBkYXRlUHJlZmVyZW5jZXNSZXNwb25zZRJXCgtwcmVmZXJlbmNlcxgBIAMoCzI8LndlZnQuaWRlbnRpdHkudjEuVXBkYXRlUHJlZmVyZW5jZXNSZXNwb25zZS5QcmVmZXJlbmNlc0VudHJ5QgSY9BgBGjIKEFByZWZlcmVuY2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIzChJDaGFuZ2VFbWFpbFJlcXVlc3QSHQoFZW1haWwYASABKAlCDrpIB3IFEAMowAKY9BgBIkYKE0NoYW5nZUVtYWlsUmVzcG9uc2USLwoLZXhwaXJlX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjoKGUNvbmZpcm1FbWFpbENoYW5nZVJlcXVlc3QSHQoFdG9rZW4YASABKAlCDrpIB3IFEBQYyAGg9BgBIi0KGkNvbmZpcm1FbWFpbENoYW5nZVJlc3BvbnNlEg8KB3VzZXJfaWQYASABKAkiLwoSRGlzYWJsZVVzZXJSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBIjsKE0Rpc2FibGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciIuChFFbmFibGVVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASI6ChJFbmFibGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciIuChFVbmxvY2tVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASIUChJVbmxvY2tVc2VyUmVzcG9uc2UiLgoRRGVsZXRlVXNlclJlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQEiFAoSRGVsZXRlVXNlclJlc3BvbnNlIlAKEkltcG9ydFVzZXJzUmVxdWVzdBI6CgV1c2VycxgBIAMoCzIeLndlZnQuaWRlbnRpdHkudjEuSW1wb3J0ZWRVc2VyQgu6SAiSAQUIARDIASKhAQoMSW1wb3J0ZWRVc2VyEhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBEh0KBWVtYWlsGAIgASgJQg66SAdyBRADKMACmPQYARIyCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlQga6SAPIAQESIwoNcGFzc3dvcmRfaGFzaBgEIAEoCUIMukgFcgMYgASg9BgBIkwKE0ltcG9ydFVzZXJzUmVzcG9uc2USNQoHcmVzdWx0cxgBIAMoCzIkLndlZnQuaWRlbnRpdHkudjEuSW1wb3J0ZWRVc2VyUmVzdWx0IjUKEkltcG9ydGVkVXNlclJlc3VsdBIPCgd1c2VyX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSpuCglVc2VyU3RhdGUSGgoWVVNFUl9TVEFURV9VTlNQRUNJRklFRBAAEhUKEVVTRVJfU1RBVEVfQUNUSVZFEAESFwoTVVNFUl9TVEFURV9ESVNBQkxFRBACEhUKEVVTRVJfU1RBVEVfRVJBU0VEEAMylxIKC1VzZXJTZXJ2aWNlEmEKBUdldE1lEh4ud2VmdC5pZGVudGl0eS52MS5HZXRNZVJlcXVlc3QaHy53ZWZ0LmlkZW50aXR5LnYxLkdldE1lUmVzcG9uc2UiF5ACAcrzGAIQAYLT5JMCCBIGL3YxL21lEocBCgpDcmVhdGVVc2VyEiMud2VmdC5pZGVudGl0eS52MS5DcmVhdGVVc2VyUmVxdWVzdBokLndlZnQuaWRlbnRpdHkudjEuQ3JlYXRlVXNlclJlc3BvbnNlIi7K8xgWGhRpZGVudGl0eS51c2Vycy53cml0ZYLT5JMCDiIJL3YxL3VzZXJzOgEqEpABCgdHZXRVc2VyEiAud2VmdC5pZGVudGl0eS52MS5HZXRVc2VyUmVxdWVzdBohLndlZnQuaWRlbnRpdHkudjEuR2V0VXNlclJlc3BvbnNlIkCQAgHK8xgeGhNpZGVudGl0eS51c2Vycy5yZWFkKgd1c2VyX2lkgtPkkwIVEhMvdjEvdXNlcnMve3VzZXJfaWR9EpgBCg1CYXRjaEdldFVzZXJzEiYud2VmdC5pZGVudGl0eS52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBonLndlZnQuaWRlbnRpdHkudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIjaQAgHK8xgVGhNpZGVudGl0eS51c2Vycy5yZWFkgtPkkwIUEhIvdjEvdXNlcnM6YmF0Y2hHZXQSgwEKCUxpc3RVc2VycxIiLndlZnQuaWRlbnRpdHkudjEuTGlzdFVzZXJzUmVxdWVzdBojLndlZnQuaWRlbnRpdHkudjEuTGlzdFVzZXJzUmVzcG9uc2UiLZACAcrzGBUaE2lkZW50aXR5LnVzZXJzLnJlYWSC0+STAgsSCS92MS91c2VycxKdAQoKVXBkYXRlVXNlchIjLndlZnQuaWRlbnRpdHkudjEuVXBkYXRlVXNlclJlcXVlc3QaJC53ZWZ0LmlkZW50aXR5LnYxLlVwZGF0ZVVzZXJSZXNwb25zZSJEkAICyvMYHxoUaWRlbnRpdHkudXNlcnMud3JpdGUqB3VzZXJfaWSC0+STAhgyEy92MS91c2Vycy97dXNlcl9pZH06ASoSsQEKDkdldFByZWZlcmVuY2VzEicud2VmdC5pZGVudGl0eS52MS5HZXRQcmVmZXJlbmNlc1JlcXVlc3QaKC53ZWZ0LmlkZW50aXR5LnYxLkdldFByZWZlcmVuY2VzUmVzcG9uc2UiTJACAcrzGB4aE2lkZW50aXR5LnVzZXJzLnJlYWQqB3VzZXJfaWSC0+STAiESHy92MS91c2Vycy97dXNlcl9pZH0vcHJlZmVyZW5jZXMSvgEKEVVwZGF0ZVByZWZlcmVuY2VzEioud2VmdC5pZGVudGl0eS52MS5VcGRhdGVQcmVmZXJlbmNlc1JlcXVlc3QaKy53ZWZ0LmlkZW50aXR5LnYxLlVwZGF0ZVByZWZlcmVuY2VzUmVzcG9uc2UiUJACAsrzGB8aFGlkZW50aXR5LnVzZXJzLndyaXRlKgd1c2VyX2lkgtPkkwIkMh8vdjEvdXNlcnMve3VzZXJfaWR9L3ByZWZlcmVuY2VzOgEqEocBCgtDaGFuZ2VFbWFpbBIkLndlZnQuaWRlbnRpdHkudjEuQ2hhbmdlRW1haWxSZXF1ZXN0GiUud2VmdC5pZGVudGl0eS52MS5DaGFuZ2VFbWFpbFJlc3BvbnNlIivK8xgJEAEyAwjYBDgBgtPkkwIYIhMvdjEvbWUvZW1haWw6Y2hhbmdlOgEqEqUBChJDb25maXJtRW1haWxDaGFuZ2USKy53ZWZ0LmlkZW50aXR5LnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlcXVlc3QaLC53ZWZ0LmlkZW50aXR5LnYxLkNvbmZpcm1FbWFpbENoYW5nZVJlc3BvbnNlIjTK8xgCCAHS8xgGGgQIBRgUgtPkkwIeIhkvdjEvZW1haWwtY2hhbmdlczpjb25maXJtOgEqEqEBCgtEaXNhYmxlVXNlchIkLndlZnQuaWRlbnRpdHkudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GiUud2VmdC5pZGVudGl0eS52MS5EaXNhYmxlVXNlclJlc3BvbnNlIkWQAgLK8xgYGhRpZGVudGl0eS51c2Vycy53cml0ZTgBgtPkkwIgIhsvdjEvdXNlcnMve3VzZXJfaWR9OmRpc2FibGU6ASoSnQEKCkVuYWJsZVVzZXISIy53ZWZ0LmlkZW50aXR5LnYxLkVuYWJsZVVzZXJSZXF1ZXN0GiQud2VmdC5pZGVudGl0eS52MS5FbmFibGVVc2VyUmVzcG9uc2UiRJACAsrzGBgaFGlkZW50aXR5LnVzZXJzLndyaXRlOAGC0+STAh8iGi92MS91c2Vycy97dXNlcl9pZH06ZW5hYmxlOgEqEp0BCgpVbmxvY2tVc2VyEiMud2VmdC5pZGVudGl0eS52MS5VbmxvY2tVc2VyUmVxdWVzdBokLndlZnQuaWRlbnRpdHkudjEuVW5sb2NrVXNlclJlc3BvbnNlIkSQAgLK8xgYGhRpZGVudGl0eS51c2Vycy53cml0ZTgBgtPkkwIfIhovdjEvdXNlcnMve3VzZXJfaWR9OnVubG9jazoBKhKhAQoKRGVsZXRlVXNlchIjLndlZnQuaWRlbnRpdHkudjEuRGVsZXRlVXNlclJlcXVlc3QaJC53ZWZ0LmlkZW50aXR5LnYxLkRlbGV0ZVVzZXJSZXNwb25zZSJIkAICyvMYJhoUaWRlbnRpdHkudXNlcnMuZXJhc2UqB3VzZXJfaWQyAwjYBDgBgtPkkwIVKhMvdjEvdXNlcnMve3VzZXJfaWR9EpcBCgtJbXBvcnRVc2VycxIkLndlZnQuaWRlbnRpdHkudjEuSW1wb3J0VXNlcnNSZXF1ZXN0GiUud2VmdC5pZGVudGl0eS52MS5JbXBvcnRVc2Vyc1Jlc3BvbnNlIjuQAgLK8xgZGhVpZGVudGl0eS51c2Vycy5pbXBvcnQ4AYLT5JMCFSIQL3YxL3VzZXJzOmltcG9ydDoBKmIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weft_options_v1_options]);
+  fileDesc("Cht3ZWZ0L2lkZW50aXR5L3YxL3VzZXIucHJvdG8SEHdlZnQuaWRlbnRpdHkudjEimgIKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRITCgVlbWFpbBgCIAEoCUIEmPQYARIqCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlEioKBXN0YXRlGAQgASgOMhsud2VmdC5pZGVudGl0eS52MS5Vc2VyU3RhdGUSDQoFcm9sZXMYBSADKAkSFQoNc2Vjb25kX2ZhY3RvchgGIAEoCBIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCSABKAkixAEKB1Byb2ZpbGUSIgoMZGlzcGxheV9uYW1lGAEgASgJQgy6SAVyAyiAIJj0GAESRQoGbG9jYWxlGAIgASgJQjW6SC5yLDIqXihbQS1aYS16XXsyLDh9KC1bQS1aYS16MC05XXsxLDh9KXswLDR9KT8kmPQYARJOCgR6b25lGAMgASgJQkC6SDlyNzI1XihbQS1aYS16MC05XystXXsxLDMyfSgvW0EtWmEtejAtOV8rLV17MSwzMn0pezAsMn0pPySY9BgBIg4KDEdldE1lUmVxdWVzdCI1Cg1HZXRNZVJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi53ZWZ0LmlkZW50aXR5LnYxLlVzZXIixQEKEUNyZWF0ZVVzZXJSZXF1ZXN0EhwKB3VzZXJfaWQYASABKAlCC7pICHIDsAEB2AEBEh0KBWVtYWlsGAIgASgJQg66SAdyBRADKMACmPQYARIyCgdwcm9maWxlGAMgASgLMhkud2VmdC5pZGVudGl0eS52MS5Qcm9maWxlQga6SAPIAQESHgoIcGFzc3dvcmQYBCABKAlCDLpIBXIDKIAIoPQYARIfCgVyb2xlcxgFIAMoCUIQukgNkgEKEDIYASIEcgIYQCI6ChJDcmVhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciIrCg5HZXRVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASI3Cg9HZXRVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLndlZnQuaWRlbnRpdHkudjEuVXNlciI7ChRCYXRjaEdldFVzZXJzUmVxdWVzdBIjCgh1c2VyX2lkcxgBIAMoCUIRukgOkgELCAEQZCIFcgOwAQEiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIoQBChBMaXN0VXNlcnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAEBIZCghvcmRlcl9ieRgDIAEoCUIHukgEcgIYQBIYCgZmaWx0ZXIYBCABKAlCCLpIBXIDGIAIIlMKEUxpc3RVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKqAQoRVXBkYXRlVXNlclJlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESMgoHcHJvZmlsZRgCIAEoCzIZLndlZnQuaWRlbnRpdHkudjEuUHJvZmlsZUIGukgDyAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIVCgRldGFnGAQgASgJQge6SARyAhhAIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIjIKFUdldFByZWZlcmVuY2VzUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASKiAQoWR2V0UHJlZmVyZW5jZXNSZXNwb25zZRJUCgtwcmVmZXJlbmNlcxgBIAMoCzI5LndlZnQuaWRlbnRpdHkudjEuR2V0UHJlZmVyZW5jZXNSZXNwb25zZS5QcmVmZXJlbmNlc0VudHJ5QgSY9BgBGjIKEFByZWZlcmVuY2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASL5AQoYVXBkYXRlUHJlZmVyZW5jZXNSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBEnYKA3NldBgCIAMoCzIzLndlZnQuaWRlbnRpdHkudjEuVXBkYXRlUHJlZmVyZW5jZXNSZXF1ZXN0LlNldEVudHJ5QjS6SC2aASoQZCIfch0yG15bYS16MC05XVthLXowLTlfLi1dezAsNjN9JCoFcgMogCCY9BgBEh4KBnJlbW92ZRgDIAMoCUIOukgLkgEIEGQiBHICGEAaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKoAQoZVXBkYXRlUHJlZmVyZW5jZXNSZXNwb25zZRJXCgtwcmVmZXJlbmNlcxgBIAMoCzI8LndlZnQuaWRlbnRpdHkudjEuVXBkYXRlUHJlZmVyZW5jZXNSZXNwb25zZS5QcmVmZXJlbmNlc0VudHJ5QgSY9BgBGjIKEFByZWZlcmVuY2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIvChJEaXNhYmxlVXNlclJlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQEiOwoTRGlzYWJsZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIi4KEUVuYWJsZVVzZXJSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBIjoKEkVuYWJsZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYud2VmdC5pZGVudGl0eS52MS5Vc2VyIi4KEVVubG9ja1VzZXJSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBIhQKElVubG9ja1VzZXJSZXNwb25zZSIuChFEZWxldGVVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASIUChJEZWxldGVVc2VyUmVzcG9uc2UqbgoJVXNlclN0YXRlEhoKFlVTRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFVU0VSX1NUQVRFX0FDVElWRRABEhcKE1VTRVJfU1RBVEVfRElTQUJMRUQQAhIVChFVU0VSX1NUQVRFX0VSQVNFRBADMssOCgtVc2VyU2VydmljZRJhCgVHZXRNZRIeLndlZnQuaWRlbnRpdHkudjEuR2V0TWVSZXF1ZXN0Gh8ud2VmdC5pZGVudGl0eS52MS5HZXRNZVJlc3BvbnNlIheQAgHK8xgCEAGC0+STAggSBi92MS9tZRKHAQoKQ3JlYXRlVXNlchIjLndlZnQuaWRlbnRpdHkudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC53ZWZ0LmlkZW50aXR5LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIuyvMYFhoUaWRlbnRpdHkudXNlcnMud3JpdGWC0+STAg4iCS92MS91c2VyczoBKhKQAQoHR2V0VXNlchIgLndlZnQuaWRlbnRpdHkudjEuR2V0VXNlclJlcXVlc3QaIS53ZWZ0LmlkZW50aXR5LnYxLkdldFVzZXJSZXNwb25zZSJAkAIByvMYHhoTaWRlbnRpdHkudXNlcnMucmVhZCoHdXNlcl9pZILT5JMCFRITL3YxL3VzZXJzL3t1c2VyX2lkfRKYAQoNQmF0Y2hHZXRVc2VycxImLndlZnQuaWRlbnRpdHkudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJy53ZWZ0LmlkZW50aXR5LnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSI2kAIByvMYFRoTaWRlbnRpdHkudXNlcnMucmVhZILT5JMCFBISL3YxL3VzZXJzOmJhdGNoR2V0EoMBCglMaXN0VXNlcnMSIi53ZWZ0LmlkZW50aXR5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy53ZWZ0LmlkZW50aXR5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIi2QAgHK8xgVGhNpZGVudGl0eS51c2Vycy5yZWFkgtPkkwILEgkvdjEvdXNlcnMSnQEKClVwZGF0ZVVzZXISIy53ZWZ0LmlkZW50aXR5LnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQud2VmdC5pZGVudGl0eS52MS5VcGRhdGVVc2VyUmVzcG9uc2UiRJACAsrzGB8aFGlkZW50aXR5LnVzZXJzLndyaXRlKgd1c2VyX2lkgtPkkwIYMhMvdjEvdXNlcnMve3VzZXJfaWR9OgEqErEBCg5HZXRQcmVmZXJlbmNlcxInLndlZnQuaWRlbnRpdHkudjEuR2V0UHJlZmVyZW5jZXNSZXF1ZXN0Gigud2VmdC5pZGVudGl0eS52MS5HZXRQcmVmZXJlbmNlc1Jlc3BvbnNlIkyQAgHK8xgeGhNpZGVudGl0eS51c2Vycy5yZWFkKgd1c2VyX2lkgtPkkwIhEh8vdjEvdXNlcnMve3VzZXJfaWR9L3ByZWZlcmVuY2VzEr4BChFVcGRhdGVQcmVmZXJlbmNlcxIqLndlZnQuaWRlbnRpdHkudjEuVXBkYXRlUHJlZmVyZW5jZXNSZXF1ZXN0Gisud2VmdC5pZGVudGl0eS52MS5VcGRhdGVQcmVmZXJlbmNlc1Jlc3BvbnNlIlCQAgLK8xgfGhRpZGVudGl0eS51c2Vycy53cml0ZSoHdXNlcl9pZILT5JMCJDIfL3YxL3VzZXJzL3t1c2VyX2lkfS9wcmVmZXJlbmNlczoBKhKhAQoLRGlzYWJsZVVzZXISJC53ZWZ0LmlkZW50aXR5LnYxLkRpc2FibGVVc2VyUmVxdWVzdBolLndlZnQuaWRlbnRpdHkudjEuRGlzYWJsZVVzZXJSZXNwb25zZSJFkAICyvMYGBoUaWRlbnRpdHkudXNlcnMud3JpdGU4AYLT5JMCICIbL3YxL3VzZXJzL3t1c2VyX2lkfTpkaXNhYmxlOgEqEp0BCgpFbmFibGVVc2VyEiMud2VmdC5pZGVudGl0eS52MS5FbmFibGVVc2VyUmVxdWVzdBokLndlZnQuaWRlbnRpdHkudjEuRW5hYmxlVXNlclJlc3BvbnNlIkSQAgLK8xgYGhRpZGVudGl0eS51c2Vycy53cml0ZTgBgtPkkwIfIhovdjEvdXNlcnMve3VzZXJfaWR9OmVuYWJsZToBKhKdAQoKVW5sb2NrVXNlchIjLndlZnQuaWRlbnRpdHkudjEuVW5sb2NrVXNlclJlcXVlc3QaJC53ZWZ0LmlkZW50aXR5LnYxLlVubG9ja1VzZXJSZXNwb25zZSJEkAICyvMYGBoUaWRlbnRpdHkudXNlcnMud3JpdGU4AYLT5JMCHyIaL3YxL3VzZXJzL3t1c2VyX2lkfTp1bmxvY2s6ASoSoQEKCkRlbGV0ZVVzZXISIy53ZWZ0LmlkZW50aXR5LnYxLkRlbGV0ZVVzZXJSZXF1ZXN0GiQud2VmdC5pZGVudGl0eS52MS5EZWxldGVVc2VyUmVzcG9uc2UiSJACAsrzGCYaFGlkZW50aXR5LnVzZXJzLmVyYXNlKgd1c2VyX2lkMgMI2AQ4AYLT5JMCFSoTL3YxL3VzZXJzL3t1c2VyX2lkfWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weft_options_v1_options]);
 
 /**
  * An account.
@@ -474,76 +474,6 @@ export const UpdatePreferencesResponseSchema: GenMessage<UpdatePreferencesRespon
   messageDesc(file_weft_identity_v1_user, 17);
 
 /**
- * @generated from message weft.identity.v1.ChangeEmailRequest
- */
-export type ChangeEmailRequest = Message<"weft.identity.v1.ChangeEmailRequest"> & {
-  /**
-   * @generated from field: string email = 1;
-   */
-  email: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ChangeEmailRequest.
- * Use `create(ChangeEmailRequestSchema)` to create a new message.
- */
-export const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 18);
-
-/**
- * @generated from message weft.identity.v1.ChangeEmailResponse
- */
-export type ChangeEmailResponse = Message<"weft.identity.v1.ChangeEmailResponse"> & {
-  /**
-   * Until when the mailed code can be used.
-   *
-   * @generated from field: google.protobuf.Timestamp expire_time = 1;
-   */
-  expireTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.identity.v1.ChangeEmailResponse.
- * Use `create(ChangeEmailResponseSchema)` to create a new message.
- */
-export const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 19);
-
-/**
- * @generated from message weft.identity.v1.ConfirmEmailChangeRequest
- */
-export type ConfirmEmailChangeRequest = Message<"weft.identity.v1.ConfirmEmailChangeRequest"> & {
-  /**
-   * @generated from field: string token = 1;
-   */
-  token: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ConfirmEmailChangeRequest.
- * Use `create(ConfirmEmailChangeRequestSchema)` to create a new message.
- */
-export const ConfirmEmailChangeRequestSchema: GenMessage<ConfirmEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 20);
-
-/**
- * @generated from message weft.identity.v1.ConfirmEmailChangeResponse
- */
-export type ConfirmEmailChangeResponse = Message<"weft.identity.v1.ConfirmEmailChangeResponse"> & {
-  /**
-   * @generated from field: string user_id = 1;
-   */
-  userId: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ConfirmEmailChangeResponse.
- * Use `create(ConfirmEmailChangeResponseSchema)` to create a new message.
- */
-export const ConfirmEmailChangeResponseSchema: GenMessage<ConfirmEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 21);
-
-/**
  * @generated from message weft.identity.v1.DisableUserRequest
  */
 export type DisableUserRequest = Message<"weft.identity.v1.DisableUserRequest"> & {
@@ -558,7 +488,7 @@ export type DisableUserRequest = Message<"weft.identity.v1.DisableUserRequest"> 
  * Use `create(DisableUserRequestSchema)` to create a new message.
  */
 export const DisableUserRequestSchema: GenMessage<DisableUserRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 22);
+  messageDesc(file_weft_identity_v1_user, 18);
 
 /**
  * @generated from message weft.identity.v1.DisableUserResponse
@@ -575,7 +505,7 @@ export type DisableUserResponse = Message<"weft.identity.v1.DisableUserResponse"
  * Use `create(DisableUserResponseSchema)` to create a new message.
  */
 export const DisableUserResponseSchema: GenMessage<DisableUserResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 23);
+  messageDesc(file_weft_identity_v1_user, 19);
 
 /**
  * @generated from message weft.identity.v1.EnableUserRequest
@@ -592,7 +522,7 @@ export type EnableUserRequest = Message<"weft.identity.v1.EnableUserRequest"> & 
  * Use `create(EnableUserRequestSchema)` to create a new message.
  */
 export const EnableUserRequestSchema: GenMessage<EnableUserRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 24);
+  messageDesc(file_weft_identity_v1_user, 20);
 
 /**
  * @generated from message weft.identity.v1.EnableUserResponse
@@ -609,7 +539,7 @@ export type EnableUserResponse = Message<"weft.identity.v1.EnableUserResponse"> 
  * Use `create(EnableUserResponseSchema)` to create a new message.
  */
 export const EnableUserResponseSchema: GenMessage<EnableUserResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 25);
+  messageDesc(file_weft_identity_v1_user, 21);
 
 /**
  * @generated from message weft.identity.v1.UnlockUserRequest
@@ -626,7 +556,7 @@ export type UnlockUserRequest = Message<"weft.identity.v1.UnlockUserRequest"> & 
  * Use `create(UnlockUserRequestSchema)` to create a new message.
  */
 export const UnlockUserRequestSchema: GenMessage<UnlockUserRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 26);
+  messageDesc(file_weft_identity_v1_user, 22);
 
 /**
  * @generated from message weft.identity.v1.UnlockUserResponse
@@ -639,7 +569,7 @@ export type UnlockUserResponse = Message<"weft.identity.v1.UnlockUserResponse"> 
  * Use `create(UnlockUserResponseSchema)` to create a new message.
  */
 export const UnlockUserResponseSchema: GenMessage<UnlockUserResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 27);
+  messageDesc(file_weft_identity_v1_user, 23);
 
 /**
  * @generated from message weft.identity.v1.DeleteUserRequest
@@ -656,7 +586,7 @@ export type DeleteUserRequest = Message<"weft.identity.v1.DeleteUserRequest"> & 
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 28);
+  messageDesc(file_weft_identity_v1_user, 24);
 
 /**
  * @generated from message weft.identity.v1.DeleteUserResponse
@@ -669,107 +599,7 @@ export type DeleteUserResponse = Message<"weft.identity.v1.DeleteUserResponse"> 
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 29);
-
-/**
- * @generated from message weft.identity.v1.ImportUsersRequest
- */
-export type ImportUsersRequest = Message<"weft.identity.v1.ImportUsersRequest"> & {
-  /**
-   * @generated from field: repeated weft.identity.v1.ImportedUser users = 1;
-   */
-  users: ImportedUser[];
-};
-
-/**
- * Describes the message weft.identity.v1.ImportUsersRequest.
- * Use `create(ImportUsersRequestSchema)` to create a new message.
- */
-export const ImportUsersRequestSchema: GenMessage<ImportUsersRequest> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 30);
-
-/**
- * An account of another system.
- *
- * @generated from message weft.identity.v1.ImportedUser
- */
-export type ImportedUser = Message<"weft.identity.v1.ImportedUser"> & {
-  /**
-   * @generated from field: string user_id = 1;
-   */
-  userId: string;
-
-  /**
-   * @generated from field: string email = 2;
-   */
-  email: string;
-
-  /**
-   * @generated from field: weft.identity.v1.Profile profile = 3;
-   */
-  profile?: Profile | undefined;
-
-  /**
-   * One of: `$2a$`, `$2b$`, `$2y$` (bcrypt); `$argon2id$`, `$argon2i$` (PHC); `$scrypt$ln=..,r=..,
-   * p=..$salt$hash` (PHC); `pbkdf2_sha256$n$salt$hash`, `pbkdf2_sha1$...` and `scrypt$n$salt$r$p$hash`
-   * (Django). Absence: the owner sets a password by a reset.
-   *
-   * @generated from field: string password_hash = 4;
-   */
-  passwordHash: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ImportedUser.
- * Use `create(ImportedUserSchema)` to create a new message.
- */
-export const ImportedUserSchema: GenMessage<ImportedUser> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 31);
-
-/**
- * @generated from message weft.identity.v1.ImportUsersResponse
- */
-export type ImportUsersResponse = Message<"weft.identity.v1.ImportUsersResponse"> & {
-  /**
-   * In the order of the request.
-   *
-   * @generated from field: repeated weft.identity.v1.ImportedUserResult results = 1;
-   */
-  results: ImportedUserResult[];
-};
-
-/**
- * Describes the message weft.identity.v1.ImportUsersResponse.
- * Use `create(ImportUsersResponseSchema)` to create a new message.
- */
-export const ImportUsersResponseSchema: GenMessage<ImportUsersResponse> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 32);
-
-/**
- * What became of one imported account.
- *
- * @generated from message weft.identity.v1.ImportedUserResult
- */
-export type ImportedUserResult = Message<"weft.identity.v1.ImportedUserResult"> & {
-  /**
-   * @generated from field: string user_id = 1;
-   */
-  userId: string;
-
-  /**
-   * Reason of the refusal, such as `EMAIL_TAKEN`. Absence: the account stands.
-   *
-   * @generated from field: string reason = 2;
-   */
-  reason: string;
-};
-
-/**
- * Describes the message weft.identity.v1.ImportedUserResult.
- * Use `create(ImportedUserResultSchema)` to create a new message.
- */
-export const ImportedUserResultSchema: GenMessage<ImportedUserResult> = /*@__PURE__*/
-  messageDesc(file_weft_identity_v1_user, 33);
+  messageDesc(file_weft_identity_v1_user, 25);
 
 /**
  * Whether an account may sign in.
@@ -823,6 +653,7 @@ export const UserService: GenService<{
    *
    * Errors:
    *   NOT_FOUND USER_NOT_FOUND
+   *   PERMISSION_DENIED PERSONS_ONLY
    *
    * @generated from rpc weft.identity.v1.UserService.GetMe
    */
@@ -898,7 +729,7 @@ export const UserService: GenService<{
    * Errors:
    *   NOT_FOUND USER_NOT_FOUND
    *   INVALID_ARGUMENT PROFILE_REFUSED
-   *   INVALID_ARGUMENT BAD_FIELD_MASK
+   *   INVALID_ARGUMENT BAD_MASK
    *   ABORTED ETAG_MISMATCH
    *
    * @generated from rpc weft.identity.v1.UserService.UpdateUser
@@ -936,38 +767,6 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof UpdatePreferencesRequestSchema;
     output: typeof UpdatePreferencesResponseSchema;
-  },
-  /**
-   * Asks to move the caller's account to another address: a link goes to the new one, a notice to
-   * the old. The answer is the same when the new address belongs to somebody else.
-   *
-   * Emits [EmailChangeRequested][].
-   *
-   * Errors:
-   *   INVALID_ARGUMENT EMAIL_REFUSED
-   *   NOT_FOUND USER_NOT_FOUND
-   *
-   * @generated from rpc weft.identity.v1.UserService.ChangeEmail
-   */
-  changeEmail: {
-    methodKind: "unary";
-    input: typeof ChangeEmailRequestSchema;
-    output: typeof ChangeEmailResponseSchema;
-  },
-  /**
-   * Confirms a new address by the code that was mailed to it. One use.
-   *
-   * Emits [EmailChanged][].
-   *
-   * Errors:
-   *   FAILED_PRECONDITION CODE_REFUSED
-   *
-   * @generated from rpc weft.identity.v1.UserService.ConfirmEmailChange
-   */
-  confirmEmailChange: {
-    methodKind: "unary";
-    input: typeof ConfirmEmailChangeRequestSchema;
-    output: typeof ConfirmEmailChangeResponseSchema;
   },
   /**
    * Keeps an account from signing in and ends its sessions.
@@ -1034,19 +833,6 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof DeleteUserRequestSchema;
     output: typeof DeleteUserResponseSchema;
-  },
-  /**
-   * Takes over accounts of another system with their password hashes, each alone: one that is
-   * refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
-   *
-   * Idempotent by `user_id`. Emits [UserCreated][] for each.
-   *
-   * @generated from rpc weft.identity.v1.UserService.ImportUsers
-   */
-  importUsers: {
-    methodKind: "unary";
-    input: typeof ImportUsersRequestSchema;
-    output: typeof ImportUsersResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weft_identity_v1_user, 0);
