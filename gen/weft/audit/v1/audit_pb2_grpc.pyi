@@ -36,7 +36,7 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> AuditServiceAsyncStub: ...
     ListEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]
     """Lists entries, newest first.
 
@@ -70,7 +70,7 @@ class AuditServiceAsyncStub(AuditServiceStub):
     events of one key is kept, between others there is none.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ListEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists entries, newest first.
 
@@ -107,7 +107,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListEntries(
         self,
         request: _audit_pb2.ListEntriesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_audit_pb2.ListEntriesResponse, _abc.Awaitable[_audit_pb2.ListEntriesResponse]]:
         """Lists entries, newest first.
 
@@ -118,7 +118,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetEntry(
         self,
         request: _audit_pb2.GetEntryRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_audit_pb2.GetEntryResponse, _abc.Awaitable[_audit_pb2.GetEntryResponse]]:
         """Gets one entry.
 
@@ -130,7 +130,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def WatchEntries(
         self,
         request: _audit_pb2.WatchEntriesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.WatchEntriesResponse], _abc.AsyncIterator[_audit_pb2.WatchEntriesResponse]]:
         """Streams entries as they are appended, oldest first, without gaps."""
 
@@ -138,7 +138,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def ExportEntries(
         self,
         request: _audit_pb2.ExportEntriesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportEntriesResponse], _abc.AsyncIterator[_audit_pb2.ExportEntriesResponse]]:
         """Streams the entries of a range, oldest first, and ends. Emits [EntriesExported][]."""
 
@@ -146,7 +146,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def VerifyChain(
         self,
         request: _audit_pb2.VerifyChainRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_audit_pb2.VerifyChainResponse, _abc.Awaitable[_audit_pb2.VerifyChainResponse]]:
         """Computes the chain anew and compares it with what is stored and what was signed.
 
@@ -159,7 +159,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListAnchors(
         self,
         request: _audit_pb2.ListAnchorsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_audit_pb2.ListAnchorsResponse, _abc.Awaitable[_audit_pb2.ListAnchorsResponse]]:
         """Lists signed anchors, newest first."""
 

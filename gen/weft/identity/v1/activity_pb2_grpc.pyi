@@ -32,7 +32,7 @@ class ActivityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ActivityServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> ActivityServiceAsyncStub: ...
     ListActivity: _grpc.UnaryUnaryMultiCallable[_activity_pb2.ListActivityRequest, _activity_pb2.ListActivityResponse]
     """Lists an account's activity, newest first.
 
@@ -54,7 +54,7 @@ class ActivityServiceStub:
 class ActivityServiceAsyncStub(ActivityServiceStub):
     """Shows people what happened to their account."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ListActivity: _aio.UnaryUnaryMultiCallable[_activity_pb2.ListActivityRequest, _activity_pb2.ListActivityResponse]  # type: ignore[assignment]
     """Lists an account's activity, newest first.
 
@@ -79,7 +79,7 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListActivity(
         self,
         request: _activity_pb2.ListActivityRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_activity_pb2.ListActivityResponse, _abc.Awaitable[_activity_pb2.ListActivityResponse]]:
         """Lists an account's activity, newest first.
 
@@ -91,7 +91,7 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     def WatchActivity(
         self,
         request: _activity_pb2.WatchActivityRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_abc.Iterator[_activity_pb2.WatchActivityResponse], _abc.AsyncIterator[_activity_pb2.WatchActivityResponse]]:
         """Streams an account's activity as it happens, oldest first, from any point on. A heartbeat
         comes when nothing else did for 15 seconds. The stream ends when its session does.

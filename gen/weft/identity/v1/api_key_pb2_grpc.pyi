@@ -36,7 +36,7 @@ class ApiKeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ApiKeyServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> ApiKeyServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_pb2.CreateApiKeyRequest, _api_key_pb2.CreateApiKeyResponse]
     """Creates a key. It is shown this once and kept as a keyed hash.
 
@@ -82,7 +82,7 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     from the next call on. A key never reaches a service.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_pb2.CreateApiKeyRequest, _api_key_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Creates a key. It is shown this once and kept as a keyed hash.
 
@@ -131,7 +131,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateApiKey(
         self,
         request: _api_key_pb2.CreateApiKeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_api_key_pb2.CreateApiKeyResponse, _abc.Awaitable[_api_key_pb2.CreateApiKeyResponse]]:
         """Creates a key. It is shown this once and kept as a keyed hash.
 
@@ -148,7 +148,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetApiKey(
         self,
         request: _api_key_pb2.GetApiKeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_api_key_pb2.GetApiKeyResponse, _abc.Awaitable[_api_key_pb2.GetApiKeyResponse]]:
         """Gets one key, without its secret.
 
@@ -160,7 +160,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListApiKeys(
         self,
         request: _api_key_pb2.ListApiKeysRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_api_key_pb2.ListApiKeysResponse, _abc.Awaitable[_api_key_pb2.ListApiKeysResponse]]:
         """Lists an owner's keys, newest first; the revoked and expired ones for 90 days more."""
 
@@ -168,7 +168,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def RotateApiKey(
         self,
         request: _api_key_pb2.RotateApiKeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_api_key_pb2.RotateApiKeyResponse, _abc.Awaitable[_api_key_pb2.RotateApiKeyResponse]]:
         """Gives a key another secret, shown this once. The old one stays good for the overlap.
 
@@ -183,7 +183,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def RevokeApiKey(
         self,
         request: _api_key_pb2.RevokeApiKeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_api_key_pb2.RevokeApiKeyResponse, _abc.Awaitable[_api_key_pb2.RevokeApiKeyResponse]]:
         """Voids a key, for good and at once.
 

@@ -32,7 +32,7 @@ class EmailServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> EmailServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> EmailServiceAsyncStub: ...
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_email_pb2.ChangeEmailRequest, _email_pb2.ChangeEmailResponse]
     """Asks to move the caller's account to another address: a link goes to the new one; the old one
     hears of it once it is confirmed. The answer is the same when the new address belongs to somebody
@@ -59,7 +59,7 @@ class EmailServiceStub:
 class EmailServiceAsyncStub(EmailServiceStub):
     """Moves accounts to other mail addresses."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_email_pb2.ChangeEmailRequest, _email_pb2.ChangeEmailResponse]  # type: ignore[assignment]
     """Asks to move the caller's account to another address: a link goes to the new one; the old one
     hears of it once it is confirmed. The answer is the same when the new address belongs to somebody
@@ -89,7 +89,7 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
     def ChangeEmail(
         self,
         request: _email_pb2.ChangeEmailRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_email_pb2.ChangeEmailResponse, _abc.Awaitable[_email_pb2.ChangeEmailResponse]]:
         """Asks to move the caller's account to another address: a link goes to the new one; the old one
         hears of it once it is confirmed. The answer is the same when the new address belongs to somebody
@@ -108,7 +108,7 @@ class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
     def ConfirmEmailChange(
         self,
         request: _email_pb2.ConfirmEmailChangeRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_email_pb2.ConfirmEmailChangeResponse, _abc.Awaitable[_email_pb2.ConfirmEmailChangeResponse]]:
         """Confirms a new address by the code that was mailed to it. One use.
 

@@ -32,7 +32,7 @@ class KeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> KeyServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> KeyServiceAsyncStub: ...
     GetJwks: _grpc.UnaryUnaryMultiCallable[_key_pb2.GetJwksRequest, _key_pb2.GetJwksResponse]
     """Gets the public keys: of the token in use, of the next, and of those whose tokens still live.
     As JSON the response is a JWK Set (RFC 7517).
@@ -48,7 +48,7 @@ class KeyServiceStub:
 class KeyServiceAsyncStub(KeyServiceStub):
     """Publishes the public keys that access tokens are verified by, and changes them."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     GetJwks: _aio.UnaryUnaryMultiCallable[_key_pb2.GetJwksRequest, _key_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Gets the public keys: of the token in use, of the next, and of those whose tokens still live.
     As JSON the response is a JWK Set (RFC 7517).
@@ -67,7 +67,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetJwks(
         self,
         request: _key_pb2.GetJwksRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_key_pb2.GetJwksResponse, _abc.Awaitable[_key_pb2.GetJwksResponse]]:
         """Gets the public keys: of the token in use, of the next, and of those whose tokens still live.
         As JSON the response is a JWK Set (RFC 7517).
@@ -77,7 +77,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def RotateKey(
         self,
         request: _key_pb2.RotateKeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_key_pb2.RotateKeyResponse, _abc.Awaitable[_key_pb2.RotateKeyResponse]]:
         """Makes a new signing key. It is published at once and signs after the lead time, when every
         verifier has it; a compromised key is dropped at once, and with it every token it signed.

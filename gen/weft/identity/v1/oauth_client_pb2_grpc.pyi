@@ -32,7 +32,7 @@ class OAuthClientServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OAuthClientServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> OAuthClientServiceAsyncStub: ...
     CreateOAuthClient: _grpc.UnaryUnaryMultiCallable[_oauth_client_pb2.CreateOAuthClientRequest, _oauth_client_pb2.CreateOAuthClientResponse]
     """Creates a client. A confidential one gets a secret, shown this once and kept as a hash.
 
@@ -90,7 +90,7 @@ class OAuthClientServiceStub:
 class OAuthClientServiceAsyncStub(OAuthClientServiceStub):
     """Keeps the applications that may ask people to sign in here, or call by credentials of their own."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     CreateOAuthClient: _aio.UnaryUnaryMultiCallable[_oauth_client_pb2.CreateOAuthClientRequest, _oauth_client_pb2.CreateOAuthClientResponse]  # type: ignore[assignment]
     """Creates a client. A confidential one gets a secret, shown this once and kept as a hash.
 
@@ -151,7 +151,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateOAuthClient(
         self,
         request: _oauth_client_pb2.CreateOAuthClientRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.CreateOAuthClientResponse, _abc.Awaitable[_oauth_client_pb2.CreateOAuthClientResponse]]:
         """Creates a client. A confidential one gets a secret, shown this once and kept as a hash.
 
@@ -167,7 +167,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetOAuthClient(
         self,
         request: _oauth_client_pb2.GetOAuthClientRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.GetOAuthClientResponse, _abc.Awaitable[_oauth_client_pb2.GetOAuthClientResponse]]:
         """Gets one client.
 
@@ -179,7 +179,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListOAuthClients(
         self,
         request: _oauth_client_pb2.ListOAuthClientsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.ListOAuthClientsResponse, _abc.Awaitable[_oauth_client_pb2.ListOAuthClientsResponse]]:
         """Lists clients by id.
 
@@ -191,7 +191,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateOAuthClient(
         self,
         request: _oauth_client_pb2.UpdateOAuthClientRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.UpdateOAuthClientResponse, _abc.Awaitable[_oauth_client_pb2.UpdateOAuthClientResponse]]:
         """Replaces what a client may do.
 
@@ -209,7 +209,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def RotateOAuthClientSecret(
         self,
         request: _oauth_client_pb2.RotateOAuthClientSecretRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.RotateOAuthClientSecretResponse, _abc.Awaitable[_oauth_client_pb2.RotateOAuthClientSecretResponse]]:
         """Gives a confidential client another secret, shown this once. The old one stays good for the
         overlap.
@@ -225,7 +225,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteOAuthClient(
         self,
         request: _oauth_client_pb2.DeleteOAuthClientRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_client_pb2.DeleteOAuthClientResponse, _abc.Awaitable[_oauth_client_pb2.DeleteOAuthClientResponse]]:
         """Deletes a client, with every consent, and ends its sessions.
 

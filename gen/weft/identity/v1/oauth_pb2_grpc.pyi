@@ -37,7 +37,7 @@ class OAuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OAuthServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> OAuthServiceAsyncStub: ...
     Authorize: _grpc.UnaryUnaryMultiCallable[_oauth_pb2.AuthorizeRequest, _oauth_pb2.AuthorizeResponse]
     """Takes an authorization request (RFC 6749 4.1, OpenID Connect Core 3.1) from the authorization
     page: says what the person has yet to do, or where to send them. Only PKCE with S256, only
@@ -110,7 +110,7 @@ class OAuthServiceAsyncStub(OAuthServiceStub):
     initial metadata `x-weft-http-status`, which the edge turns into the HTTP status.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     Authorize: _aio.UnaryUnaryMultiCallable[_oauth_pb2.AuthorizeRequest, _oauth_pb2.AuthorizeResponse]  # type: ignore[assignment]
     """Takes an authorization request (RFC 6749 4.1, OpenID Connect Core 3.1) from the authorization
     page: says what the person has yet to do, or where to send them. Only PKCE with S256, only
@@ -186,7 +186,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Authorize(
         self,
         request: _oauth_pb2.AuthorizeRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.AuthorizeResponse, _abc.Awaitable[_oauth_pb2.AuthorizeResponse]]:
         """Takes an authorization request (RFC 6749 4.1, OpenID Connect Core 3.1) from the authorization
         page: says what the person has yet to do, or where to send them. Only PKCE with S256, only
@@ -206,7 +206,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Token(
         self,
         request: _oauth_pb2.TokenRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.TokenResponse, _abc.Awaitable[_oauth_pb2.TokenResponse]]:
         """The token endpoint (RFC 6749 3.2): authorization_code, refresh_token, client_credentials and
         RFC 8628 device_code. A code that comes twice ends the session that it opened.
@@ -218,7 +218,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Revoke(
         self,
         request: _oauth_pb2.RevokeRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.RevokeResponse, _abc.Awaitable[_oauth_pb2.RevokeResponse]]:
         """The revocation endpoint (RFC 7009): ends the session of a refresh or access token.
 
@@ -229,7 +229,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Introspect(
         self,
         request: _oauth_pb2.IntrospectRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.IntrospectResponse, _abc.Awaitable[_oauth_pb2.IntrospectResponse]]:
         """The introspection endpoint (RFC 7662): of a client's own tokens, or of any for a client that
         has the permission `identity.tokens.introspect`. After a revocation it never says active.
@@ -239,7 +239,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def AuthorizeDevice(
         self,
         request: _oauth_pb2.AuthorizeDeviceRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.AuthorizeDeviceResponse, _abc.Awaitable[_oauth_pb2.AuthorizeDeviceResponse]]:
         """The device authorization endpoint (RFC 8628 3.1)."""
 
@@ -247,7 +247,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetDevice(
         self,
         request: _oauth_pb2.GetDeviceRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.GetDeviceResponse, _abc.Awaitable[_oauth_pb2.GetDeviceResponse]]:
         """Shows the caller which application waits for the code that their device shows.
 
@@ -261,7 +261,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def DecideDevice(
         self,
         request: _oauth_pb2.DecideDeviceRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.DecideDeviceResponse, _abc.Awaitable[_oauth_pb2.DecideDeviceResponse]]:
         """Lets a device in, or keeps it out. One use.
 
@@ -277,7 +277,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUserInfo(
         self,
         request: _oauth_pb2.GetUserInfoRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.GetUserInfoResponse, _abc.Awaitable[_oauth_pb2.GetUserInfoResponse]]:
         """The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
         scope goes.
@@ -287,7 +287,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetDiscovery(
         self,
         request: _oauth_pb2.GetDiscoveryRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.GetDiscoveryResponse, _abc.Awaitable[_oauth_pb2.GetDiscoveryResponse]]:
         """What this provider can do (OpenID Connect Discovery 1.0, RFC 8414)."""
 
@@ -295,7 +295,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListConsents(
         self,
         request: _oauth_pb2.ListConsentsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.ListConsentsResponse, _abc.Awaitable[_oauth_pb2.ListConsentsResponse]]:
         """Lists the applications that the account let in, newest first."""
 
@@ -303,7 +303,7 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def WithdrawConsent(
         self,
         request: _oauth_pb2.WithdrawConsentRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.WithdrawConsentResponse, _abc.Awaitable[_oauth_pb2.WithdrawConsentResponse]]:
         """Takes back what an application was let to do, and ends its sessions of the account.
 

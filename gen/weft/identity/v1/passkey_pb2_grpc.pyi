@@ -37,7 +37,7 @@ class PasskeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PasskeyServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> PasskeyServiceAsyncStub: ...
     StartPasskeyRegistration: _grpc.UnaryUnaryMultiCallable[_passkey_pb2.StartPasskeyRegistrationRequest, _passkey_pb2.StartPasskeyRegistrationResponse]
     """Begins a registration: answers the options that the browser hands to an authenticator. The
     challenge is good for one CreatePasskey.
@@ -116,7 +116,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     verified by the authenticator each time.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     StartPasskeyRegistration: _aio.UnaryUnaryMultiCallable[_passkey_pb2.StartPasskeyRegistrationRequest, _passkey_pb2.StartPasskeyRegistrationResponse]  # type: ignore[assignment]
     """Begins a registration: answers the options that the browser hands to an authenticator. The
     challenge is good for one CreatePasskey.
@@ -198,7 +198,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def StartPasskeyRegistration(
         self,
         request: _passkey_pb2.StartPasskeyRegistrationRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.StartPasskeyRegistrationResponse, _abc.Awaitable[_passkey_pb2.StartPasskeyRegistrationResponse]]:
         """Begins a registration: answers the options that the browser hands to an authenticator. The
         challenge is good for one CreatePasskey.
@@ -213,7 +213,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreatePasskey(
         self,
         request: _passkey_pb2.CreatePasskeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.CreatePasskeyResponse, _abc.Awaitable[_passkey_pb2.CreatePasskeyResponse]]:
         """Keeps the passkey that an authenticator made for the challenge.
 
@@ -230,7 +230,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListPasskeys(
         self,
         request: _passkey_pb2.ListPasskeysRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.ListPasskeysResponse, _abc.Awaitable[_passkey_pb2.ListPasskeysResponse]]:
         """Lists an account's passkeys, oldest first."""
 
@@ -238,7 +238,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def RenamePasskey(
         self,
         request: _passkey_pb2.RenamePasskeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.RenamePasskeyResponse, _abc.Awaitable[_passkey_pb2.RenamePasskeyResponse]]:
         """Renames a passkey.
 
@@ -252,7 +252,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeletePasskey(
         self,
         request: _passkey_pb2.DeletePasskeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.DeletePasskeyResponse, _abc.Awaitable[_passkey_pb2.DeletePasskeyResponse]]:
         """Forgets a passkey: it signs nobody in any more.
 
@@ -266,7 +266,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def StartPasskeySignIn(
         self,
         request: _passkey_pb2.StartPasskeySignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.StartPasskeySignInResponse, _abc.Awaitable[_passkey_pb2.StartPasskeySignInResponse]]:
         """Begins a sign-in: answers the options that the browser hands to an authenticator. Without a
         ticket the authenticator offers whom it knows; with one only the passkeys of that account do.
@@ -279,7 +279,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CompletePasskeySignIn(
         self,
         request: _passkey_pb2.CompletePasskeySignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.CompletePasskeySignInResponse, _abc.Awaitable[_passkey_pb2.CompletePasskeySignInResponse]]:
         """Signs in by what an authenticator answered to the challenge. No further step is asked for: a
         passkey is something that the person has, unlocked by something that they know or are.
@@ -297,7 +297,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     def StepUpByPasskey(
         self,
         request: _passkey_pb2.StepUpByPasskeyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_passkey_pb2.StepUpByPasskeyResponse, _abc.Awaitable[_passkey_pb2.StepUpByPasskeyResponse]]:
         """Proves the caller once more, by a passkey of their own, after StartPasskeySignIn: answers an
         access token of the same session with a new `auth_time`.

@@ -32,7 +32,7 @@ class PasswordServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PasswordServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> PasswordServiceAsyncStub: ...
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_password_pb2.RequestPasswordResetRequest, _password_pb2.RequestPasswordResetResponse]
     """Asks for a reset code by mail. The answer is the same for an unknown address.
 
@@ -68,7 +68,7 @@ class PasswordServiceStub:
 class PasswordServiceAsyncStub(PasswordServiceStub):
     """Changes passwords, and gives a forgotten one back."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_password_pb2.RequestPasswordResetRequest, _password_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """Asks for a reset code by mail. The answer is the same for an unknown address.
 
@@ -107,7 +107,7 @@ class PasswordServiceServicer(metaclass=_abc_1.ABCMeta):
     def RequestPasswordReset(
         self,
         request: _password_pb2.RequestPasswordResetRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_password_pb2.RequestPasswordResetResponse, _abc.Awaitable[_password_pb2.RequestPasswordResetResponse]]:
         """Asks for a reset code by mail. The answer is the same for an unknown address.
 
@@ -121,7 +121,7 @@ class PasswordServiceServicer(metaclass=_abc_1.ABCMeta):
     def ResetPassword(
         self,
         request: _password_pb2.ResetPasswordRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_password_pb2.ResetPasswordResponse, _abc.Awaitable[_password_pb2.ResetPasswordResponse]]:
         """Sets a new password by the code that was mailed. One use. Ends every session of the account and
         opens none; a second factor is asked for as before.
@@ -138,7 +138,7 @@ class PasswordServiceServicer(metaclass=_abc_1.ABCMeta):
     def ChangePassword(
         self,
         request: _password_pb2.ChangePasswordRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_password_pb2.ChangePasswordResponse, _abc.Awaitable[_password_pb2.ChangePasswordResponse]]:
         """Changes the caller's password and ends the account's other sessions.
 

@@ -38,7 +38,7 @@ class PolicyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> PolicyServiceAsyncStub: ...
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.CreatePolicyRequest, _policy_pb2.CreatePolicyResponse]
     """Creates a policy. Its condition is compiled and checked first.
 
@@ -94,7 +94,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     deny as held, of an allow as not.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.CreatePolicyRequest, _policy_pb2.CreatePolicyResponse]  # type: ignore[assignment]
     """Creates a policy. Its condition is compiled and checked first.
 
@@ -153,7 +153,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreatePolicy(
         self,
         request: _policy_pb2.CreatePolicyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.CreatePolicyResponse, _abc.Awaitable[_policy_pb2.CreatePolicyResponse]]:
         """Creates a policy. Its condition is compiled and checked first.
 
@@ -169,7 +169,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetPolicy(
         self,
         request: _policy_pb2.GetPolicyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.GetPolicyResponse, _abc.Awaitable[_policy_pb2.GetPolicyResponse]]:
         """Gets one policy.
 
@@ -181,7 +181,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListPolicies(
         self,
         request: _policy_pb2.ListPoliciesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.ListPoliciesResponse, _abc.Awaitable[_policy_pb2.ListPoliciesResponse]]:
         """Lists every policy, oldest first."""
 
@@ -189,7 +189,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdatePolicy(
         self,
         request: _policy_pb2.UpdatePolicyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.UpdatePolicyResponse, _abc.Awaitable[_policy_pb2.UpdatePolicyResponse]]:
         """Replaces a policy. It counts from the next check on.
 
@@ -206,7 +206,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeletePolicy(
         self,
         request: _policy_pb2.DeletePolicyRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.DeletePolicyResponse, _abc.Awaitable[_policy_pb2.DeletePolicyResponse]]:
         """Deletes a policy.
 
@@ -221,7 +221,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def CheckAccess(
         self,
         request: _policy_pb2.CheckAccessRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.CheckAccessResponse, _abc.Awaitable[_policy_pb2.CheckAccessResponse]]:
         """Decides whether the caller, whose token the asking service passes on, may do something to a
         resource, and says which policy or permission decided it.
@@ -231,7 +231,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     def ExplainAccess(
         self,
         request: _policy_pb2.ExplainAccessRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.ExplainAccessResponse, _abc.Awaitable[_policy_pb2.ExplainAccessResponse]]:
         """Decides as CheckAccess does, for a subject that is described, to try policies out."""
 

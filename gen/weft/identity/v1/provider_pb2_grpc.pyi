@@ -32,7 +32,7 @@ class ProviderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ProviderServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> ProviderServiceAsyncStub: ...
     CreateProvider: _grpc.UnaryUnaryMultiCallable[_provider_pb2.CreateProviderRequest, _provider_pb2.CreateProviderResponse]
     """Creates a provider. Its discovery document is read at the first sign-in.
 
@@ -113,7 +113,7 @@ class ProviderServiceStub:
 class ProviderServiceAsyncStub(ProviderServiceStub):
     """Signs people in by outside OpenID providers, and keeps which ones are believed."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     CreateProvider: _aio.UnaryUnaryMultiCallable[_provider_pb2.CreateProviderRequest, _provider_pb2.CreateProviderResponse]  # type: ignore[assignment]
     """Creates a provider. Its discovery document is read at the first sign-in.
 
@@ -197,7 +197,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateProvider(
         self,
         request: _provider_pb2.CreateProviderRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.CreateProviderResponse, _abc.Awaitable[_provider_pb2.CreateProviderResponse]]:
         """Creates a provider. Its discovery document is read at the first sign-in.
 
@@ -212,7 +212,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetProvider(
         self,
         request: _provider_pb2.GetProviderRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.GetProviderResponse, _abc.Awaitable[_provider_pb2.GetProviderResponse]]:
         """Gets one provider, without its secret.
 
@@ -224,7 +224,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListProviders(
         self,
         request: _provider_pb2.ListProvidersRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.ListProvidersResponse, _abc.Awaitable[_provider_pb2.ListProvidersResponse]]:
         """Lists every provider, oldest first."""
 
@@ -232,7 +232,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListSignInProviders(
         self,
         request: _provider_pb2.ListSignInProvidersRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.ListSignInProvidersResponse, _abc.Awaitable[_provider_pb2.ListSignInProvidersResponse]]:
         """Lists the providers that a sign-in page may offer."""
 
@@ -240,7 +240,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateProvider(
         self,
         request: _provider_pb2.UpdateProviderRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.UpdateProviderResponse, _abc.Awaitable[_provider_pb2.UpdateProviderResponse]]:
         """Replaces a provider's settings; its secret only when one is sent.
 
@@ -257,7 +257,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteProvider(
         self,
         request: _provider_pb2.DeleteProviderRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.DeleteProviderResponse, _abc.Awaitable[_provider_pb2.DeleteProviderResponse]]:
         """Deletes a provider, with its links to accounts.
 
@@ -271,7 +271,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def StartProviderSignIn(
         self,
         request: _provider_pb2.StartProviderSignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.StartProviderSignInResponse, _abc.Awaitable[_provider_pb2.StartProviderSignInResponse]]:
         """Begins a sign-in by a provider: answers where to send the person, and what the browser keeps
         until they are back. Good for one CompleteProviderSignIn.
@@ -285,7 +285,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def StartProviderLink(
         self,
         request: _provider_pb2.StartProviderLinkRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.StartProviderLinkResponse, _abc.Awaitable[_provider_pb2.StartProviderLinkResponse]]:
         """Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
@@ -298,7 +298,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CompleteProviderSignIn(
         self,
         request: _provider_pb2.CompleteProviderSignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.CompleteProviderSignInResponse, _abc.Awaitable[_provider_pb2.CompleteProviderSignInResponse]]:
         """Ends a sign-in with what the provider sent back. An account with a second factor gets a ticket
         for the second step in place of tokens.
@@ -319,7 +319,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListProviderLinks(
         self,
         request: _provider_pb2.ListProviderLinksRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.ListProviderLinksResponse, _abc.Awaitable[_provider_pb2.ListProviderLinksResponse]]:
         """Lists the outside accounts that sign a person in."""
 
@@ -327,7 +327,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteProviderLink(
         self,
         request: _provider_pb2.DeleteProviderLinkRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_provider_pb2.DeleteProviderLinkResponse, _abc.Awaitable[_provider_pb2.DeleteProviderLinkResponse]]:
         """Forgets an outside account: it signs the person in no more.
 

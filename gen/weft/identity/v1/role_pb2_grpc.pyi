@@ -32,7 +32,7 @@ class RoleServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> RoleServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> RoleServiceAsyncStub: ...
     ListRoles: _grpc.UnaryUnaryMultiCallable[_role_pb2.ListRolesRequest, _role_pb2.ListRolesResponse]
     """Lists every role, the built-in ones first."""
     GetRole: _grpc.UnaryUnaryMultiCallable[_role_pb2.GetRoleRequest, _role_pb2.GetRoleResponse]
@@ -99,7 +99,7 @@ class RoleServiceStub:
 class RoleServiceAsyncStub(RoleServiceStub):
     """Keeps roles: names for sets of permissions, and who has them. Nobody grants what they lack."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ListRoles: _aio.UnaryUnaryMultiCallable[_role_pb2.ListRolesRequest, _role_pb2.ListRolesResponse]  # type: ignore[assignment]
     """Lists every role, the built-in ones first."""
     GetRole: _aio.UnaryUnaryMultiCallable[_role_pb2.GetRoleRequest, _role_pb2.GetRoleResponse]  # type: ignore[assignment]
@@ -169,7 +169,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListRoles(
         self,
         request: _role_pb2.ListRolesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.ListRolesResponse, _abc.Awaitable[_role_pb2.ListRolesResponse]]:
         """Lists every role, the built-in ones first."""
 
@@ -177,7 +177,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetRole(
         self,
         request: _role_pb2.GetRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.GetRoleResponse, _abc.Awaitable[_role_pb2.GetRoleResponse]]:
         """Gets one role.
 
@@ -189,7 +189,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateRole(
         self,
         request: _role_pb2.CreateRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.CreateRoleResponse, _abc.Awaitable[_role_pb2.CreateRoleResponse]]:
         """Creates a role.
 
@@ -205,7 +205,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateRole(
         self,
         request: _role_pb2.UpdateRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.UpdateRoleResponse, _abc.Awaitable[_role_pb2.UpdateRoleResponse]]:
         """Replaces a role's description and permissions. Tokens follow at their next refresh.
 
@@ -222,7 +222,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteRole(
         self,
         request: _role_pb2.DeleteRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.DeleteRoleResponse, _abc.Awaitable[_role_pb2.DeleteRoleResponse]]:
         """Deletes a role and takes it from everyone.
 
@@ -238,7 +238,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def GrantRole(
         self,
         request: _role_pb2.GrantRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.GrantRoleResponse, _abc.Awaitable[_role_pb2.GrantRoleResponse]]:
         """Gives a role to an account.
 
@@ -254,7 +254,7 @@ class RoleServiceServicer(metaclass=_abc_1.ABCMeta):
     def RevokeRole(
         self,
         request: _role_pb2.RevokeRoleRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_role_pb2.RevokeRoleResponse, _abc.Awaitable[_role_pb2.RevokeRoleResponse]]:
         """Takes a role from an account. Tokens follow at their next refresh.
 

@@ -34,7 +34,7 @@ class SecondFactorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SecondFactorServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> SecondFactorServiceAsyncStub: ...
     EnrollTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.EnrollTotpRequest, _second_factor_pb2.EnrollTotpResponse]
     """Makes a secret for an authenticator app. It counts once a code of it is confirmed; until then
     another call replaces it.
@@ -101,7 +101,7 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
     6238) and recovery codes. Passkeys have a service of their own. E-mail is never a second factor.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     EnrollTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.EnrollTotpRequest, _second_factor_pb2.EnrollTotpResponse]  # type: ignore[assignment]
     """Makes a secret for an authenticator app. It counts once a code of it is confirmed; until then
     another call replaces it.
@@ -171,7 +171,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def EnrollTotp(
         self,
         request: _second_factor_pb2.EnrollTotpRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.EnrollTotpResponse, _abc.Awaitable[_second_factor_pb2.EnrollTotpResponse]]:
         """Makes a secret for an authenticator app. It counts once a code of it is confirmed; until then
         another call replaces it.
@@ -186,7 +186,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def ConfirmTotp(
         self,
         request: _second_factor_pb2.ConfirmTotpRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.ConfirmTotpResponse, _abc.Awaitable[_second_factor_pb2.ConfirmTotpResponse]]:
         """Confirms the app by one of its codes: from now on a sign-in by password asks for one. Answers
         recovery codes, shown this once.
@@ -204,7 +204,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def RemoveTotp(
         self,
         request: _second_factor_pb2.RemoveTotpRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.RemoveTotpResponse, _abc.Awaitable[_second_factor_pb2.RemoveTotpResponse]]:
         """Removes the app. The recovery codes go with the last second factor.
 
@@ -222,7 +222,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReplaceRecoveryCodes(
         self,
         request: _second_factor_pb2.ReplaceRecoveryCodesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.ReplaceRecoveryCodesResponse, _abc.Awaitable[_second_factor_pb2.ReplaceRecoveryCodesResponse]]:
         """Replaces the recovery codes by new ones, shown this once.
 
@@ -238,7 +238,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListSecondFactors(
         self,
         request: _second_factor_pb2.ListSecondFactorsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.ListSecondFactorsResponse, _abc.Awaitable[_second_factor_pb2.ListSecondFactorsResponse]]:
         """Lists the caller's second factors, without their secrets.
 
@@ -250,7 +250,7 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
     def ResetSecondFactors(
         self,
         request: _second_factor_pb2.ResetSecondFactorsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_second_factor_pb2.ResetSecondFactorsResponse, _abc.Awaitable[_second_factor_pb2.ResetSecondFactorsResponse]]:
         """Takes every second factor from an account whose owner lost them, after proving them by other
         means. Ends the account's sessions.

@@ -34,7 +34,7 @@ class ServiceAccountServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ServiceAccountServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> ServiceAccountServiceAsyncStub: ...
     CreateServiceAccount: _grpc.UnaryUnaryMultiCallable[_service_account_pb2.CreateServiceAccountRequest, _service_account_pb2.CreateServiceAccountResponse]
     """Creates a service account.
 
@@ -84,7 +84,7 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     with roles of their own. They have no password and never sign in.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     CreateServiceAccount: _aio.UnaryUnaryMultiCallable[_service_account_pb2.CreateServiceAccountRequest, _service_account_pb2.CreateServiceAccountResponse]  # type: ignore[assignment]
     """Creates a service account.
 
@@ -137,7 +137,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateServiceAccount(
         self,
         request: _service_account_pb2.CreateServiceAccountRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_service_account_pb2.CreateServiceAccountResponse, _abc.Awaitable[_service_account_pb2.CreateServiceAccountResponse]]:
         """Creates a service account.
 
@@ -153,7 +153,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetServiceAccount(
         self,
         request: _service_account_pb2.GetServiceAccountRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_service_account_pb2.GetServiceAccountResponse, _abc.Awaitable[_service_account_pb2.GetServiceAccountResponse]]:
         """Gets one service account.
 
@@ -165,7 +165,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListServiceAccounts(
         self,
         request: _service_account_pb2.ListServiceAccountsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_service_account_pb2.ListServiceAccountsResponse, _abc.Awaitable[_service_account_pb2.ListServiceAccountsResponse]]:
         """Lists service accounts, newest first.
 
@@ -177,7 +177,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateServiceAccount(
         self,
         request: _service_account_pb2.UpdateServiceAccountRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_service_account_pb2.UpdateServiceAccountResponse, _abc.Awaitable[_service_account_pb2.UpdateServiceAccountResponse]]:
         """Replaces a service account's name, description, roles and whether it may call.
 
@@ -194,7 +194,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteServiceAccount(
         self,
         request: _service_account_pb2.DeleteServiceAccountRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_service_account_pb2.DeleteServiceAccountResponse, _abc.Awaitable[_service_account_pb2.DeleteServiceAccountResponse]]:
         """Deletes a service account; its API keys and the OAuth clients that act as it are void at once.
 

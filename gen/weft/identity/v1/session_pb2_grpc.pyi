@@ -32,7 +32,7 @@ class SessionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> SessionServiceAsyncStub: ...
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """Lists an account's open sessions, newest first.
 
@@ -75,7 +75,7 @@ class SessionServiceStub:
 class SessionServiceAsyncStub(SessionServiceStub):
     """Keeps the sessions of accounts: where they are signed in, and the end of it."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists an account's open sessions, newest first.
 
@@ -121,7 +121,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListSessions(
         self,
         request: _session_pb2.ListSessionsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_session_pb2.ListSessionsResponse, _abc.Awaitable[_session_pb2.ListSessionsResponse]]:
         """Lists an account's open sessions, newest first.
 
@@ -133,7 +133,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def RevokeSession(
         self,
         request: _session_pb2.RevokeSessionRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_session_pb2.RevokeSessionResponse, _abc.Awaitable[_session_pb2.RevokeSessionResponse]]:
         """Ends one session of an account.
 
@@ -147,7 +147,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def RevokeSessions(
         self,
         request: _session_pb2.RevokeSessionsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_session_pb2.RevokeSessionsResponse, _abc.Awaitable[_session_pb2.RevokeSessionsResponse]]:
         """Ends every session of an account, or every other one.
 
@@ -158,7 +158,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def CheckSession(
         self,
         request: _session_pb2.CheckSessionRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_session_pb2.CheckSessionResponse, _abc.Awaitable[_session_pb2.CheckSessionResponse]]:
         """Says whether a session is open at this instant, and what its subject may do now. After a
         revocation it never says yes.
@@ -168,7 +168,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def Impersonate(
         self,
         request: _session_pb2.ImpersonateRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_session_pb2.ImpersonateResponse, _abc.Awaitable[_session_pb2.ImpersonateResponse]]:
         """Opens a session in which the caller acts as another person: marked by the token's `act`, for
         at most an hour, without a refresh token, with no permission that the caller lacks, kept out of

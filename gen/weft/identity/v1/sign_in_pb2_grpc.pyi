@@ -35,7 +35,7 @@ class SignInServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SignInServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> SignInServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_sign_in_pb2.RegisterRequest, _sign_in_pb2.RegisterResponse]
     """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
     account already, its owner is told so by mail and the answer is the same.
@@ -113,7 +113,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
     Known and unknown addresses get the same answers after the same work.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_sign_in_pb2.RegisterRequest, _sign_in_pb2.RegisterResponse]  # type: ignore[assignment]
     """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
     account already, its owner is told so by mail and the answer is the same.
@@ -194,7 +194,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def Register(
         self,
         request: _sign_in_pb2.RegisterRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.RegisterResponse, _abc.Awaitable[_sign_in_pb2.RegisterResponse]]:
         """Asks for an account. Nothing exists until the mailed code is confirmed; when the address has an
         account already, its owner is told so by mail and the answer is the same.
@@ -212,7 +212,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def ConfirmRegistration(
         self,
         request: _sign_in_pb2.ConfirmRegistrationRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.ConfirmRegistrationResponse, _abc.Awaitable[_sign_in_pb2.ConfirmRegistrationResponse]]:
         """Opens the account that was asked for, by the code that was mailed. One use.
 
@@ -226,7 +226,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def SignIn(
         self,
         request: _sign_in_pb2.SignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.SignInResponse, _abc.Awaitable[_sign_in_pb2.SignInResponse]]:
         """Proves a person by address and password. An account with a second factor gets a ticket for
         CompleteSignIn in place of tokens. A locked, disabled or unknown account is answered as a wrong
@@ -245,7 +245,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def CompleteSignIn(
         self,
         request: _sign_in_pb2.CompleteSignInRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.CompleteSignInResponse, _abc.Awaitable[_sign_in_pb2.CompleteSignInResponse]]:
         """Takes the second step of a sign-in. A ticket bears 5 wrong codes.
 
@@ -260,7 +260,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def StepUp(
         self,
         request: _sign_in_pb2.StepUpRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.StepUpResponse, _abc.Awaitable[_sign_in_pb2.StepUpResponse]]:
         """Proves the caller once more, for calls that ask for a recent proof: answers an access token of
         the same session with a new `auth_time`. An account with a second factor sends both.
@@ -279,7 +279,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def Refresh(
         self,
         request: _sign_in_pb2.RefreshRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.RefreshResponse, _abc.Awaitable[_sign_in_pb2.RefreshResponse]]:
         """Trades a refresh token for new tokens. Each is used once: a second use ends the session, for
         one of the two users is a thief.
@@ -294,7 +294,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     def SignOut(
         self,
         request: _sign_in_pb2.SignOutRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_sign_in_pb2.SignOutResponse, _abc.Awaitable[_sign_in_pb2.SignOutResponse]]:
         """Ends the caller's session.
 

@@ -32,7 +32,7 @@ class UserImportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> UserImportServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> UserImportServiceAsyncStub: ...
     ImportUsers: _grpc.UnaryUnaryMultiCallable[_user_import_pb2.ImportUsersRequest, _user_import_pb2.ImportUsersResponse]
     """Takes over accounts of another system with their password hashes, each alone: one that is
     refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
@@ -50,7 +50,7 @@ class UserImportServiceStub:
 class UserImportServiceAsyncStub(UserImportServiceStub):
     """Takes accounts over from other systems."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ImportUsers: _aio.UnaryUnaryMultiCallable[_user_import_pb2.ImportUsersRequest, _user_import_pb2.ImportUsersResponse]  # type: ignore[assignment]
     """Takes over accounts of another system with their password hashes, each alone: one that is
     refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.
@@ -71,7 +71,7 @@ class UserImportServiceServicer(metaclass=_abc_1.ABCMeta):
     def ImportUsers(
         self,
         request: _user_import_pb2.ImportUsersRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_import_pb2.ImportUsersResponse, _abc.Awaitable[_user_import_pb2.ImportUsersResponse]]:
         """Takes over accounts of another system with their password hashes, each alone: one that is
         refused does not keep the others out. A hash is replaced by ours at its owner's next sign-in.

@@ -35,7 +35,7 @@ class UserServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> UserServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> UserServiceAsyncStub: ...
     GetMe: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetMeRequest, _user_pb2.GetMeResponse]
     """Gets the caller's own account.
 
@@ -145,7 +145,7 @@ class UserServiceAsyncStub(UserServiceStub):
     Everyone acts on their own account; administrators on all.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     GetMe: _aio.UnaryUnaryMultiCallable[_user_pb2.GetMeRequest, _user_pb2.GetMeResponse]  # type: ignore[assignment]
     """Gets the caller's own account.
 
@@ -258,7 +258,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetMe(
         self,
         request: _user_pb2.GetMeRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.GetMeResponse, _abc.Awaitable[_user_pb2.GetMeResponse]]:
         """Gets the caller's own account.
 
@@ -271,7 +271,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateUser(
         self,
         request: _user_pb2.CreateUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.CreateUserResponse, _abc.Awaitable[_user_pb2.CreateUserResponse]]:
         """Creates a confirmed account. Without a password its owner sets one by PasswordReset.
 
@@ -291,7 +291,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUser(
         self,
         request: _user_pb2.GetUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.GetUserResponse, _abc.Awaitable[_user_pb2.GetUserResponse]]:
         """Gets one account.
 
@@ -303,7 +303,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def BatchGetUsers(
         self,
         request: _user_pb2.BatchGetUsersRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.BatchGetUsersResponse, _abc.Awaitable[_user_pb2.BatchGetUsersResponse]]:
         """Gets several accounts at once; ids that are unknown are left out."""
 
@@ -311,7 +311,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListUsers(
         self,
         request: _user_pb2.ListUsersRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.ListUsersResponse, _abc.Awaitable[_user_pb2.ListUsersResponse]]:
         """Lists accounts, newest first.
 
@@ -325,7 +325,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateUser(
         self,
         request: _user_pb2.UpdateUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.UpdateUserResponse, _abc.Awaitable[_user_pb2.UpdateUserResponse]]:
         """Changes an account's profile.
 
@@ -342,7 +342,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetPreferences(
         self,
         request: _user_pb2.GetPreferencesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.GetPreferencesResponse, _abc.Awaitable[_user_pb2.GetPreferencesResponse]]:
         """Gets an account's preferences.
 
@@ -354,7 +354,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdatePreferences(
         self,
         request: _user_pb2.UpdatePreferencesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.UpdatePreferencesResponse, _abc.Awaitable[_user_pb2.UpdatePreferencesResponse]]:
         """Sets and removes preferences by name; those not named stay.
 
@@ -369,7 +369,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def DisableUser(
         self,
         request: _user_pb2.DisableUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.DisableUserResponse, _abc.Awaitable[_user_pb2.DisableUserResponse]]:
         """Keeps an account from signing in and ends its sessions.
 
@@ -385,7 +385,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def EnableUser(
         self,
         request: _user_pb2.EnableUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.EnableUserResponse, _abc.Awaitable[_user_pb2.EnableUserResponse]]:
         """Lets a disabled account sign in again.
 
@@ -400,7 +400,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def UnlockUser(
         self,
         request: _user_pb2.UnlockUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.UnlockUserResponse, _abc.Awaitable[_user_pb2.UnlockUserResponse]]:
         """Forgets an account's failed sign-ins, so that its owner may try again at once.
 
@@ -414,7 +414,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteUser(
         self,
         request: _user_pb2.DeleteUserRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_user_pb2.DeleteUserResponse, _abc.Awaitable[_user_pb2.DeleteUserResponse]]:
         """Erases an account: its personal data, credentials, sessions and activity are gone at once; its
         id stays taken. Cannot be undone.

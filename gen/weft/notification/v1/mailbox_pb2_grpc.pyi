@@ -35,7 +35,7 @@ class MailboxServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> MailboxServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> MailboxServiceAsyncStub: ...
     ListMail: _grpc.UnaryUnaryMultiCallable[_mailbox_pb2.ListMailRequest, _mailbox_pb2.ListMailResponse]
     """Lists mail, newest first, without its text.
 
@@ -69,7 +69,7 @@ class MailboxServiceAsyncStub(MailboxServiceStub):
     Development only. Everywhere else each method answers UNIMPLEMENTED MAILBOX_OFF.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     ListMail: _aio.UnaryUnaryMultiCallable[_mailbox_pb2.ListMailRequest, _mailbox_pb2.ListMailResponse]  # type: ignore[assignment]
     """Lists mail, newest first, without its text.
 
@@ -106,7 +106,7 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListMail(
         self,
         request: _mailbox_pb2.ListMailRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_mailbox_pb2.ListMailResponse, _abc.Awaitable[_mailbox_pb2.ListMailResponse]]:
         """Lists mail, newest first, without its text.
 
@@ -118,7 +118,7 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetMail(
         self,
         request: _mailbox_pb2.GetMailRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_mailbox_pb2.GetMailResponse, _abc.Awaitable[_mailbox_pb2.GetMailResponse]]:
         """Gets one mail with its text, its HTML and its source.
 
@@ -131,7 +131,7 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
     def WatchMail(
         self,
         request: _mailbox_pb2.WatchMailRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_abc.Iterator[_mailbox_pb2.WatchMailResponse], _abc.AsyncIterator[_mailbox_pb2.WatchMailResponse]]:
         """Streams mail as it arrives, with its text.
 
@@ -143,7 +143,7 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
     def ClearMail(
         self,
         request: _mailbox_pb2.ClearMailRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_mailbox_pb2.ClearMailResponse, _abc.Awaitable[_mailbox_pb2.ClearMailResponse]]:
         """Throws all mail away.
 

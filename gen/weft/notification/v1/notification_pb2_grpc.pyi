@@ -38,7 +38,7 @@ class NotificationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> NotificationServiceAsyncStub: ...
+    def __new__(cls, channel: _typing.Any) -> NotificationServiceAsyncStub: ...
     SendMessage: _grpc.UnaryUnaryMultiCallable[_notification_pb2.SendMessageRequest, _notification_pb2.SendMessageResponse]
     """Takes a message for sending. Returns as soon as it is written down.
 
@@ -135,7 +135,7 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     can tell the copies. It is never claimed to be exactly once.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
+    def __init__(self, channel: _typing.Any) -> None: ...
     SendMessage: _aio.UnaryUnaryMultiCallable[_notification_pb2.SendMessageRequest, _notification_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Takes a message for sending. Returns as soon as it is written down.
 
@@ -235,7 +235,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def SendMessage(
         self,
         request: _notification_pb2.SendMessageRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.SendMessageResponse, _abc.Awaitable[_notification_pb2.SendMessageResponse]]:
         """Takes a message for sending. Returns as soon as it is written down.
 
@@ -255,7 +255,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetMessage(
         self,
         request: _notification_pb2.GetMessageRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.GetMessageResponse, _abc.Awaitable[_notification_pb2.GetMessageResponse]]:
         """Gets a message with the log of its attempts.
 
@@ -267,7 +267,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListMessages(
         self,
         request: _notification_pb2.ListMessagesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.ListMessagesResponse, _abc.Awaitable[_notification_pb2.ListMessagesResponse]]:
         """Lists messages, newest first."""
 
@@ -275,7 +275,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def WatchMessages(
         self,
         request: _notification_pb2.WatchMessagesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_abc.Iterator[_notification_pb2.WatchMessagesResponse], _abc.AsyncIterator[_notification_pb2.WatchMessagesResponse]]:
         """Streams messages as they change, from now on. What happened before is in ListMessages."""
 
@@ -283,7 +283,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def CancelMessage(
         self,
         request: _notification_pb2.CancelMessageRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.CancelMessageResponse, _abc.Awaitable[_notification_pb2.CancelMessageResponse]]:
         """Calls a message back that no attempt has yet delivered and none is delivering now.
 
@@ -298,7 +298,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ResendMessage(
         self,
         request: _notification_pb2.ResendMessageRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.ResendMessageResponse, _abc.Awaitable[_notification_pb2.ResendMessageResponse]]:
         """Sends a message that was sent or failed once more, as a new message with its own id.
 
@@ -316,7 +316,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListTemplates(
         self,
         request: _notification_pb2.ListTemplatesRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.ListTemplatesResponse, _abc.Awaitable[_notification_pb2.ListTemplatesResponse]]:
         """Lists every template with the values it takes, by name."""
 
@@ -324,7 +324,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def PreviewTemplate(
         self,
         request: _notification_pb2.PreviewTemplateRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.PreviewTemplateResponse, _abc.Awaitable[_notification_pb2.PreviewTemplateResponse]]:
         """Renders a template as a recipient would see it. Sends nothing.
 
@@ -338,7 +338,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def RecordBounce(
         self,
         request: _notification_pb2.RecordBounceRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.RecordBounceResponse, _abc.Awaitable[_notification_pb2.RecordBounceResponse]]:
         """Takes a delivery report (RFC 3464) or complaint (RFC 5965) that came back, and acts on it.
 
@@ -352,7 +352,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListSuppressions(
         self,
         request: _notification_pb2.ListSuppressionsRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.ListSuppressionsResponse, _abc.Awaitable[_notification_pb2.ListSuppressionsResponse]]:
         """Lists addresses that nothing is sent to, newest first."""
 
@@ -360,7 +360,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteSuppression(
         self,
         request: _notification_pb2.DeleteSuppressionRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.DeleteSuppressionResponse, _abc.Awaitable[_notification_pb2.DeleteSuppressionResponse]]:
         """Lets an address be sent to again. Emits [AddressReleased][].
 
@@ -372,7 +372,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUnsubscribePage(
         self,
         request: _notification_pb2.GetUnsubscribePageRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.GetUnsubscribePageResponse, _abc.Awaitable[_notification_pb2.GetUnsubscribePageResponse]]:
         """Shows the page that asks whether to unsubscribe. Changes nothing: link scanners follow links.
 
@@ -384,7 +384,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     def Unsubscribe(
         self,
         request: _notification_pb2.UnsubscribeRequest,
-        context: _ServicerContext,
+        context: _typing.Any,
     ) -> _typing.Union[_notification_pb2.UnsubscribeResponse, _abc.Awaitable[_notification_pb2.UnsubscribeResponse]]:
         """Opts a reader out of messages that are not about security (RFC 8058, one click).
 
