@@ -207,4 +207,6 @@ class Shared:
             for name in ("postgres", "nats"):
                 if name in notes:
                     stop(int(notes[name]["pid"]))
+        for server in _started:
+            server.process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)

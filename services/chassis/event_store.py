@@ -5,7 +5,7 @@ which version it decided upon, and loses if another got there first.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -13,9 +13,18 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from services.chassis import db as database
+from services.chassis.clock import uuid7
 from services.chassis.db import AnyTx, Database
 from services.chassis.errors import Aborted
-from services.chassis.events import COLUMNS, Envelope, declare_schema, envelope, schema_of, write
+from services.chassis.events import (
+    COLUMNS,
+    Envelope,
+    announcement,
+    declare_schema,
+    envelope,
+    schema_of,
+    write,
+)
 
 S = TypeVar("S")
 Fold = Callable[[S, Message, Envelope], S]
@@ -77,7 +86,11 @@ async def append(
         if ids and [row["id"] for row in rows] == list(ids):
             return after
         raise VersionConflict(kind=kind, key=key, version=version, expected=expected_version)
-    await write(tx, messages, [key] * len(messages), ids, versions=(kind, expected_version))
+    now = database.database_of(tx).clock.now()
+    versions = range(expected_version + 1, after + 1)
+    identified = zip(messages, ids or [uuid7(now) for _ in messages], versions, strict=True)
+    events = [(announcement(message, event_id, now), version) for message, event_id, version in identified]
+    await write(tx, [replace(event, key=key, stream=kind, version=version) for event, version in events])
     return after
 
 

@@ -8,7 +8,7 @@ lock or an expected version, taken before the event is written).
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from services.chassis.clock import uuid7
-from services.chassis.db import AnyTx, Database, after_commit, database_of, execute
+from services.chassis.db import AnyTx, Database, after_commit, database_of, fetch
 from weft.options.v1 import options_pb2
 
 PAYLOAD_BYTES_MAX = 256 * 1024  # NATS takes 1 MiB with headers; an event is a fact, not a document.
@@ -29,14 +29,13 @@ COLUMNS = """id, type, key, subject, actor, acting, trace, causation, at, versio
 INSERT = """
 insert into event (id, type, key, subject, actor, acting, trace, causation, at, stream, version,
     schema_version, payload)
-select id, type, key, subject, $5::text, $6::text, $7::text, $8::uuid, $9::timestamptz, $10::text, version,
+select id, type, key, subject, $1::text, $2::text, $3::text, $4::uuid, $5::timestamptz, $6::text, version,
     schema_version, payload
-from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $11::bigint[], $12::int[], $13::bytea[])
+from unnest($7::uuid[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::int[], $13::bytea[])
     with ordinality as new (id, type, key, subject, version, schema_version, payload, n)
 order by n
+returning position
 """
-
-
 WRITERS = """
 select array_agg(virtualtransaction) from pg_locks
 where locktype = 'relation' and relation = 'event'::regclass and mode = 'RowExclusiveLock' and granted
@@ -111,45 +110,32 @@ def subject_of(message: Message) -> str:
     return str(getattr(message, name)) if name else ""
 
 
-async def emit(tx: AnyTx, *messages: Message, key: str | None = None) -> list[UUID]:
-    """Writes the events; they are published if and when `tx` commits. Returns their ids."""
-    keys = [key_of(message) if key is None else key for message in messages]
-    return await write(tx, messages, keys)
+async def emit(tx: AnyTx, *messages: Message, key: str | None = None) -> list[Envelope]:
+    """Writes the events; they are published if and when `tx` commits. Returns their envelopes."""
+    now = database_of(tx).clock.now()
+    made = [announcement(message, uuid7(now), now) for message in messages]
+    return await write(tx, made if key is None else [replace(event, key=key) for event in made])
 
 
-async def write(
-    tx: AnyTx,
-    messages: Sequence[Message],
-    keys: Sequence[str],
-    ids: Sequence[UUID] = (),
-    versions: tuple[str, int] | None = None,
-) -> list[UUID]:
-    """As `emit`. `versions` are an aggregate's kind and its version before these events."""
-    db, came = database_of(tx), provenance.get()
-    now, payloads = db.clock.now(), [message.SerializeToString() for message in messages]
-    if any(len(payload) > PAYLOAD_BYTES_MAX for payload in payloads):
-        raise EventTooLarge(max(messages, key=lambda message: message.ByteSize()).DESCRIPTOR.full_name)
-    written = list(ids) or [uuid7(now) for _ in messages]
-    stream, last = versions or (None, 0)
-    await execute(
-        tx,
-        INSERT,
-        written,
-        [message.DESCRIPTOR.full_name for message in messages],
-        list(keys),
-        [subject_of(message) for message in messages],
-        came.actor,
-        came.acting,
-        came.trace,
-        came.causation,
-        now,
-        stream,
-        [last + n if stream else None for n in range(1, len(messages) + 1)],
-        [schema_of(message.DESCRIPTOR.full_name) for message in messages],
-        payloads,
-    )
-    after_commit(tx, db.emitted)
-    return written
+async def write(tx: AnyTx, events: Sequence[Envelope]) -> list[Envelope]:
+    """Adds the events of one moment and cause to the table. Returns them with their positions."""
+    for event in events:
+        if len(event.payload) > PAYLOAD_BYTES_MAX:
+            raise EventTooLarge(event.type)
+    if not events:
+        return []
+    columns = zip(*(_row(event) for event in events), strict=True)
+    first = events[0]
+    shared = (first.actor, first.acting, first.trace, first.causation, first.at, first.stream)
+    rows = await fetch(tx, INSERT, *shared, *map(list, columns))
+    after_commit(tx, database_of(tx).emitted)
+    return [replace(event, position=row["position"]) for event, row in zip(events, rows, strict=True)]
+
+
+def _row(event: Envelope) -> tuple[Any, ...]:
+    """What differs between events of one `write`."""
+    about = (event.id, event.type, event.key, event.subject)
+    return (*about, event.version, event.schema_version, event.payload)
 
 
 async def settle(db: Database) -> None:
@@ -178,7 +164,7 @@ def declare_schema(type_name: str, version: int) -> None:
 
 
 def announcement(message: Message, event_id: UUID, at: datetime) -> Envelope:
-    """An event that no table holds, as its producer's relay would publish it: for tests and bridges."""
+    """The event that `message` is, caused by whatever is being done; no table holds it yet."""
     name, came = message.DESCRIPTOR.full_name, provenance.get()
     return Envelope(
         id=event_id,
