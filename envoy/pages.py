@@ -87,8 +87,7 @@ def _docs(settings: Settings, folder: Path) -> dict[str, Path]:
     title = json.loads(settings.openapi.read_text("utf-8")).get("info", {}).get("title", "API")
     (folder / "index.html").write_text(DOCS_PAGE.format(title=html.escape(title)), "utf-8")
     (folder / "start.js").write_text(DOCS_START, "utf-8")
-    vendor = Path(str(files("swagger_ui_bundle"))) / "vendor"
-    source = next(vendor.glob("swagger-ui-*"))
+    source = Path(str(files("swagger_ui"))) / "static"
     served = {f"/docs/{name}": source / name for name in DOCS_ASSETS}
     return {"/docs": folder / "index.html", "/docs/start.js": folder / "start.js", **served}
 

@@ -2,10 +2,10 @@
 import { identityV1 } from "/weft.js";
 import { byId, onSubmit, service } from "/session.js";
 
-const users = service(identityV1.UserService);
+const emails = service(identityV1.EmailService);
 
 onSubmit(byId("confirm"), async () => {
-  await users.confirmEmailChange({ token: new URLSearchParams(location.search).get("token") ?? "" });
+  await emails.confirmEmailChange({ token: new URLSearchParams(location.search).get("token") ?? "" });
   byId("confirm").hidden = true;
   byId("done").hidden = false;
 });

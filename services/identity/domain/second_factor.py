@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import io
 import secrets
 from datetime import datetime
 from uuid import UUID
@@ -101,7 +102,9 @@ def uri(secret: str, account: str, issuer: str) -> str:
 
 def qr_svg(text: str) -> str:
     """An SVG element, without XML declaration, so that a page can hold it."""
-    return segno.make(text, error="m", micro=False).svg_inline(scale=4, border=4)
+    picture = io.BytesIO()
+    segno.make(text, error="m", micro=False).save(picture, kind="svg", scale=4, border=4, xmldecl=False)
+    return picture.getvalue().decode()
 
 
 def new_recovery_codes() -> list[str]:
