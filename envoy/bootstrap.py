@@ -82,7 +82,7 @@ def validate(bootstrap: Path) -> str:
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode()
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -62,7 +62,8 @@ class Tree:
         """Envoy looks at the longest prefix only, so it holds the shorter ones' routes too."""
         if prefix in self.closed:
             return self.first + self.branches[prefix]
-        shorter = sorted((each for each in self.branches if prefix.startswith(each)), key=len, reverse=True)
+        shorter = [each for each in self.branches if f"{prefix}/".startswith(f"{each.rstrip('/')}/")]
+        shorter.sort(key=len, reverse=True)
         return [*self.first, *(route for each in shorter for route in self.branches[each]), *self.trunk]
 
 
