@@ -1,5 +1,6 @@
 """Puts the service together."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from services.chassis.config import load
@@ -36,8 +37,8 @@ from weft.identity.v1 import (
 from weft.identity.v1.events_pb2 import PasswordResetAsked
 
 
-def build(tools: Tools) -> Parts:
-    common = shared(tools, load(IdentitySettings, prefix=PREFIX))
+def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
+    common = shared(tools, load(IdentitySettings, environ, PREFIX))
     prover = Prover(common)
     steps, passwords = SecondSteps(common, prover), Passwords(common, prover)
     mails = Mails(tools.mesh, common.sealer, tools.settings.edge_url)

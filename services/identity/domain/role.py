@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis.errors import (
-    Aborted,
     AlreadyExists,
     FailedPrecondition,
     NotFound,
@@ -47,10 +46,6 @@ class LastAdmin(FailedPrecondition):
 
 class BeyondOwnPermissions(PermissionDenied):
     """This takes permissions that the caller lacks, such as {permission}."""
-
-
-class EtagMismatch(Aborted):
-    """It changed since it was read."""
 
 
 class Role(Row):

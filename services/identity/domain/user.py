@@ -53,10 +53,6 @@ class ProfileRefused(InvalidArgument):
     """The profile's {field} breaks the rule {rule}."""
 
 
-class BadFieldMask(InvalidArgument):
-    """The field mask names {path}, which is no field that can be set."""
-
-
 class TooManyPreferences(FailedPrecondition):
     """An account has at most {max} preferences."""
 

@@ -27,6 +27,13 @@ class Activities(ActivityServiceServicer):
         self._shared, self._heartbeat_s = shared, heartbeat_s
         self._streams: Counter[str] = Counter()
 
+    async def ListActivity(self, request: pb.ListActivityRequest, call: Call) -> pb.ListActivityResponse:
+        page = store.LISTING.page(request, self._shared.tools.settings.mesh_key)
+        async with self._shared.db.transaction() as tx:
+            entries, token = page.cut(await store.page(tx, UUID(request.user_id), page))
+        listed = [to_pb(entry) for entry in entries]
+        return pb.ListActivityResponse(activities=listed, next_page_token=token)
+
     async def WatchActivity(
         self, request: pb.WatchActivityRequest, call: Call
     ) -> AsyncIterator[pb.WatchActivityResponse]:

@@ -5,9 +5,10 @@ from uuid import UUID
 from services.chassis.caller import Caller
 from services.chassis.db import Tx
 from services.chassis.events import emit
+from services.chassis.masks import EtagMismatch
 from services.chassis.method import Call
 from services.identity.domain import role as rules
-from services.identity.domain.role import ADMIN, EVERYONE, EtagMismatch, Role
+from services.identity.domain.role import ADMIN, EVERYONE, Role
 from services.identity.service.governing import require_other_admin
 from services.identity.service.journal import Entry
 from services.identity.service.shared import Shared
@@ -53,7 +54,7 @@ class Roles(RoleServiceServicer):
             role = await self._changeable(tx, call.caller, request.role)
             rules.require_within(call.caller.scope, request.permissions)
             if request.etag and request.etag != role.etag:
-                raise EtagMismatch
+                raise EtagMismatch(current=role.etag, given=request.etag)
             role.description, role.permissions = request.description, list(request.permissions)
             role.updated_at = self._shared.clock.now()
             await emit(tx, RoleUpdated(role=role.role))

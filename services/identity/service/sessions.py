@@ -28,6 +28,14 @@ class Sessions(SessionServiceServicer):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
+    async def ListSessions(self, request: pb.ListSessionsRequest, call: Call) -> pb.ListSessionsResponse:
+        page = store.LISTING.page(request, self._shared.tools.settings.mesh_key)
+        async with self._shared.db.transaction() as tx:
+            rows = await store.page(tx, request.user_id, self._shared.clock.now(), page)
+        found, token = page.cut(rows)
+        listed = [session_to_pb(session, call.caller.session) for session in found]
+        return pb.ListSessionsResponse(sessions=listed, next_page_token=token)
+
     async def RevokeSession(self, request: pb.RevokeSessionRequest, call: Call) -> pb.RevokeSessionResponse:
         async with self._shared.db.transaction() as tx:
             session = await store.own(tx, request.user_id, UUID(request.session_id))

@@ -6,10 +6,11 @@ from uuid import UUID
 from services.chassis.clock import uuid7
 from services.chassis.db import Tx
 from services.chassis.events import emit
+from services.chassis.masks import EtagMismatch, masked_paths
 from services.chassis.method import Call
 from services.identity.domain import password as passwords, user as rules
-from services.identity.domain.role import EVERYONE, EtagMismatch
-from services.identity.domain.user import BadFieldMask, EmailTaken, Person
+from services.identity.domain.role import EVERYONE
+from services.identity.domain.user import EmailTaken, Person
 from services.identity.service.governing import require_other_admin, require_rule_over
 from services.identity.service.journal import Entry
 from services.identity.service.proving import Prover
@@ -60,6 +61,12 @@ class Users(UserServiceServicer):
             found = await store.many(tx, [UUID(user_id) for user_id in request.user_ids])
             return pb.BatchGetUsersResponse(users=await many_to_pb(tx, found))
 
+    async def ListUsers(self, request: pb.ListUsersRequest, call: Call) -> pb.ListUsersResponse:
+        page = store.LISTING.page(request, self._shared.tools.settings.mesh_key)
+        async with self._shared.db.transaction() as tx:
+            people, token = page.cut(await store.page(tx, page))
+            return pb.ListUsersResponse(users=await many_to_pb(tx, people), next_page_token=token)
+
     async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
         shared, now = self._shared, self._shared.clock.now()
         email, profile = rules.checked_email(request.email), profile_of(request.profile)
@@ -82,15 +89,13 @@ class Users(UserServiceServicer):
             return pb.CreateUserResponse(user=await one_to_pb(tx, person))
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.UpdateUserResponse:
-        paths = list(request.update_mask.paths) or [name for name in PATHS if getattr(request.profile, name)]
-        if unknown := [path for path in paths if path not in PATHS]:
-            raise BadFieldMask(field="update_mask", path=unknown[0])
+        paths = masked_paths(request.profile, request.update_mask, PATHS)
         profile = {name: getattr(request.profile, name) for name in PATHS}
         rules.check_profile(profile, paths)
         async with self._shared.db.transaction() as tx:
             person = await store.living(tx, UUID(request.user_id), lock=True)
             if request.etag and request.etag != person.etag:
-                raise EtagMismatch
+                raise EtagMismatch(current=person.etag, given=request.etag)
             if changed := [path for path in paths if getattr(person, path) != profile[path]]:
                 for path in changed:
                     setattr(person, path, profile[path] or rules.DEFAULTS[path])

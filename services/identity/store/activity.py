@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 
 from services.chassis.db import Tx
+from services.chassis.filtering import Field
+from services.chassis.listing import Listing, Page
 from services.identity.domain.activity import Activity
 from services.identity.domain.user import Person
 
@@ -28,12 +30,12 @@ async def after(tx: Tx, user_id: UUID, sequence: int, limit: int) -> Sequence[Ac
     return (await tx.scalars(query.order_by(Activity.sequence).limit(limit))).all()
 
 
-async def before(tx: Tx, user_id: UUID, sequence: int | None, limit: int) -> Sequence[Activity]:
-    """Newest first."""
-    query = select(Activity).where(Activity.user_id == user_id)
-    if sequence is not None:
-        query = query.where(Activity.sequence < sequence)
-    return (await tx.scalars(query.order_by(Activity.sequence.desc()).limit(limit))).all()
+LISTING = Listing({"sequence": Field(Activity.sequence)}, order="sequence desc", unique="sequence")
+
+
+async def page(tx: Tx, user_id: UUID, page: Page) -> Sequence[Activity]:
+    """Newest first; one more than the page has, when there are more."""
+    return (await tx.scalars(page.select(select(Activity).where(Activity.user_id == user_id)))).all()
 
 
 async def forget(tx: Tx, user_id: UUID) -> None:

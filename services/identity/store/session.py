@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import delete, exists, select, update
 
 from services.chassis.db import Database, Tx
+from services.chassis.filtering import Field
+from services.chassis.listing import Listing, Page
 from services.identity.domain.session import (
     SESSIONS_MAX,
     RefreshToken,
@@ -37,14 +39,15 @@ async def all_open(tx: Tx, subject: str, now: datetime) -> Sequence[Session]:
     return (await tx.scalars(query.order_by(Session.session_id).with_for_update())).all()
 
 
-async def page(tx: Tx, subject: str, now: datetime, before: UUID | None, limit: int) -> Sequence[Session]:
-    """Open ones, newest first."""
-    query = select(Session).where(
+LISTING = Listing({"session_id": Field(Session.session_id)}, order="session_id desc", unique="session_id")
+
+
+async def page(tx: Tx, subject: str, now: datetime, page: Page) -> Sequence[Session]:
+    """Open ones, newest first; one more than the page has, when there are more."""
+    still = select(Session).where(
         Session.subject == subject, Session.ended_at.is_(None), Session.expires_at > now
     )
-    if before is not None:
-        query = query.where(Session.session_id < before)
-    return (await tx.scalars(query.order_by(Session.session_id.desc()).limit(limit))).all()
+    return (await tx.scalars(page.select(still))).all()
 
 
 async def surplus(tx: Tx, subject: str, now: datetime) -> Sequence[Session]:

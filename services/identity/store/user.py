@@ -6,8 +6,36 @@ from uuid import UUID
 from sqlalchemy import select, text
 
 from services.chassis.db import Tx
+from services.chassis.filtering import Field
+from services.chassis.listing import Listing, Page
 from services.identity.domain.password import Password
-from services.identity.domain.user import ACTIVE, ERASED, EmailTaken, Person, UserNotFound, email_key
+from services.identity.domain.user import (
+    ACTIVE,
+    DISABLED,
+    ERASED,
+    EmailTaken,
+    Person,
+    UserNotFound,
+    email_key,
+)
+
+LISTING = Listing(
+    {
+        "create_time": Field(Person.created_at),
+        "email": Field(Person.email, nullable=True),
+        "state": Field(
+            Person.state, order=False, values={name.upper(): name for name in (ACTIVE, DISABLED, ERASED)}
+        ),
+        "user_id": Field(Person.user_id),
+    },
+    order="create_time desc",
+    unique="user_id",
+)
+
+
+async def page(tx: Tx, page: Page) -> Sequence[Person]:
+    """One row more than the page has, when there are more."""
+    return (await tx.scalars(page.select(select(Person)))).all()
 
 
 async def get(tx: Tx, user_id: UUID, *, lock: bool = False) -> Person:
