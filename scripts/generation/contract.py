@@ -36,7 +36,12 @@ class Contract:
         self._pool = _pool(image)
         self._options: dict[str, Any] = {}
         self._comments: dict[str, str] = {}
-        for file in self._parsed(image).file:
+        # Parsed anew by a class of this pool: that one knows the extensions which the image brings,
+        # whatever else the process has imported.
+        kind = self._pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
+        parsed: Any = message_factory.GetMessageClass(kind)
+        self.image = parsed.FromString(image.SerializeToString())
+        for file in self.image.file:
             comments = {tuple(each.path): each for each in file.source_code_info.location}
             self._index(file, file.package, (), comments)
 
@@ -84,11 +89,6 @@ class Contract:
 
     def value_comment(self, enum: EnumDescriptor, value: str) -> str:
         return self._comments.get(f"{enum.full_name}.{value}", "")
-
-    def _parsed(self, image: descriptor_pb2.FileDescriptorSet) -> Any:
-        # Parsed anew by a class of this pool: that one knows the extensions which the image brings.
-        kind = self._pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
-        return message_factory.GetMessageClass(kind).FromString(image.SerializeToString())
 
     def _index(self, item: Any, name: str, path: Path, comments: dict[Path, Any]) -> None:
         for children, number in KINDS.get(type(item).__name__, ()):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from generation.contract import Contract
 
 
-def write(image: FileDescriptorSet, path: Path) -> None:
+def write(contract: Contract, path: Path) -> None:
     """All files of the image, options kept, comments dropped."""
-    plain = FileDescriptorSet()
-    plain.CopyFrom(image)
+    plain = type(contract.image)()
+    plain.CopyFrom(contract.image)
     for file in plain.file:
         file.ClearField("source_code_info")
     path.parent.mkdir(parents=True, exist_ok=True)

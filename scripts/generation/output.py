@@ -17,8 +17,7 @@ def write(protos: Path, web: Path, out: Path, scratch: Path) -> None:
     """Fills the empty folder `out`; `web` is where package-lock.json pins the npm packages.
     Raises Refused, before anything is written, for protos that do not compile or break a rule."""
     sources = Sources.of(protos, scratch)
-    compiled = image(sources, DETAILS)
-    contract = Contract(compiled, sources.files())
+    contract = Contract(image(sources, DETAILS), sources.files())
     rules.check(contract)
     with ThreadPoolExecutor() as pool:  # The three that wait for processes.
         slow = [
@@ -26,7 +25,7 @@ def write(protos: Path, web: Path, out: Path, scratch: Path) -> None:
             pool.submit(client.write, sources, out / "client"),
             pool.submit(stubs.write, sources, contract, out),
         ]
-        descriptors.write(compiled, out / "envoy" / "weft.binpb")
+        descriptors.write(contract, out / "envoy" / "weft.binpb")
         inventory.write(contract, out / "inventory.json")
         openapi.write(contract, out / "openapi" / "weft.json")
         for each in slow:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from generation import output
 from generation.contract import Contract
+from generation.protoc import Sources, image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,8 +35,17 @@ def lay(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def make(folder: Path) -> Path:
+def compiled(folder: Path, body: str, events: str = "") -> Contract:
+    """The contract of a planted.proto and, if `events` is given, an events.proto."""
+    files = {"planted.proto": HEADER + body} | ({"events.proto": HEADER + events} if events else {})
+    sources = Sources.of(lay(folder / "protos", files), folder)
+    ours = [name for name in sources.files() if name != OPTIONS]
+    return Contract(image(sources, output.DETAILS), ours)
+
+
+def make(folder: Path, protos: Path) -> Path:
+    """All of gen/, made anew in `folder`."""
     out = folder / "gen"
     out.mkdir()
-    output.write(ROOT / "protos", ROOT / "web", out, folder)
+    output.write(protos, ROOT / "web", out, folder)
     return out

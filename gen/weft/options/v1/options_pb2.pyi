@@ -38,7 +38,9 @@ class Access(_message.Message):
     public: _builtins.bool
     """Anyone; the edge asks for no token. A token that is sent is still verified."""
     signed_in: _builtins.bool
-    """Any authenticated caller, person or machine."""
+    """Any authenticated caller, person or machine. A token that was issued to an application (an API
+    key, an OAuth client) needs the scope `account`.
+    """
     permission: _builtins.str
     """A caller whose token's `scope` grants this permission, such as `identity.users.read`.
     A granted `identity.*` or `*` covers it.
@@ -47,11 +49,12 @@ class Access(_message.Message):
     """Only services of the mesh. The edge has no route to it."""
     own_field: _builtins.str
     """Name of a string field of the request that holds a user's id. The caller whose subject equals
-    it needs no permission (it acts on its own). Only beside `permission`.
+    it needs no permission (it acts on its own; an application needs the scope `account`). Only
+    beside `permission`.
     """
     in_person: _builtins.bool
     """Refused to impersonated sessions (a token with an acting party): PERMISSION_DENIED
-    IMPERSONATION_REFUSED.
+    IMPERSONATION_REFUSED; and to tokens that were issued to an application: PERSON_REQUIRED.
     """
     @_builtins.property
     def fresh(self) -> _duration_pb2.Duration:

@@ -37,7 +37,8 @@ export type Access = Message<"weft.options.v1.Access"> & {
     case: "public";
   } | {
     /**
-     * Any authenticated caller, person or machine.
+     * Any authenticated caller, person or machine. A token that was issued to an application (an API
+     * key, an OAuth client) needs the scope `account`.
      *
      * @generated from field: bool signed_in = 2;
      */
@@ -64,7 +65,8 @@ export type Access = Message<"weft.options.v1.Access"> & {
 
   /**
    * Name of a string field of the request that holds a user's id. The caller whose subject equals
-   * it needs no permission (it acts on its own). Only beside `permission`.
+   * it needs no permission (it acts on its own; an application needs the scope `account`). Only
+   * beside `permission`.
    *
    * @generated from field: string own_field = 5;
    */
@@ -80,7 +82,7 @@ export type Access = Message<"weft.options.v1.Access"> & {
 
   /**
    * Refused to impersonated sessions (a token with an acting party): PERMISSION_DENIED
-   * IMPERSONATION_REFUSED.
+   * IMPERSONATION_REFUSED; and to tokens that were issued to an application: PERSON_REQUIRED.
    *
    * @generated from field: bool in_person = 7;
    */

@@ -44,7 +44,8 @@ class Access(betterproto2.Message):
         2, betterproto2.TYPE_BOOL, optional=True, group="rule"
     )
     """
-    Any authenticated caller, person or machine.
+    Any authenticated caller, person or machine. A token that was issued to an application (an API
+    key, an OAuth client) needs the scope `account`.
     """
 
     permission: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)] | None" = betterproto2.field(
@@ -67,7 +68,8 @@ class Access(betterproto2.Message):
     )
     """
     Name of a string field of the request that holds a user's id. The caller whose subject equals
-    it needs no permission (it acts on its own). Only beside `permission`.
+    it needs no permission (it acts on its own; an application needs the scope `account`). Only
+    beside `permission`.
     """
 
     fresh: "datetime.timedelta | None" = betterproto2.field(
@@ -84,7 +86,7 @@ class Access(betterproto2.Message):
     in_person: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
     Refused to impersonated sessions (a token with an acting party): PERMISSION_DENIED
-    IMPERSONATION_REFUSED.
+    IMPERSONATION_REFUSED; and to tokens that were issued to an application: PERSON_REQUIRED.
     """
 
     @model_validator(mode="after")
