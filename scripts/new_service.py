@@ -177,8 +177,22 @@ def write(noun: Noun, root: Path) -> list[str]:
                 file.write(text)
         python = [path for path in files if path.endswith(".py")]
         # The order of imports depends on the name.
-        _run([sys.executable, "-m", "ruff", "check", "--quiet", "--select", "I", "--fix", *python], root)
-        _run([sys.executable, "-m", "ruff", "format", "--quiet", *python], root)
+        _run(
+            [
+                sys.executable,
+                "-m",
+                "ruff",
+                "check",
+                "--no-cache",
+                "--quiet",
+                "--select",
+                "I",
+                "--fix",
+                *python,
+            ],
+            root,
+        )
+        _run([sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", *python], root)
         _run([sys.executable, "scripts/gen.py"], root)
     except BaseException:
         _unwrite(noun, root)
