@@ -6,10 +6,12 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 
 from services.chassis.caller import (
+    ACCOUNT,
     Caller,
     ImpersonationRefused,
     MeshOnly,
     NotPermitted,
+    PersonRequired,
     SignInRequired,
     StepUpRequired,
 )
@@ -41,19 +43,33 @@ class Rule:
             return
         if not caller.subject:
             raise SignInRequired
-        if self.permission and not caller.can(self.permission) and not self._owns(caller, request):
-            raise NotPermitted(permission=self.permission)
-        if self.in_person and caller.acting:
-            raise ImpersonationRefused
+        if not self._grants(caller, request):
+            raise NotPermitted(permission=self.permission or ACCOUNT)
+        if self.in_person:
+            _require_person(caller)
         if self.fresh_s and caller.kind != "service" and now - caller.auth_time > self.fresh_s:
             raise StepUpRequired(seconds=int(self.fresh_s))
+
+    def _grants(self, caller: Caller, request: Any) -> bool:
+        if not self.permission:
+            return caller.whole
+        return caller.can(self.permission) or self._owns(caller, request)
 
     def _owns(self, caller: Caller, request: Any) -> bool:
         return (
             bool(self.own_field)
             and caller.kind != "service"
+            and caller.whole
             and getattr(request, self.own_field) == caller.subject
         )
+
+
+def _require_person(caller: Caller) -> None:
+    """Raises ImpersonationRefused, PersonRequired."""
+    if caller.acting:
+        raise ImpersonationRefused
+    if not caller.first_party:
+        raise PersonRequired
 
 
 OPEN = Rule(public=True)

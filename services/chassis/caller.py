@@ -20,6 +20,8 @@ TOKEN_BYTES_MAX = 8_192  # Envoy's header limit is 60 kB; a token of ours has un
 CLOCK_SKEW_S = 5  # Clocks of two machines drift by seconds.
 MESH_TOKEN_S = 60  # How long a signature between services lives; renewed at half of it.
 MESH_ISSUER = "weft-mesh"
+FIRST_PARTY = "weft"  # `client_id` of Weft's own sign-in.
+ACCOUNT = "account"  # The scope by which an application may act on what is its user's own.
 SERVICE_HEADER = "x-weft-service"
 
 
@@ -41,6 +43,10 @@ class NotPermitted(PermissionDenied):
 
 class ImpersonationRefused(PermissionDenied):
     """An impersonated session may not make this call."""
+
+
+class PersonRequired(PermissionDenied):
+    """An application may not make this call: it takes a sign-in at Weft itself."""
 
 
 class MeshOnly(PermissionDenied):
@@ -69,6 +75,16 @@ class Caller:
     def actor(self) -> str:
         """Who answers for what this call does, for events and logs: `user:<id>`, `service:<name>`."""
         return f"{self.kind}:{self.subject}" if self.subject else "anonymous"
+
+    @property
+    def first_party(self) -> bool:
+        """Whether no application stands between: no API key, no OAuth client."""
+        return self.kind == "service" or self.client in ("", FIRST_PARTY)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it may act on what is the subject's own: an application needs the scope `account`."""
+        return self.first_party or self.can(ACCOUNT)
 
     def can(self, permission: str) -> bool:
         """Whether the token grants `permission`, literally or by a pattern above it."""
@@ -109,7 +125,7 @@ class Verifier:
     def caller(self, authorization: str, mesh_token: str) -> Caller:
         """Raises BadToken. Without any token: ANONYMOUS."""
         via = self._service(mesh_token) if mesh_token else ""
-        if authorization:
+        if authorization and authorization[:6].lower() != "basic ":  # OAuth's endpoints check that.
             caller = self._person(authorization)
             return _passed_on(caller, via) if via else caller
         return Caller(subject=via, kind="service", scope=frozenset({"*"}), via=via) if via else ANONYMOUS

@@ -6,6 +6,7 @@ from functools import partial
 from services.chassis.config import load
 from services.chassis.host import Parts, Tools
 from services.identity.events import Mails
+from services.identity.federation import federation
 from services.identity.service.activities import Activities
 from services.identity.service.bootstrap import bootstrap
 from services.identity.service.email_change import EmailChanges
@@ -41,6 +42,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     common = shared(tools, load(IdentitySettings, environ, PREFIX))
     prover = Prover(common)
     steps, passwords = SecondSteps(common, prover), Passwords(common, prover)
+    outer = federation(common, steps, environ)
     mails = Mails(tools.mesh, common.sealer, tools.settings.edge_url)
     return Parts(
         servicers={
@@ -56,8 +58,9 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             sign_in_pb2_grpc.add_SignInServiceServicer_to_server: SignIn(common, prover, steps),
             user_import_pb2_grpc.add_UserImportServiceServicer_to_server: UserImports(common),
             user_pb2_grpc.add_UserServiceServicer_to_server: Users(common, prover),
+            **outer.servicers,
         },
         consumers={PasswordResetAsked: passwords.resolve, **mails.handlers()},
-        loops=[common.keyring.run, common.aftermath.run, partial(upkeep, common)],
+        loops=[common.keyring.run, common.aftermath.run, partial(upkeep, common), *outer.loops],
         starts=[common.keyring.refresh, partial(bootstrap, common)],
     )

@@ -125,3 +125,26 @@ def confusion(kid: str | None, claims: dict[str, Any], public_pem: bytes) -> str
     ]
     signature = hmac.digest(public_pem, b".".join(parts), "sha256")
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+async def test_an_application_needs_the_scope_account_for_what_is_its_users_own(
+    stub: Any, echo: Any, lab: Lab
+) -> None:
+    own = echo.pb.Ask(text="me")
+    for claims in ({"client_id": "app"}, {"client_id": "key", "kind": "api_key"}):
+        narrow = lab.bearer("me", scope="catalog.read", **claims)
+        assert await refused(stub.SignedIn(own, metadata=narrow)) == DENIED
+        assert await refused(stub.Permitted(own, metadata=narrow)) == DENIED
+        wide = lab.bearer("me", scope="account", **claims)
+        await stub.SignedIn(own, metadata=wide)
+        await stub.Permitted(own, metadata=wide)
+    await stub.SignedIn(own, metadata=lab.bearer("me", scope="", client_id="weft"))
+
+
+async def test_basic_credentials_of_an_oauth_client_are_no_bad_token(stub: Any, echo: Any) -> None:
+    basic = (("authorization", "Basic " + base64.b64encode(b"client:secret").decode()),)
+    assert (await stub.Unary(echo.pb.Ask(), metadata=basic)).actor == "anonymous"
+    assert (await refused(stub.SignedIn(echo.pb.Ask(), metadata=basic)))[1] == "SIGN_IN_REQUIRED"
+
+
+DENIED = (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")

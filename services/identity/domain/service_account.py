@@ -1,6 +1,5 @@
 """Service accounts: machines with roles of their own."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +24,6 @@ class ServiceAccount(Row):
     service_account_id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
     description: Mapped[str]
-    roles: Mapped[list[str]]
     disabled: Mapped[bool]
     revision: Mapped[int]
     created_at: Mapped[datetime]
@@ -39,6 +37,10 @@ class ServiceAccount(Row):
         self.revision += 1
         self.updated_at = now
 
-    def says(self, name: str, description: str, roles: Sequence[str]) -> bool:
-        """Whether a repeated request asks for what is there."""
-        return (self.name, self.description, self.roles) == (name, description, sorted(roles))
+
+class ServiceAccountRole(Row):
+    """That a service account has a role. It goes when the role does."""
+
+    __tablename__ = "service_account_role"
+    service_account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)

@@ -13,6 +13,7 @@ ACCESS_S = 300  # Minutes, for a revoked session's token is believed that long b
 ACCESS_S_MAX = 3600  # The longest that any token of ours lives; a key is published so long after its last.
 SESSION_S = 30 * 86_400  # Absolute end of a session, whatever is refreshed.
 IDLE_S = 14 * 86_400  # A refresh token that rests longer is void.
+ACCOUNT = "account"  # Lets an application act on what is its user's own; the chassis asks for it.
 STANDARD_SCOPES = frozenset(
     {"openid", "profile", "email", "address", "phone", "offline_access"}
 )  # OIDC Core 5.4
@@ -106,5 +107,5 @@ def narrowed(granted: Set[str], wanted: Set[str] | None) -> frozenset[str]:
     """What both name, patterns included. OIDC's own scopes stay as asked: they are no permissions."""
     if wanted is None:
         return frozenset(granted)
-    kept = {name for name in wanted if name in STANDARD_SCOPES or covers(granted, name)}
+    kept = {name for name in wanted if name in STANDARD_SCOPES | {ACCOUNT} or covers(granted, name)}
     return frozenset(kept | {name for name in granted if covers(wanted, name)})

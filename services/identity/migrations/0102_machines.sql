@@ -2,12 +2,18 @@ create table service_account (
     service_account_id uuid primary key,
     name text not null,
     description text not null,
-    roles text[] not null,
     disabled boolean not null,
     revision bigint not null,
     created_at timestamptz not null,
     updated_at timestamptz not null
 );
+
+create table service_account_role (
+    service_account_id uuid not null references service_account on delete cascade,
+    role text not null references role on delete cascade,
+    primary key (service_account_id, role)
+);
+create index service_account_role_role on service_account_role (role);
 
 create table api_key (
     api_key_id text primary key,

@@ -143,6 +143,7 @@ class PasskeyServiceServicer:
 
         Errors:
         NOT_FOUND PASSKEY_NOT_FOUND
+        PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

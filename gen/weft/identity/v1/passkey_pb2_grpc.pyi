@@ -75,6 +75,7 @@ class PasskeyServiceStub:
 
     Errors:
       NOT_FOUND PASSKEY_NOT_FOUND
+      PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
     """
     StartPasskeySignIn: _grpc.UnaryUnaryMultiCallable[_passkey_pb2.StartPasskeySignInRequest, _passkey_pb2.StartPasskeySignInResponse]
     """Begins a sign-in: answers the options that the browser hands to an authenticator. Without a
@@ -154,6 +155,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
 
     Errors:
       NOT_FOUND PASSKEY_NOT_FOUND
+      PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
     """
     StartPasskeySignIn: _aio.UnaryUnaryMultiCallable[_passkey_pb2.StartPasskeySignInRequest, _passkey_pb2.StartPasskeySignInResponse]  # type: ignore[assignment]
     """Begins a sign-in: answers the options that the browser hands to an authenticator. Without a
@@ -260,6 +262,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND PASSKEY_NOT_FOUND
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
     @_abc_1.abstractmethod

@@ -498,6 +498,7 @@ export const PasskeyService: GenService<{
    *
    * Errors:
    *   NOT_FOUND PASSKEY_NOT_FOUND
+   *   PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
    *
    * @generated from rpc weft.identity.v1.PasskeyService.DeletePasskey
    */

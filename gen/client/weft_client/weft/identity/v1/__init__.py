@@ -7793,6 +7793,7 @@ class PasskeyServiceSyncStub:
 
         Errors:
           NOT_FOUND PASSKEY_NOT_FOUND
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
         return self._channel.unary_unary(
@@ -7992,6 +7993,7 @@ class PasskeyServiceStub(betterproto2_grpclib.ServiceStub):
 
         Errors:
           NOT_FOUND PASSKEY_NOT_FOUND
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
         return await self._unary_unary(
