@@ -198,12 +198,24 @@ def _tracing(settings: Settings) -> Json:
         "envoy.config.trace.v3.OpenTelemetryConfig",
         grpc_service={"envoy_grpc": {"cluster_name": clusters.COLLECTOR}, "timeout": "1s"},
         service_name="weft-edge",
+        sampler=_sampler(settings.trace_percent),
     )
-    return {
-        "provider": provider,
-        "random_sampling": {"value": settings.trace_percent},
-        "spawn_upstream_span": True,
-    }
+    return {"provider": provider, "random_sampling": {"value": 100}, "spawn_upstream_span": True}
+
+
+def _sampler(percent: float) -> Json:
+    """A caller that samples decides; of the others' calls a share starts a trace."""
+    name, package = (
+        "envoy.tracers.opentelemetry.samplers",
+        "envoy.extensions.tracers.opentelemetry.samplers.v3",
+    )
+    share = {"numerator": round(percent * 10_000), "denominator": "MILLION"}
+    ratio = extension(
+        f"{name}.trace_id_ratio_based",
+        f"{package}.TraceIdRatioBasedSamplerConfig",
+        sampling_percentage=share,
+    )
+    return extension(f"{name}.parent_based", f"{package}.ParentBasedSamplerConfig", wrapped_sampler=ratio)
 
 
 def _cors(settings: Settings) -> Json:

@@ -106,12 +106,12 @@ def own_edge(descriptor: Path, schema: Schema, tmp_path: Path) -> Iterator[Edge]
     yield from serve(descriptor, schema, tmp_path)
 
 
-def serve(descriptor: Path, schema: Schema, folder: Path) -> Iterator[Edge]:
+def serve(descriptor: Path, schema: Schema, folder: Path, **changes: Any) -> Iterator[Edge]:
     """Starts probe and Envoy, waits until both serve, stops them."""
     port, *ports = free_ports(6)
     probe = Probe(schema, port)
     probe.start()
-    values = values_of(descriptor, folder, [probe.address], ports)
+    values = {**values_of(descriptor, folder, [probe.address], ports), **changes}
     chosen = settings.from_values(values)
     path = bootstrap.write(chosen, folder / "out")
     with (folder / "envoy.log").open("wb") as log:

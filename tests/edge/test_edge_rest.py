@@ -158,6 +158,12 @@ def test_a_stream_is_server_sent_events_for_who_accepts_them(web: httpx.Client) 
     ]
 
 
+def test_a_large_answer_passes_whole(web: httpx.Client, edge: Edge) -> None:
+    answer = web.get("/v1/things", params={"page_size": 150_000}, headers=edge.token())
+    assert len(answer.content) > 2 << 20
+    assert len(answer.json()["things"]) == 150_000
+
+
 def test_a_json_answer_is_compressed_for_who_accepts_it(web: httpx.Client) -> None:
     for encoding in ("gzip", "br"):
         with web.stream("GET", "/v1/things/t-1", headers={"accept-encoding": encoding}) as answer:
