@@ -1,3 +1,6 @@
+// import { createClient, createGrpcWebTransport, identityV1 } from "/weft.js";
+// const transport = createGrpcWebTransport({ baseUrl: location.origin });
+// const { user } = await createClient(identityV1.UserService, transport).getMe({});
 export { Code, ConnectError, createClient } from "@connectrpc/connect";
 export { createGrpcWebTransport } from "@connectrpc/connect-web";
 export {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,6 +19,9 @@ OUTSIDE = (
     "google/rpc/status.proto",
 )
 HELPERS = """\
+// import { createClient, createGrpcWebTransport, identityV1 } from "/weft.js";
+// const transport = createGrpcWebTransport({ baseUrl: location.origin });
+// const { user } = await createClient(identityV1.UserService, transport).getMe({});
 export { Code, ConnectError, createClient } from "@connectrpc/connect";
 export { createGrpcWebTransport } from "@connectrpc/connect-web";
 export {
@@ -27,6 +31,7 @@ export {
   anyUnpack, durationFromMs, durationMs, timestampDate, timestampFromDate, timestampNow,
 } from "@bufbuild/protobuf/wkt";
 """
+BUNDLED = ("@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-web")
 # Browsers of the last years: modules, private fields, BigInt, async iteration.
 TARGET = "es2022"
 
@@ -55,8 +60,15 @@ def bundle(ts: Path, out: Path, modules: Path) -> None:
     out.parent.mkdir(parents=True)
     esbuild = modules / "esbuild" / "bin" / "esbuild"
     options = ["--bundle", "--format=esm", "--minify", f"--target={TARGET}", "--log-level=warning"]
-    command = [str(NODE), str(esbuild), "index.ts", *options, "--legal-comments=eof", f"--outfile={out}"]
-    run(command, ts, NODE_PATH=str(modules))
+    command = [str(NODE), str(esbuild), "index.ts", *options, f"--banner:js={_notice(modules)}"]
+    run([*command, f"--outfile={out}"], ts, NODE_PATH=str(modules))
+
+
+def _notice(modules: Path) -> str:
+    """Whose work the bundle holds, and by which licence."""
+    packages = [json.loads((modules / name / "package.json").read_text()) for name in BUNDLED]
+    held = ", ".join(f"{each['name']} {each['version']} ({each['license']})" for each in packages)
+    return f"// Weft's client for browsers, generated. Holds {held}."
 
 
 def _name(folder: Path) -> str:

@@ -45,6 +45,10 @@ service ThingService {
     option (weft.options.v1.access) = {public: true};
     option (google.api.http) = {get: "/v1/page"};
   }
+  rpc InPerson(GetThingRequest) returns (Thing) {
+    option (weft.options.v1.access) = {signed_in: true in_person: true};
+    option (google.api.http) = {get: "/v1/in-person"};
+  }
   rpc Inside(GetThingRequest) returns (Thing) {
     option (weft.options.v1.access) = {internal: true};
   }
@@ -139,6 +143,7 @@ def test_who_may_call_decides_security_and_refusals(document: dict[str, Any]) ->
     paths = document["paths"]
     assert document["security"] == [{"bearer": []}, {"apiKey": []}]
     assert paths["/v1/things/{thingId}"]["get"]["security"] == []
+    assert paths["/v1/in-person"]["get"]["security"] == [{"bearer": []}], "a machine is no person"
     update = paths["/v1/things/{thingId}:update"]["post"]
     assert "security" not in update
     assert "permission `things.write`, or for callers whose own id is `thingId`" in update["description"]
@@ -158,7 +163,7 @@ def test_internal_methods_have_no_door(document: dict[str, Any]) -> None:
 
 def test_every_binding_is_an_operation_of_its_own(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    assert len(set(ids)) == len(ids) == 5
+    assert len(set(ids)) == len(ids) == 6
     assert "/v1/old-things/{thingId}" in document["paths"]
 
 

@@ -45,7 +45,9 @@ def _operation(
         "responses": {"200": _answer(schemas, method, binding)} | responses(contract, method),
     }
     kept = {name: value for name, value in operation.items() if value}
-    return kept | ({"security": []} if access.public else {})
+    if access.public:
+        return kept | {"security": []}
+    return kept | ({"security": [{"bearer": []}]} if access.in_person else {})
 
 
 def _path(method: MethodDescriptor, binding: Binding) -> str:
@@ -64,7 +66,7 @@ def _access(method: MethodDescriptor, access: Any) -> str:
     if "fresh" in plain:
         said.append(f"Asks for a sign-in that is at most {plain['fresh'].removesuffix('s')} s old.")
     if access.in_person:
-        said.append("Refused to impersonated sessions.")
+        said.append("Refused to impersonated sessions and to applications.")
     return " ".join(said)
 
 

@@ -79,5 +79,5 @@ def _implied(contract: Contract, method: MethodDescriptor) -> list[tuple[str, st
     if access.HasField("fresh"):
         found.append(("UNAUTHENTICATED", "STEP_UP_REQUIRED"))
     if access.in_person:
-        found.append(("PERMISSION_DENIED", "IMPERSONATION_REFUSED"))
+        found += [("PERMISSION_DENIED", "IMPERSONATION_REFUSED"), ("PERMISSION_DENIED", "PERSON_REQUIRED")]
     return found
