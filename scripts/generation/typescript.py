@@ -67,7 +67,7 @@ def bundle(ts: Path, out: Path, modules: Path) -> None:
 def _notice(modules: Path) -> str:
     """Whose work the bundle holds, and by which licence."""
     packages = [json.loads((modules / name / "package.json").read_text()) for name in BUNDLED]
-    held = ", ".join(f"{each['name']} {each['version']} ({each['license']})" for each in packages)
+    held = ", ".join(f"{each['name']} {each['version']} {each['license'].strip('()')}" for each in packages)
     return f"// Weft's client for browsers, generated. Holds {held}."
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from generation import buf
 from generation.protoc import Refused, run
-
 from tests.generation.planting import OPTIONS, ROOT
 
 PROTO = """syntax = "proto3";

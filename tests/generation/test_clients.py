@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from generation.protoc import NODE, run
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from generation.protoc import NODE, run
 from weft.identity.v1 import user_pb2 as pb
 
 pytestmark = pytest.mark.xdist_group("generation")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from generation import node, openapi
 from generation.protoc import NODE, run
-
 from tests.generation.planting import ROOT, compiled
 
 PLANTED = """

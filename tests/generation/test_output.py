@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 from generation.contract import Contract
 from generation.protoc import Refused, Sources, run
 from generation.tree import differences, replace
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-
 from tests.generation.planting import ROOT, Plant, lay, make
 
 AGAIN = """if True:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from generation import rules
 from generation.protoc import Refused
-
 from tests.generation.planting import Plant
 
 MESSAGES = """
@@ -65,6 +65,10 @@ REFUSED = {
     "a sunset that is no date": (
         service(PUBLIC + "option deprecated = true;" + SUNSET.replace("2027-01-31", "soon")),
         "sunset 'soon' is no date",
+    ),
+    "deprecated_since without sunset": (
+        service(PUBLIC + 'option (weft.options.v1.edge) = { deprecated_since: "2026-01-31" };'),
+        "deprecated_since without sunset",
     ),
     "the same route twice": (
         service(PUBLIC + get("/v1/a/{user_id}"), PUBLIC + get("/v1/a/{number}")),
