@@ -56,7 +56,11 @@ class Leases:
         async with self._one_at_a_time:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
-            return bool(await self._connection.fetchval(sql, name))
+            try:
+                return bool(await self._connection.fetchval(sql, name))
+            except BaseException:  # Cancelled half-way, the connection is in no state to be asked again.
+                self._connection.terminate()
+                raise
 
     async def close(self) -> None:
         """Gives all leases back."""
