@@ -19,7 +19,7 @@ from pathlib import Path
 from shutil import which
 from urllib.parse import quote
 
-ACCOUNTS = 400  # NATS accounts, each a world of its own; a test takes one, and they are taken in turn.
+ACCOUNTS = 200  # NATS accounts, each a world of its own; a test takes one, and they are taken in turn.
 START_S_MAX = 30.0
 POSTGRES_SETTINGS = {
     "fsync": "off",
@@ -85,17 +85,17 @@ def _ready(binaries: Path, folder: Path) -> list[object]:
     return [binaries / "pg_isready", "-q", "-h", folder]
 
 
-def start_nats(folder: Path, port: int = 0) -> Server:
-    """A JetStream server; user and account `t<n>`, password `t`, for n below ACCOUNTS, and one without."""
+def start_nats(folder: Path, port: int = 0, accounts: int = 0) -> Server:
+    """A JetStream server; user and account `t<n>`, password `t`, for n below `accounts`, and one without."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    accounts = "\n".join(
-        f"t{n} {{ jetstream: enabled, users: [{{user: t{n}, password: t}}] }}" for n in range(ACCOUNTS)
+    worlds = "\n".join(
+        f"t{n} {{ jetstream: enabled, users: [{{user: t{n}, password: t}}] }}" for n in range(accounts)
     )
     config = folder / "nats.conf"
     config.write_text(
         f'host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: "{folder}", max_file_store: 20GB }}\n'
-        f"accounts {{\n{accounts}\n"
+        f"accounts {{\n{worlds}\n"
         "open { jetstream: enabled, users: [{user: open, password: open}] } }\n"
         "no_auth_user: open\n"
     )
@@ -175,13 +175,14 @@ class Shared:
         return self._once("postgres", start_postgres)
 
     def nats(self) -> str:
-        return self._once("nats", start_nats)
+        return self._once("nats", lambda folder: start_nats(folder, accounts=ACCOUNTS))
 
     def account(self) -> str:
         """A NATS URL with an account that no other test of this run has had lately."""
         url = self.nats()
         with self._locked() as notes:
-            number = notes["accounts"] = notes.get("accounts", -1) + 1
+            number = int(notes.get("account", {}).get("next", 0))
+            notes["account"] = {"next": str(number + 1)}
         return url.replace("://", f"://t{number % ACCOUNTS}:t@")
 
     def _once(self, name: str, start: Callable[[Path], Server]) -> str:
@@ -189,7 +190,7 @@ class Shared:
             if name not in notes:
                 server = start(self._folder / name)
                 _started.append(server)
-                notes[name] = {"url": server.url, "pid": server.process.pid}
+                notes[name] = {"url": server.url, "pid": str(server.process.pid)}
             url: str = notes[name]["url"]
             return url
 

@@ -77,7 +77,9 @@ class Bus:
             await self._nc.close()
 
     async def check(self) -> None:
-        """Raises when the connection does not answer."""
+        """Raises when the server cannot be reached."""
+        if not self._nc.is_connected:
+            raise ConnectionError("NATS is away")
         await self._nc.flush(timeout=CHECK_S_MAX)  # type: ignore[arg-type]
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:

@@ -204,7 +204,7 @@ class _Seal:
     def open(self, token: str, keys: Sequence[_Key]) -> list[Any]:
         """Raises BadPageToken."""
         try:
-            raw = base64.urlsafe_b64decode(token[:TOKEN_CHARS_MAX])
+            raw = base64.b64decode(token[:TOKEN_CHARS_MAX], b"-_", validate=True)
             values = json.loads(self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], self._bound))
             types = [key.field.column.type.python_type for key in keys]
             return [_restored(value, kind) for value, kind in zip(values, types, strict=True)]

@@ -1,11 +1,13 @@
 """Events of a service that exists only here, made without generated code."""
 
+from typing import Any
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from weft.options.v1 import options_pb2
 
 
-def _messages() -> dict[str, type]:
+def _messages() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="weft/demo/v1/events.proto",
         package="weft.demo.v1",
@@ -23,8 +25,8 @@ def _messages() -> dict[str, type]:
             event.key, event.subject = "thing", "person"
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
-    names = [message.name for message in file.message_type]
-    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"weft.demo.v1.{n}")) for n in names}
+    made = [pool.FindMessageTypeByName(f"weft.demo.v1.{message.name}") for message in file.message_type]
+    return {descriptor.name: message_factory.GetMessageClass(descriptor) for descriptor in made}
 
 
 _made = _messages()

@@ -49,9 +49,9 @@ async def test_an_id_that_spoils_the_query_spoils_only_its_own_read(
     db: Database, counted: list[list[Any]]
 ) -> None:
     loader = Loader(db, SQL, "n")
-    good, bad = await asyncio.gather(loader.load(1), loader.load("one"), return_exceptions=True)
-    assert good["note"] == "note 1"
-    assert isinstance(bad, Exception)
+    outcomes = await asyncio.gather(loader.load(1), loader.load("one"), return_exceptions=True)
+    assert outcomes[0]["note"] == "note 1"
+    assert isinstance(outcomes[1], Exception)
 
 
 async def test_a_reader_that_is_cancelled_leaves_the_others_alone(
