@@ -29,8 +29,11 @@ The settings file is one JSON object; every key may be absent:
     access_log     file for the access log, or "/dev/stdout". DIR/access.jsonl
     otlp           "host:port" of an OTLP gRPC collector; null: no tracing. null
     trace_percent  share of requests that start a trace. 1
+    trusted_hops   proxies before the edge whose x-forwarded-for names the caller. 0
     health         {"identity": "name that grpc.health.v1 is asked for"}; absent: the full name of the
                    service's first proto service, such as "weft.identity.v1.IdentityService".
+
+Start Envoy with --disable-hot-restart: several may run on one machine.
 
 What a service must do: answer grpc.health.v1 for the full names of its proto services. What identity
 must do besides: map `GET /.well-known/jwks.json` to a public rpc that answers the JWKS, and serve

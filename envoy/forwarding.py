@@ -33,9 +33,13 @@ class Door:
 
 def route(method: Method, template: str, door: Door) -> Json:
     """The way to the service; the match is the caller's to add."""
+    # Counts from the first byte, so that a slow sender is bound too. Zero is no bound; then the deadline that
+    # a gRPC caller sends counts alone.
+    bound = seconds(method.timeout)
     action: Json = {
         "cluster": method.service,
-        "timeout": seconds(method.timeout),
+        "timeout": bound,
+        "max_stream_duration": {"max_stream_duration": bound, "grpc_timeout_header_max": bound},
         "idle_timeout": seconds(STREAM_IDLE),
     }
     notes = {"template": template, "retry_after": limits.retry_after(method), "max_age": _age(method)}

@@ -42,7 +42,11 @@ SECURITY = {
     "cross-origin-opener-policy": "same-origin",
 }
 HSTS = "max-age=31536000"
-EMPTY_CSP = "default-src 'none'; frame-ancestors 'none'"
+# For what services answer, which may be a plain page of HTML (an unsubscription) with styles of its own.
+ANSWER_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 def all_(contract: Contract, settings: Settings, out: Path) -> list[Json]:
@@ -63,13 +67,14 @@ def _edge(name: str, port: int, contract: Contract, settings: Settings, out: Pat
     secure = {**SECURITY, **({"strict-transport-security": HSTS} if name == "https" else {})}
     host["response_headers_to_add"] = [
         header(key, value, "ADD_IF_ABSENT")
-        for key, value in {**secure, "content-security-policy": EMPTY_CSP}.items()
+        for key, value in {**secure, "content-security-policy": ANSWER_CSP}.items()
     ]
     host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings)}
     manager = _manager(name, host, settings, out)
     manager["http_filters"] = filters.edge(contract, settings, out / "weft.binpb")
     manager |= {
         "use_remote_address": True,
+        "xff_num_trusted_hops": settings.trusted_hops,
         "early_header_mutation_extensions": [_stripped()],
         "normalize_path": True,
         "merge_slashes": True,

@@ -23,7 +23,6 @@ from .wire import (
     lua,
     on,
     present,
-    seconds,
     unlike,
     with_filters,
 )
@@ -102,11 +101,7 @@ def _rest(grown: Tree, methods: list[Method], door: Door) -> None:
 
 def _grpc(method: Method, door: Door) -> Json:
     match = {"path": method.path, "headers": [equals(":method", "POST"), begins("content-type", GRPC)]}
-    forward = forwarding.route(method, method.path, door)
-    # Zero is no bound; then the caller's own deadline alone counts.
-    bound = seconds(method.timeout)
-    duration = {"max_stream_duration": bound, "grpc_timeout_header_max": bound}
-    return {"match": match, **forward, "route": {**forward["route"], "max_stream_duration": duration}}
+    return {"match": match, **forwarding.route(method, method.path, door)}
 
 
 def _not_grpc(prefix: str) -> list[Json]:

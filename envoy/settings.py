@@ -34,6 +34,7 @@ class Settings:
     access_log: str = ""
     otlp: str | None = None
     trace_percent: float = 1.0
+    trusted_hops: int = 0
     health: dict[str, str] = field(default_factory=dict)
 
     def port(self, name: str) -> int | None:

@@ -126,6 +126,10 @@ class Probe:
         content = request.content
         return self._answer("UploadThing", bytes=len(content.data), content_type=content.content_type)
 
+    def DownloadThing(self, request: Message, context: Context) -> Message:
+        content = {"content_type": "image/svg+xml", "data": b"<svg/>"}
+        return self._answer("DownloadThing", content=content)
+
     def WatchThings(self, request: Message, context: Context) -> Iterator[Message]:
         context.add_callback(self.cancelled.set)
         for at in range(request.count or 3):

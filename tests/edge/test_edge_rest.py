@@ -45,6 +45,10 @@ def test_a_raw_body_keeps_its_bytes_and_media_type(web: httpx.Client) -> None:
     content = bytes(range(256))
     answer = web.post("/v1/things/t:upload", content=content, headers={"content-type": "image/png"})
     assert answer.json() == {"bytes": 256, "contentType": "image/png"}
+    form = web.post("/v1/things/t:upload", data={"grant_type": "x"})
+    assert form.json()["contentType"] == "application/x-www-form-urlencoded"
+    down = web.get("/v1/things/t:download")
+    assert (down.content, down.headers["content-type"]) == (b"<svg/>", "image/svg+xml")
 
 
 @pytest.mark.parametrize(
