@@ -34,6 +34,7 @@ from services.chassis.rpc import Answering
 SERVICES = Path(__file__).parent.parent
 START_S_MAX = 60.0  # PostgreSQL and NATS may come up later than we do; after this we say so and end.
 LOOP_BACKOFF_S, LOOP_BACKOFF_S_MAX = 0.5, 30.0  # Between a background loop's failure and its next start.
+CANCEL_AGAIN_S = 1.0  # Between two cancellations of a background loop that did not end.
 FORGET_EVERY_S = 3_600.0
 
 log = logging.getLogger("weft.host")
@@ -240,6 +241,9 @@ async def _for_ever(service: str, name: str, loop: Callable[[], Awaitable[None]]
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancels until all are done: a driver that is interrupted may answer with an error of its own."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
