@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,11 @@ class Noun:
         """Where all of the service lies, but for what is generated."""
         return [f"services/{self.name}", f"protos/weft/{self.name}", f"tests/{self.name}"]
 
+    @property
+    def identifiers(self) -> set[str]:
+        """What the code calls it, one and many."""
+        return {self.name, self.plural, self.name.capitalize(), self.plural.capitalize()}
+
     def check_free(self, root: Path) -> None:
         """Raises Refused when a service, a table of the chassis or a route has the name."""
         for path in self.folders:
@@ -140,30 +146,27 @@ def _check_form(name: str, what: str) -> None:
 
 
 def rendered(noun: Noun) -> dict[str, str]:
-    """Text by path. Raises Refused when the name is also that of something that the code imports."""
-    files = {
+    """Text by path. Raises Refused when the code uses the name for something else."""
+    if taken := _identifiers(_filled(Noun("qq", "qqs"))) & noun.identifiers:
+        raise Refused(f"the code of every service uses the name {taken.pop()} for something else")
+    return _filled(noun)
+
+
+def _filled(noun: Noun) -> dict[str, str]:
+    return {
         noun.fill(path): noun.fill((TEMPLATES / f"{template}.tmpl").read_text())
         for template, path in FILES.items()
     }
+
+
+def _identifiers(files: Mapping[str, str]) -> set[str]:
+    """Every name that the Python files use."""
+    found: set[str] = set()
     for path, text in files.items():
-        if path.endswith(".py") and (twice := _bound_twice(text)):
-            raise Refused(f"the name {noun.name} collides with {twice}, which {Path(path).name} needs")
-    return files
-
-
-def _bound_twice(source: str) -> str:
-    """A name that two imports or definitions of a module's top level fight for; empty when there is none."""
-    seen: set[str] = set()
-    for node in ast.parse(source).body:
-        bound: list[str] = []
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            bound = [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            bound = [node.name]
-        if twice := seen.intersection(bound):
-            return twice.pop()
-        seen.update(bound)
-    return ""
+        nodes = ast.walk(ast.parse(text)) if path.endswith(".py") else ()
+        for node in nodes:
+            found |= {value for _, value in ast.iter_fields(node) if isinstance(value, str)}
+    return found
 
 
 def write(noun: Noun, root: Path) -> list[str]:
