@@ -37,7 +37,7 @@ def demo(arguments: Namespace) -> int:
     """The main job against the mesh that runs."""
     home = Home.of()
     seen = _running(home)
-    return run([sys.executable, paths.root() / "scripts" / "demo.py", *arguments.rest], _client(home, seen))
+    return run([sys.executable, "-m", "scripts.demo", *arguments.rest], _client(home, seen))
 
 
 def bench(arguments: Namespace) -> int:
@@ -112,7 +112,9 @@ def _running(home: Home) -> state.State:
 def _client(home: Home, seen: state.State) -> dict[str, str]:
     """What a client of the mesh, outside of it, is told."""
     secret = Credentials.of(home.secrets, [])
+    root = paths.root()
     return {
+        "PYTHONPATH": os.pathsep.join(str(root / part) for part in (".", "gen", "gen/client")),
         "WEFT_EDGE_URL": f"https://{HOST}:{seen.ports['edge']}",
         "WEFT_PLAIN_URL": f"http://{HOST}:{seen.ports['plain']}",
         "WEFT_CA_FILE": str(home.path / "certificates" / "ca.crt"),

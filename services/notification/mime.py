@@ -16,7 +16,7 @@ from uuid import UUID
 
 from services.notification.rendering import Rendered
 
-WIRE = policy.compat32.clone(linesep="\r\n")
+WIRE = policy.compat32.clone(linesep="\r\n", max_line_length=76)  # RFC 2047 §2
 MESSAGE_ID = re.compile(r"<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9a-f]{16})@")
 
 
@@ -41,28 +41,34 @@ def mail(envelope: Envelope, texts: Rendered) -> bytes:
     for text, subtype in ((texts.text, "plain"), (texts.html, "html")):
         root.attach(MIMEText(text, subtype, charset, policy=WIRE))  # type: ignore[arg-type]
     for name, value in _headers(envelope, texts):
-        root.add_header(name, value)  # type: ignore[arg-type]
+        root[name] = value  # type: ignore[assignment]
     out = BytesIO()
     BytesGenerator(out, mangle_from_=False, policy=WIRE).flatten(root)
-    # The recipient's address may be UTF-8 (RFC 6532), which the generator would encode.
-    return f"To: {envelope.recipient}\r\n".encode() + out.getvalue()
+    return "".join(f"{name}: {value}\r\n" for name, value in _unfolded(envelope)).encode() + out.getvalue()
 
 
-def _headers(envelope: Envelope, texts: Rendered) -> Sequence[tuple[str, str | Header]]:
-    name, address = parseaddr(envelope.sender)
-    domain = address.rpartition("@")[2]
-    headers: list[tuple[str, str | Header]] = [
-        ("From", formataddr((name, address), "utf-8")),
-        ("Subject", Header(texts.subject, _charset(texts.subject), header_name="Subject")),
-        ("Date", format_datetime(envelope.written_at)),
+def _unfolded(envelope: Envelope) -> Sequence[tuple[str, str]]:
+    """Headers that the generator would fold or encode: an address may be UTF-8 (RFC 6532), and not all
+    readers bear a Message-ID or a link on a line of its own."""
+    domain = parseaddr(envelope.sender)[1].rpartition("@")[2]
+    headers = [
+        ("To", envelope.recipient),
         ("Message-ID", f"<{envelope.message_id}.{envelope.mark}@{domain}>"),
-        ("Content-Language", texts.locale),
-        ("Auto-Submitted", "auto-generated"),  # RFC 3834: no holiday replies to us.
     ]
     if envelope.unsubscribe_url:
         headers.append(("List-Unsubscribe", f"<{envelope.unsubscribe_url}>"))
         headers.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))  # RFC 8058 §3.1
     return headers
+
+
+def _headers(envelope: Envelope, texts: Rendered) -> Sequence[tuple[str, str | Header]]:
+    return [
+        ("From", formataddr(parseaddr(envelope.sender), "utf-8")),
+        ("Subject", Header(texts.subject, _charset(texts.subject), header_name="Subject")),
+        ("Date", format_datetime(envelope.written_at)),
+        ("Content-Language", texts.locale),
+        ("Auto-Submitted", "auto-generated"),  # RFC 3834: no holiday replies to us.
+    ]
 
 
 def _charset(text: str) -> str:
