@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis import inbox
+from services.chassis import inbox, pull
 from services.chassis.bus import DEAD, Bus
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database, DatabaseAway, Tx, execute
@@ -277,3 +277,23 @@ async def test_dead_letters_are_kept_in_a_stream_of_their_own(bus: Bus) -> None:
     await bus.ensure_dead()
     await bus.ensure_dead()
     assert (await bus.js.stream_info(DEAD)).config.subjects == [f"{DEAD}.>"]
+
+
+async def test_an_event_after_a_long_silence_is_handled_at_once(
+    seen: Database, bus: Bus, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "EXPIRES_S", 0.1)  # Requests end unserved …
+    monkeypatch.setattr(pull, "LOST_S", 3_600.0)  # … and are never taken for lost.
+    monkeypatch.setattr(pull, "TICK_S", 0.05)
+    asked: list[int] = []
+    publish_raw = bus.nc.publish
+
+    async def counting(subject: str, *args: Any, **kwargs: Any) -> None:
+        asked.append("MSG.NEXT" in subject)
+        await publish_raw(subject, *args, **kwargs)
+
+    monkeypatch.setattr(bus.nc, "publish", counting)
+    async with running(consumer(seen, bus).run()):
+        await until(lambda: sum(asked) > 5)
+        await announce(bus, "at last")
+        await until(lambda: _are(seen, ["at last"]))
