@@ -59,9 +59,13 @@ def bundle(ts: Path, out: Path, modules: Path) -> None:
     """Writes index.ts and all it needs as one ES module."""
     out.parent.mkdir(parents=True)
     esbuild = modules / "esbuild" / "bin" / "esbuild"
-    options = ["--bundle", "--format=esm", "--minify", f"--target={TARGET}", "--log-level=warning"]
+    # Nothing in the folders above has a say: no tsconfig.json, no node_modules.
+    options = ["--bundle", "--format=esm", "--minify", f"--target={TARGET}", "--tsconfig-raw={}"]
+    link = ts / "node_modules"
+    link.symlink_to(modules)
     command = [str(NODE), str(esbuild), "index.ts", *options, f"--banner:js={_notice(modules)}"]
-    run([*command, f"--outfile={out}"], ts, NODE_PATH=str(modules))
+    run([*command, "--log-level=warning", f"--outfile={out}"], ts)
+    link.unlink()
 
 
 def _notice(modules: Path) -> str:

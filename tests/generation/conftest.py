@@ -1,3 +1,5 @@
+"""Contracts planted for a test; all of gen/, made once."""
+
 from __future__ import annotations
 
 import shutil

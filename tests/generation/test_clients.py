@@ -27,6 +27,7 @@ WIRE = SAMPLE.SerializeToString(deterministic=True)
 
 PYTHON = """if True:
     import datetime
+    import betterproto2
     from weft_client.weft.identity.v1 import Profile, User, UserState
     from weft_client.weft.identity.v1 import UserServiceStub, UserServiceSyncStub
     user = User(
@@ -38,6 +39,7 @@ PYTHON = """if True:
         second_factor=True,
         create_time=datetime.datetime.fromtimestamp(1_700_000_000.123, datetime.timezone.utc),
     )
+    assert isinstance(user, betterproto2.Message)
     assert User.parse(bytes(user)) == user
     assert UserServiceStub.get_user and UserServiceSyncStub.get_user
     print(bytes(user).hex())

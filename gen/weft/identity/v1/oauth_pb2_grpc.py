@@ -184,7 +184,10 @@ class OAuthServiceServicer:
 
     def GetUserInfo(self, request, context):
         """The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-        scope goes.
+        scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+        Errors:
+        UNAUTHENTICATED SIGN_IN_REQUIRED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,7 +89,10 @@ class OAuthServiceStub:
     """
     GetUserInfo: _grpc.UnaryUnaryMultiCallable[_oauth_pb2.GetUserInfoRequest, _oauth_pb2.GetUserInfoResponse]
     """The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-    scope goes.
+    scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+    Errors:
+      UNAUTHENTICATED SIGN_IN_REQUIRED
     """
     GetDiscovery: _grpc.UnaryUnaryMultiCallable[_oauth_pb2.GetDiscoveryRequest, _oauth_pb2.GetDiscoveryResponse]
     """What this provider can do (OpenID Connect Discovery 1.0, RFC 8414)."""
@@ -162,7 +165,10 @@ class OAuthServiceAsyncStub(OAuthServiceStub):
     """
     GetUserInfo: _aio.UnaryUnaryMultiCallable[_oauth_pb2.GetUserInfoRequest, _oauth_pb2.GetUserInfoResponse]  # type: ignore[assignment]
     """The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-    scope goes.
+    scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+    Errors:
+      UNAUTHENTICATED SIGN_IN_REQUIRED
     """
     GetDiscovery: _aio.UnaryUnaryMultiCallable[_oauth_pb2.GetDiscoveryRequest, _oauth_pb2.GetDiscoveryResponse]  # type: ignore[assignment]
     """What this provider can do (OpenID Connect Discovery 1.0, RFC 8414)."""
@@ -280,7 +286,10 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _typing.Any,
     ) -> _typing.Union[_oauth_pb2.GetUserInfoResponse, _abc.Awaitable[_oauth_pb2.GetUserInfoResponse]]:
         """The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-        scope goes.
+        scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+        Errors:
+          UNAUTHENTICATED SIGN_IN_REQUIRED
         """
 
     @_abc_1.abstractmethod

@@ -7365,7 +7365,10 @@ class OAuthServiceSyncStub:
     ) -> "GetUserInfoResponse":
         """
         The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-        scope goes.
+        scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+        Errors:
+          UNAUTHENTICATED SIGN_IN_REQUIRED
         """
 
         if message is None:
@@ -7615,7 +7618,10 @@ class OAuthServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "GetUserInfoResponse":
         """
         The userinfo endpoint (OpenID Connect Core 5.3): claims about the token's subject, as far as its
-        scope goes.
+        scope goes. Needs a token with the scope `openid`, and its session to be open.
+
+        Errors:
+          UNAUTHENTICATED SIGN_IN_REQUIRED
         """
 
         if message is None:
