@@ -11,7 +11,7 @@ The settings file is one JSON object; every key may be absent:
 
     services       {"identity": ["127.0.0.1:50051", ...], ...}: name of the service's folder to endpoints.
                    A service of the descriptor set that is not named has no endpoint: 503, at once.
-    host           address of the listeners. "127.0.0.1"
+    host           address of the listeners, admin apart, which is always on loopback. "127.0.0.1"
     ports          {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902}; a given
                    port replaces its default; null leaves that listener out (not mesh, admin, stats).
                    `http` is the plain development door and is left out when `development` is false.

@@ -12,7 +12,7 @@ from typing import Any
 from . import certificates, clusters, listeners
 from .binary import binary
 from .methods import Contract
-from .settings import Settings
+from .settings import LOOPBACK, Settings
 from .wire import Json, extension
 
 CONNECTIONS_MAX = 10_000  # Of all clients together; a connection costs Envoy some 50 kB.
@@ -56,7 +56,7 @@ def build(contract: Contract, settings: Settings, out: Path) -> Json:
         "node": {"id": "edge", "cluster": "weft"},
         "admin": {
             "address": {
-                "socket_address": {"address": settings.host, "port_value": settings.port("admin")},
+                "socket_address": {"address": LOOPBACK, "port_value": settings.port("admin")},
             }
         },
         "static_resources": {

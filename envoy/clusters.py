@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from . import cache
 from .methods import Contract
-from .settings import Settings, address
+from .settings import LOOPBACK, Settings, address
 from .wire import Json, seconds, typed
 
 ADMIN = "admin"
@@ -33,7 +33,11 @@ def all_(contract: Contract, settings: Settings) -> list[Json]:
     health = {**contract.services, **settings.health}
     names = sorted({*contract.services, *settings.services})
     found = [_service(name, settings.services.get(name, []), health.get(name, "")) for name in names]
-    found += [cache.cluster(), _own(settings, ADMIN, "admin"), _own(settings, SELF, "stats")]
+    found += [
+        cache.cluster(),
+        _plain(ADMIN, [f"{LOOPBACK}:{settings.port('admin')}"]),
+        _plain(SELF, [f"{settings.loop}:{settings.port('stats')}"]),
+    ]
     if settings.otlp:
         found.append(_collector(settings.otlp))
     return found
@@ -109,10 +113,6 @@ def _plain(name: str, endpoints: list[str]) -> Json:
         "connect_timeout": seconds(CONNECT_TIMEOUT),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": sockets}]},
     }
-
-
-def _own(settings: Settings, name: str, port: str) -> Json:
-    return _plain(name, [f"{settings.host}:{settings.port(port)}"])
 
 
 def _collector(endpoint: str) -> Json:

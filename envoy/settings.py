@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PORTS = {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902}
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not bound
 REQUIRED_PORTS = ("mesh", "admin", "stats")
 
 
@@ -20,7 +22,7 @@ class Settings:
     """One edge's settings, with working defaults."""
 
     services: dict[str, list[str]] = field(default_factory=dict)
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     ports: dict[str, int | None] = field(default_factory=dict)
     issuer: str = ""
     audience: str = "weft"
@@ -42,6 +44,11 @@ class Settings:
         if name == "http" and not self.development:
             return None
         return self.ports.get(name, PORTS[name])
+
+    @property
+    def loop(self) -> str:
+        """Where Envoy reaches its own listeners."""
+        return LOOPBACK if self.host == EVERYWHERE else self.host
 
     @property
     def token_issuer(self) -> str:

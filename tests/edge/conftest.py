@@ -106,12 +106,26 @@ def own_edge(descriptor: Path, schema: Schema, tmp_path: Path) -> Iterator[Edge]
     yield from serve(descriptor, schema, tmp_path)
 
 
-def serve(descriptor: Path, schema: Schema, folder: Path, **changes: Any) -> Iterator[Edge]:
-    """Starts probe and Envoy, waits until both serve, stops them."""
+def serve(
+    descriptor: Path,
+    schema: Schema,
+    folder: Path,
+    *,
+    awake: bool = True,
+    identity: list[str] | None = None,
+    **changes: Any,
+) -> Iterator[Edge]:
+    """Starts probe and Envoy, waits until both serve, stops them.
+
+    Not awake: the probe is not started. `identity`: its endpoints, where they are not the probe's.
+    """
     port, *ports = free_ports(6)
     probe = Probe(schema, port)
-    probe.start()
+    if awake:
+        probe.start()
     values = {**values_of(descriptor, folder, [probe.address], ports), **changes}
+    if identity:
+        values["services"]["identity"] = identity
     chosen = settings.from_values(values)
     path = bootstrap.write(chosen, folder / "out")
     with (folder / "envoy.log").open("wb") as log:
@@ -119,8 +133,11 @@ def serve(descriptor: Path, schema: Schema, folder: Path, **changes: Any) -> Ite
         envoy = subprocess.Popen([*command, "--log-level", "warning"], stdout=log, stderr=log)
     running = Edge(chosen, folder / "out", probe, envoy)
     try:
-        until(lambda: envoy.poll() is None and running.get("stats", "/healthz")[0] == 200, "a healthy edge")
-        until(lambda: _verifies(running), "the keys are fetched")
+        until(
+            lambda: running.get("stats", "/healthz/probe")[0] == (200 if awake else 503),
+            "an edge that serves",
+        )
+        until(lambda: not awake or _verifies(running), "the keys are fetched")
         yield running
     finally:
         envoy.terminate()

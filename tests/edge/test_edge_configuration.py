@@ -26,6 +26,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "one endpoint": {"services": {"probe": ["127.0.0.1:1"], "identity": ["127.0.0.1:1"]}},
     "many endpoints": {"services": {"probe": [f"127.0.0.1:{port}" for port in (1, 2, 3)]}},
     "named endpoints": {"services": {"probe": ["probe:50051"], "identity": ["identity:50051"]}},
+    "all addresses": {"host": "0.0.0.0", "development": False},
     "no service yet": {"services": {}},
     "no pages": {"pages": "/nowhere", "openapi": "/nowhere"},
 }
@@ -44,6 +45,12 @@ def test_envoy_takes_the_configuration(name: str, values: dict[str, Any], tmp_pa
     if not chosen.development:  # brings its own certificate
         certificates.ensure(chosen.certificates, datetime.now(UTC))
     assert bootstrap.validate(bootstrap.write(chosen, tmp_path / "out")) == ""
+
+
+def test_the_admin_stays_on_loopback(values: dict[str, Any], tmp_path: Path) -> None:
+    chosen = settings.from_values({**values, "host": "0.0.0.0"})
+    written = json.loads(bootstrap.write(chosen, tmp_path / "out").read_bytes())
+    assert written["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
 def test_the_command_writes_and_validates(values: dict[str, Any], tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import httpx
@@ -10,7 +14,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from envoy import bootstrap, certificates
-from tests.edge.conftest import Edge, caller, until
+from tests.edge.conftest import Edge, caller, free_ports, serve, until
 from tests.edge.probe import GOOD_KEY, Schema
 
 SOON = 3.0  # seconds; far above what a refusal takes, far below any time limit
@@ -46,6 +50,31 @@ def test_a_service_that_stops_is_refused_fast_and_found_again(own_edge: Edge, sc
     assert back.status_code == 200, back.text
 
 
+def test_while_keys_are_missing_tokens_are_not_taken_for_bad(
+    descriptor: Path, schema: Schema, tmp_path: Path
+) -> None:
+    with contextmanager(serve)(descriptor, schema, tmp_path, awake=False) as edge:
+        url = edge.url("http") + "/v1/things"
+        early = httpx.get(url, headers=edge.token())
+        assert (early.status_code, early.json()["details"][0]["reason"]) == (503, "KEYS_UNAVAILABLE")
+        assert early.headers["retry-after"] == "1"
+        edge.probe.start()
+        until(lambda: httpx.get(url, headers=edge.token()).status_code == 200, "the keys are fetched")
+
+
+def test_an_api_key_opens_nothing_while_identity_is_down(
+    descriptor: Path, schema: Schema, tmp_path: Path
+) -> None:
+    nobody = [f"127.0.0.1:{free_ports(1)[0]}"]
+    with contextmanager(serve)(descriptor, schema, tmp_path, identity=nobody) as edge:
+        url = edge.url("http") + "/v1/things/1"
+        assert httpx.get(url).status_code == 200
+        before = edge.probe.asked["GetThing"]
+        refused = httpx.get(url, headers={"x-api-key": GOOD_KEY})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert edge.probe.asked["GetThing"] == before
+
+
 def _hints_at_a_retry(error: grpc.RpcError) -> None:
     assert isinstance(error, grpc.Call)
     assert error.code() == grpc.StatusCode.UNAVAILABLE
@@ -57,9 +86,6 @@ def _hints_at_a_retry(error: grpc.RpcError) -> None:
 
 
 def test_a_new_certificate_is_taken_up_without_a_restart(own_edge: Edge) -> None:
-    import ssl
-    from datetime import UTC, datetime
-
     folder = own_edge.settings.certificates
     port = own_edge.settings.port("https")
     assert port is not None

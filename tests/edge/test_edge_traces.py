@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 
@@ -45,7 +46,7 @@ def traced(descriptor: Path, schema: Schema, tmp_path: Path) -> Iterator[tuple[E
     address = f"127.0.0.1:{free_ports(1)[0]}"
     assert server.add_insecure_port(address)
     server.start()
-    for edge in serve(descriptor, schema, tmp_path, otlp=address, trace_percent=0):
+    with contextmanager(serve)(descriptor, schema, tmp_path, otlp=address, trace_percent=0) as edge:
         yield edge, collector
     server.stop(0).wait()
 
