@@ -1,6 +1,9 @@
-"""An identity service of each test's own, whose mails land in a list."""
+"""An identity service whose mails land in a list, and people of each test's own in it."""
 
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -9,7 +12,8 @@ from services.chassis.clock import FakeClock
 from services.chassis.host import Parts, Tools
 from services.chassis.testing import laboratory
 from services.identity.app import build
-from tests.identity.people import ADMIN_EMAIL, ADMIN_PASSWORD, Mailbox, World
+from tests.identity.people import ADMIN_EMAIL, ADMIN_PASSWORD, Mailbox, Running, World
+from tests.servers import Shared
 from weft.notification.v1.notification_pb2_grpc import add_NotificationServiceServicer_to_server
 
 SETTINGS = {
@@ -20,19 +24,34 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def settings() -> dict[str, str]:
-    """Overridden by tests that need others."""
-    return {}
+TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-async def world(postgres: str, nats_url: str, settings: dict[str, str]) -> AsyncIterator[World]:
-    mailbox, clock = Mailbox(), FakeClock()
+@asynccontextmanager
+async def identity(
+    postgres: str, nats_url: str, settings: dict[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """A service of one's own, for tests that need other settings or turn its keys."""
+    mailbox, clock = Mailbox(), FakeClock(TODAY)
 
     def notification(tools: Tools) -> Parts:
         return Parts(servicers={add_NotificationServiceServicer_to_server: mailbox})
 
-    builds = {"identity": partial(build, environ=SETTINGS | settings), "notification": notification}
+    builds = {
+        "identity": partial(build, environ=SETTINGS | (settings or {})),
+        "notification": notification,
+    }
     async with laboratory(builds, postgres_url=postgres, nats_url=nats_url, clock=clock) as lab:
-        yield World(lab, clock, mailbox)
+        yield Running(lab, clock, mailbox)
+
+
+@pytest.fixture(scope="session")
+async def running(postgres: str, servers: Shared) -> AsyncIterator[Running]:
+    """One for all tests of a worker; each has people of its own in it."""
+    async with identity(postgres, servers.account()) as running:
+        yield running
+
+
+@pytest.fixture
+def world(running: Running) -> World:
+    return World(running, secrets.token_hex(5))

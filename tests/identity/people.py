@@ -1,7 +1,7 @@
 """What people do with identity, through gRPC, as tests tell it."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,7 +30,7 @@ from weft.notification.v1 import notification_pb2
 from weft.notification.v1.notification_pb2_grpc import NotificationServiceServicer
 
 ADMIN_EMAIL, ADMIN_PASSWORD = "root@weft.test", "first of the administrators"
-EMAIL, PASSWORD = "ada@lovelace.test", "analytical engines weave"
+PASSWORD = "analytical engines weave"
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -56,7 +56,6 @@ class Person:
     """Somebody signed in."""
 
     tokens: sign_in_pb2.TokenPair
-    email: str
 
     @property
     def user_id(self) -> str:
@@ -68,16 +67,23 @@ class Person:
 
 
 @dataclass
-class World:
+class Running:
     """The service under test, its clock and what it mails."""
 
     lab: Lab
     clock: FakeClock
     mailbox: Mailbox
-    address: str = "198.51.100.7"
-    stubs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """One test's view of the service, and its own people."""
+
+    running: Running
+    tag: str  # Keeps the people and machines of one test apart from those of another.
 
     def __post_init__(self) -> None:
+        self.lab, self.clock, self.mailbox = self.running.lab, self.running.clock, self.running.mailbox
         channel = self.lab.channel
         self.sign_in_service = sign_in_pb2_grpc.SignInServiceStub(channel)
         self.passwords = password_pb2_grpc.PasswordServiceStub(channel)
@@ -90,25 +96,38 @@ class World:
         self.keys = key_pb2_grpc.KeyServiceStub(channel)
         self.activity = activity_pb2_grpc.ActivityServiceStub(channel)
 
-    async def register(self, email: str = EMAIL, password: str = PASSWORD, name: str = "Ada") -> None:
+    @property
+    def ada(self) -> str:
+        """The address of whom most tests are about."""
+        return self.at("ada")
+
+    def at(self, name: str) -> str:
+        return f"{name}@{self.tag}.test"
+
+    @property
+    def address(self) -> str:
+        """The IP address that this test's calls come from."""
+        return f"2001:db8::{self.tag[:4]}:{self.tag[4:8]}"
+
+    async def register(self, email: str = "", password: str = PASSWORD, name: str = "Ada") -> None:
         profile = user_pb2.Profile(display_name=name)
-        request = sign_in_pb2.RegisterRequest(email=email, password=password, profile=profile)
+        request = sign_in_pb2.RegisterRequest(email=email or self.ada, password=password, profile=profile)
         await self.sign_in_service.Register(request)
 
-    async def token(self, email: str = EMAIL, template: str = "confirm_email", nth: int = 0) -> str:
+    async def token(self, email: str = "", template: str = "confirm_email", nth: int = 0) -> str:
         """The code of a mail, once it is there."""
         message = await self.mail(email, template, nth)
         return parse_qs(urlsplit(message.values["link"]).query)["token"][0]
 
     async def mail(self, email: str, template: str, nth: int = 0) -> notification_pb2.SendMessageRequest:
         async def there() -> Any:
-            found = self.mailbox.to(email, template)
+            found = self.mailbox.to(email or self.ada, template)
             return found[nth] if len(found) > nth else None
 
         message: notification_pb2.SendMessageRequest = await until(there)
         return message
 
-    async def open_account(self, email: str = EMAIL, password: str = PASSWORD, name: str = "Ada") -> str:
+    async def open_account(self, email: str = "", password: str = PASSWORD, name: str = "Ada") -> str:
         await self.register(email, password, name)
         request = sign_in_pb2.ConfirmRegistrationRequest(token=await self.token(email))
         response = await self.sign_in_service.ConfirmRegistration(request)
@@ -116,19 +135,19 @@ class World:
         return user_id
 
     async def try_sign_in(
-        self, email: str = EMAIL, password: str = PASSWORD, agent: str = "tests/1"
+        self, email: str = "", password: str = PASSWORD, agent: str = "tests/1"
     ) -> sign_in_pb2.SignInResponse:
         metadata = (("x-forwarded-for", self.address), ("x-user-agent", agent))
-        request = sign_in_pb2.SignInRequest(email=email, password=password)
+        request = sign_in_pb2.SignInRequest(email=email or self.ada, password=password)
         response: sign_in_pb2.SignInResponse = await self.sign_in_service.SignIn(request, metadata=metadata)
         return response
 
-    async def sign_in(self, email: str = EMAIL, password: str = PASSWORD, agent: str = "tests/1") -> Person:
+    async def sign_in(self, email: str = "", password: str = PASSWORD, agent: str = "tests/1") -> Person:
         response = await self.try_sign_in(email, password, agent)
         assert response.WhichOneof("outcome") == "tokens"
-        return Person(response.tokens, email)
+        return Person(response.tokens)
 
-    async def person(self, email: str = EMAIL, password: str = PASSWORD) -> Person:
+    async def person(self, email: str = "", password: str = PASSWORD) -> Person:
         await self.open_account(email, password)
         return await self.sign_in(email, password)
 
@@ -150,7 +169,7 @@ class World:
         """On to the next TOTP step, where a new code is good."""
         self.clock.advance(STEP_S)
 
-    async def ticket(self, email: str = EMAIL, password: str = PASSWORD) -> str:
+    async def ticket(self, email: str = "", password: str = PASSWORD) -> str:
         response = await self.try_sign_in(email, password)
         assert response.WhichOneof("outcome") == "second_step"
         ticket: str = response.second_step.ticket

@@ -2,14 +2,14 @@
 
 from uuid import uuid4
 
-from tests.identity.people import EMAIL, Person, World, outcomes, refused
+from tests.identity.people import Person, World, outcomes, refused
 from weft.identity.v1 import role_pb2, session_pb2 as pb, sign_in_pb2, user_pb2
 from weft.identity.v1.activity_pb2 import ListActivityRequest
 
 
 async def refresh(world: World, token: str) -> Person:
     request = sign_in_pb2.RefreshRequest(refresh_token=token)
-    return Person((await world.sign_in_service.Refresh(request)).tokens, EMAIL)
+    return Person((await world.sign_in_service.Refresh(request)).tokens)
 
 
 async def is_open(world: World, person: Person) -> bool:
@@ -89,7 +89,7 @@ async def test_owner_ends_every_other_session(world: World) -> None:
 
 
 async def test_nobody_sees_or_ends_the_sessions_of_another(world: World) -> None:
-    ada, bob = await world.person(), await world.person("bob@babbage.test")
+    ada, bob = await world.person(), await world.person(world.at("bob"))
     ask = pb.ListSessionsRequest(user_id=ada.user_id)
     assert await refused(world.sessions.ListSessions(ask, metadata=bob.bearer)) == "NOT_PERMITTED"
     end = pb.RevokeSessionRequest(user_id=bob.user_id, session_id=ada.tokens.session_id)
@@ -119,16 +119,16 @@ async def test_unknown_session_is_not_open(world: World) -> None:
 async def support(world: World) -> Person:
     """Somebody of support, whose role lets them act as others."""
 
-    helper = await world.person("help@weft.test")
+    helper = await world.person(world.at("help"))
     admin = await world.admin()
     grant = role_pb2.GrantRoleRequest(user_id=helper.user_id, role="support")
     await world.roles.GrantRole(grant, metadata=admin.bearer)
-    return await world.sign_in("help@weft.test")
+    return await world.sign_in(world.at("help"))
 
 
 async def impersonate(world: World, helper: Person, user_id: str, **fields: object) -> Person:
     request = pb.ImpersonateRequest(user_id=user_id, reason="Ticket 4711: cannot see the invoice", **fields)
-    return Person((await world.sessions.Impersonate(request, metadata=helper.bearer)).tokens, EMAIL)
+    return Person((await world.sessions.Impersonate(request, metadata=helper.bearer)).tokens)
 
 
 async def test_impersonation_acts_as_the_person_and_says_so(world: World) -> None:
@@ -169,7 +169,7 @@ async def test_nobody_acts_as_somebody_who_may_do_more(world: World) -> None:
 
 async def test_impersonated_administrator_rules_over_nobody(world: World) -> None:
     admin = await world.admin()
-    other = await world.person("second@weft.test")
+    other = await world.person(world.at("second"))
 
     grant = role_pb2.GrantRoleRequest(user_id=other.user_id, role="admin")
     await world.roles.GrantRole(grant, metadata=admin.bearer)
@@ -179,7 +179,7 @@ async def test_impersonated_administrator_rules_over_nobody(world: World) -> Non
 
 
 async def test_impersonation_wants_the_permission_and_a_reason(world: World) -> None:
-    ada, bob = await world.person(), await world.person("bob@babbage.test")
+    ada, bob = await world.person(), await world.person(world.at("bob"))
     assert await refused(impersonate(world, bob, ada.user_id)) == "NOT_PERMITTED"
     helper = await support(world)
     bare = pb.ImpersonateRequest(user_id=ada.user_id, reason="why not")
