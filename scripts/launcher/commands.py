@@ -14,7 +14,8 @@ from launcher.problem import Problem, warn
 
 EPILOG = """\
 Variables: WEFT_HOME (data folder, default .weft), WEFT_VENV (environment, default .venv),
-WEFT_PROCESSES, WEFT_PORT_BASE, WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root).
+WEFT_PROCESSES, WEFT_PORT_BASE, WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root),
+WEFT_POSTGRES_OPTIONS ("NAME=VALUE ...").
 Everything listens on 127.0.0.1 only."""
 
 

@@ -171,16 +171,8 @@ class Environment:
     def _by_uv(self, python: str, lock: str) -> bool:
         environ = dict(os.environ, VIRTUAL_ENV=str(self.path), UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
         environ |= indexes.uv_environment(indexes.pip_configuration(python), environ)
-        command = [
-            self.uv,
-            "pip",
-            "install",
-            "--no-deps",
-            "--require-hashes",
-            "--quiet",
-            "-r",
-            str(self._file(lock)),
-        ]
+        flags = ["--no-deps", "--require-hashes", "--quiet"]
+        command = [str(self.uv), "pip", "install", *flags, "-r", str(self._file(lock))]
         done = subprocess.run(command, env=environ, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
             warn("uv could not install the lock (see above); pip tries, which takes a minute or two")

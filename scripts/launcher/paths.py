@@ -86,9 +86,8 @@ class Home:
                 part.chmod(PRIVATE)
             (self.state.parent / "writable").write_text("")
         except PermissionError as error:
-            owner = "another account" if not self.path.exists() else f"uid {self.path.stat().st_uid}"
             raise Problem(
-                f"{error.filename or self.path} may not be written (it belongs to {owner})",
+                f"{error.filename or self.path} may not be written by this account (uid {os.geteuid()})",
                 "run as its owner, or set WEFT_HOME to a folder of your own",
             ) from error
         except OSError as error:

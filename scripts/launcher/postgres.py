@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher import account, paths
 from launcher.account import Account
@@ -87,12 +88,12 @@ class Cluster:
                 f"dump it with PostgreSQL {found}; or set WEFT_HOME to a new folder; or `scripts/weft reset`",
             )
 
-    def make(self, credentials: Credentials) -> None:
-        """The cluster, unless it is there. One that was interrupted half-way is made anew."""
+    def make(self, credentials: Credentials) -> bool:
+        """The cluster, unless it is there; whether it was made. One that was interrupted is made anew."""
         if self.apart:
             self._bring_programs()
         if self.data.exists():
-            return
+            return False
         unfinished = self.data.with_name("postgres.making")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -103,21 +104,35 @@ class Cluster:
             os.chown(secret.name, self.account.uid, self.account.gid)
             self._initdb(unfinished, secret.name)
         unfinished.rename(self.data)
+        return True
 
     def _initdb(self, folder: Path, secret: str) -> None:
         arguments = ["-D", str(folder), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={secret}"]
-        culture = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
-        command = [self.programs / "initdb", *arguments, *culture]
-        who = (
-            {}
-            if self.account.is_us
-            else {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-        )
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)  # type: ignore[call-overload]
+        # What is new is written through to disk while the mesh comes up already; see `sync`.
+        culture = [
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale-provider=builtin",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        command = [str(self.programs / "initdb"), *arguments, *culture]
+        done = self._run(command)
         if done.returncode:
-            raise Problem(
-                f"PostgreSQL's cluster could not be made: {_last(done.stderr)}", "see `scripts/weft logs`"
-            )
+            why = _last(done.stderr)
+            raise Problem(f"PostgreSQL's cluster could not be made: {why}", "see `scripts/weft logs`")
+
+    def sync(self) -> None:
+        """Writes a new cluster through to disk. The server may run."""
+        if wishes().get("fsync") != "off":
+            self._run([str(self.programs / "initdb"), "--sync-only", "-D", str(self.data)])
+
+    def _run(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+        """Runs a program as the cluster's account."""
+        who: dict[str, Any] = {}
+        if not self.account.is_us:
+            who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)
 
     def _bring_programs(self) -> None:
         """A copy of the wheel where the account can reach it, once per version of the wheel."""
@@ -134,11 +149,15 @@ class Cluster:
 
     def command(self, services: int) -> list[str]:
         """Runs the server in the foreground; no secret is in it."""
-        chosen = settings(services) | {
-            "listen_addresses": HOST,
-            "port": str(self.port),
-            "unix_socket_directories": "",  # Its path has 107 bytes at most; a data folder's may have more.
-        }
+        chosen = (
+            settings(services)
+            | wishes()
+            | {
+                "listen_addresses": HOST,
+                "port": str(self.port),
+                "unix_socket_directories": "",  # A socket's path has 107 bytes at most, ours may have more.
+            }
+        )
         flags = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.data), *flags]
 
@@ -152,6 +171,14 @@ class Cluster:
         environ = {"PGPASSWORD": credentials.postgres, "PGCONNECT_TIMEOUT": "5"}
         done = subprocess.run(command, input=sql, env=environ, capture_output=True, text=True, check=False)
         return _last(done.stderr) or "psql failed" if done.returncode else ""
+
+
+def wishes(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the person wants set otherwise: WEFT_POSTGRES_OPTIONS="shared_buffers=1GB work_mem=16MB"."""
+    pairs = [word.partition("=") for word in environ.get("WEFT_POSTGRES_OPTIONS", "").split()]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise Problem(f"WEFT_POSTGRES_OPTIONS: {wrong[0]} has no value", "write NAME=VALUE NAME=VALUE ...")
+    return {name: value for name, _, value in pairs}
 
 
 def provision(databases: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from launcher import edge, nats, paths, ports, postgres, roster
 from launcher.plan import Plan
 from launcher.problem import Problem
 
+NOT_FOUND = re.compile(r"version `([^']+)' not found|(\S+) => not found")
 RELEASE_S_MAX = 5.0  # A mesh that was killed a moment ago lets go of its ports within this.
 
 
@@ -64,13 +66,7 @@ def _missing(program: Path) -> list[str]:
 
 def missing(listing: str) -> list[str]:
     """What an ldd's listing says is not found: libraries, or versions of them."""
-    lines = [line.strip() for line in listing.splitlines() if "not found" in line]
-    return sorted(
-        {
-            line.partition(" (required")[0].partition(" =>")[0].split("version ")[-1].strip("`'")
-            for line in lines
-        }
-    )
+    return sorted({match[1] or match[2] for match in NOT_FOUND.finditer(listing)})
 
 
 def _wanted(plan: Plan, names: Sequence[str]) -> dict[str, int]:

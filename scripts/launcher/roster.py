@@ -80,7 +80,8 @@ def secret(group: Group, ports: Ports, credentials: Credentials) -> dict[str, st
     for name in group.services:
         url = f"postgresql://{name}:{credentials.databases[name]}@{HOST}:{ports.postgres}/{name}"
         values[f"WEFT_DATABASE_URL_{name.upper()}"] = url
-        values |= OWN.get(name, lambda *_: {})(ports, credentials)
+        if own := OWN.get(name):
+            values |= own(ports, credentials)
     return values
 
 

@@ -148,14 +148,17 @@ class Supervisor:
             self._children[early].begin()
         opened = asyncio.create_task(self._open_edge())
         self._note("postgres", "makes its cluster" if not self._cluster.data.exists() else "")
-        await asyncio.to_thread(self._cluster.make, self._credentials)
+        new = await asyncio.to_thread(self._cluster.make, self._credentials)
         self._children["postgres"].begin()
         for name in ("postgres", "nats"):
             await self._children[name].ready.wait()
         self._founded.set()
+        synced = asyncio.create_task(asyncio.to_thread(self._cluster.sync)) if new else None
         await opened
         for child in self._children.values():
             await child.ready.wait()
+        if synced:
+            await synced
 
     def _note(self, name: str, note: str) -> None:
         shown = self._children[name].shown
