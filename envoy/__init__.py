@@ -30,6 +30,7 @@ The settings file is one JSON object; every key may be absent:
     otlp           "host:port" of an OTLP gRPC collector; null: no tracing. null
     trace_percent  share of requests that start a trace. 1
     trusted_hops   proxies before the edge whose x-forwarded-for names the caller. 0
+    rate_factor    multiplies every rate limit, for load tests. 1
     health         {"identity": "name that grpc.health.v1 is asked for"}; absent: the full name of the
                    service's first proto service, such as "weft.identity.v1.IdentityService".
 

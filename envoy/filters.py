@@ -42,7 +42,7 @@ def edge(contract: Contract, settings: Settings, descriptor: Path) -> list[Json]
         limits.exchanges(),
         _api_keys(),
         _tokens(settings),
-        limits.filter_(contract.methods),
+        limits.filter_(contract.methods, settings.rate_factor),
         idle(extension(BUFFER, HTTP_FILTERS + "buffer.v3.Buffer", max_request_bytes=REQUEST_BYTES_MAX)),
         _statistics(),
         cache.lua_filter(cache.VALIDATE, "validate"),

@@ -21,13 +21,13 @@ SHARED_BURST = 1_000_000  # Envoy demands a bucket for calls that match no descr
 NAME = "envoy.filters.http.local_ratelimit"
 
 
-def filter_(methods: Iterable[Method]) -> Json:
-    """The filter of a listener, with the buckets of all methods."""
+def filter_(methods: Iterable[Method], factor: int) -> Json:
+    """The filter of a listener, with the buckets of all methods, each multiplied."""
     named = [(method.full_name, method.rate_limit) for method in methods if method.rate_limit != RATE_LIMIT]
     buckets = [
         descriptor
         for method, limit in [("", RATE_LIMIT), *named]
-        for descriptor in _descriptors("own" if method else "method", method, limit)
+        for descriptor in _descriptors("own" if method else "method", method, _times(limit, factor))
     ]
     limit = extension(
         NAME,
@@ -84,6 +84,10 @@ def _descriptors(key: str, method: str, limit: Limit) -> list[Json]:
         [{"key": "header_match", "value": "anonymous"}, {"key": "remote_address"}],
     )
     return [{"entries": [which, *caller], "token_bucket": _bucket(limit)} for caller in callers]
+
+
+def _times(limit: Limit, factor: int) -> Limit:
+    return Limit(limit.calls * factor, limit.interval, limit.burst * factor)
 
 
 def _bucket(limit: Limit) -> Json:

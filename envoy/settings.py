@@ -9,7 +9,7 @@ from typing import Any
 
 PORTS = {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902}
 LOOPBACK = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not bound
+EVERYWHERE = "0.0.0.0"
 REQUIRED_PORTS = ("mesh", "admin", "stats")
 
 
@@ -37,6 +37,7 @@ class Settings:
     otlp: str | None = None
     trace_percent: float = 1.0
     trusted_hops: int = 0
+    rate_factor: int = 1
     health: dict[str, str] = field(default_factory=dict)
 
     def port(self, name: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2
 
-from envoy import bootstrap, certificates, settings
+from envoy import bootstrap, certificates, limits, settings
 from envoy.methods import BadContract, Contract
 from envoy.templates import Template
 from tests.edge.conftest import ROOT, free_ports, values_of
@@ -51,6 +51,14 @@ def test_the_admin_stays_on_loopback(values: dict[str, Any], tmp_path: Path) -> 
     chosen = settings.from_values({**values, "host": "0.0.0.0"})
     written = json.loads(bootstrap.write(chosen, tmp_path / "out").read_bytes())
     assert written["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_a_load_test_may_multiply_the_rate_limits(descriptor: Path) -> None:
+    methods = Contract(descriptor).methods
+    once, often = (limits.filter_(methods, factor)["typed_config"]["descriptors"] for factor in (1, 100))
+    for one, many in zip(once, often, strict=True):
+        for key in ("max_tokens", "tokens_per_fill"):
+            assert many["token_bucket"][key] == 100 * one["token_bucket"][key]
 
 
 def test_the_command_writes_and_validates(values: dict[str, Any], tmp_path: Path) -> None:
