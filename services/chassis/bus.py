@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
@@ -13,6 +14,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, BucketNotFoundError, KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
+PORT = 4222
 CONNECT_S_MAX = 5.0
 REQUEST_S_MAX = 5.0
 CHECK_S_MAX = 1.0
@@ -30,8 +32,9 @@ log = logging.getLogger("weft.bus")
 class Bus:
     """One connection of one process; it reconnects for ever."""
 
-    def __init__(self, url: str) -> None:
-        self._servers = url.split(",")
+    def __init__(self, url: str, *, replicas: int = 1) -> None:
+        """`replicas` is how many servers of a cluster keep each stream and bucket."""
+        self._servers, self._replicas = url.split(","), replicas
         self._nc = Client()
         self._reconnected: list[Callable[[], None]] = []
 
@@ -61,10 +64,9 @@ class Bus:
         """A client that never gives up would not tell us that nobody is there at the start."""
         error: OSError | None = None
         for server in self._servers:
-            address = server.rpartition("@")[2].rpartition("/")[2]
-            host, _, port = address.rpartition(":")
+            at = urlsplit(server if "://" in server else f"nats://{server}")
             try:
-                _, writer = await asyncio.open_connection(host, int(port))
+                _, writer = await asyncio.open_connection(at.hostname, at.port or PORT)
             except OSError as refused:
                 error = refused
             else:
@@ -116,6 +118,7 @@ class Bus:
 
     async def ensure(self, config: api.StreamConfig) -> None:
         """Creates the stream, or changes it to `config`."""
+        config.num_replicas = self._replicas
         try:
             await self._js.add_stream(config)
         except BadRequestError:
@@ -148,7 +151,7 @@ class Bus:
         try:
             store = await self._js.key_value(bucket)
         except (BucketNotFoundError, NotFoundError):
-            store = await self._js.create_key_value(bucket=bucket, ttl=ttl_s)
+            store = await self._js.create_key_value(bucket=bucket, ttl=ttl_s, replicas=self._replicas)
         return Bucket(self, bucket, store)
 
 

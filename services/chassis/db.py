@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import exc as sa_errors
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from services.chassis.clock import Clock
@@ -79,12 +80,13 @@ class Database:
         sessions = max(1, pool_max // 2)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self._connect,
+            async_creator=self._reconnect,
             pool_size=sessions,
             max_overflow=0,
             pool_timeout=POOL_WAIT_S_MAX,
             pool_use_lifo=True,
         )
+        listen(self._engine.sync_engine, "checkout", _must_live)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, info={"db": self})
         self._free: list[Connection] = []
         self._room = asyncio.Semaphore(max(1, pool_max - sessions))
@@ -227,6 +229,12 @@ class Database:
     def emitted(self) -> None:
         for listener in self._emit_listeners:
             listener()
+
+
+def _must_live(connection: Any, *_: Any) -> None:
+    """The pool replaces a connection that ended while it lay there, and nobody hears of it."""
+    if connection.driver_connection.is_closed():
+        raise sa_errors.DisconnectionError
 
 
 async def _scalar(tx: Tx, sql: str, args: tuple[Any, ...]) -> Any:

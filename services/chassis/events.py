@@ -21,7 +21,7 @@ from services.chassis.clock import uuid7
 from services.chassis.db import AnyTx, Database, after_commit, database_of, fetch
 from weft.options.v1 import options_pb2
 
-PAYLOAD_BYTES_MAX = 256 * 1024  # NATS takes 1 MiB with headers; an event is a fact, not a document.
+PAYLOAD_BYTES_MAX = 64 * 1024  # An event is a fact, not a document; a relay holds 500 of them.
 
 COLUMNS = """id, type, key, subject, actor, acting, trace, causation, at, version, schema_version, payload,
     position, stream"""

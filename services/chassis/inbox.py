@@ -48,6 +48,7 @@ AWAY_ATTEMPTS_MAX = 60  # Something else is away: about half an hour.
 RETRY_S, RETRY_S_MAX = 0.1, 30.0
 LANES_MAX = 64  # Events in hand; a key that waits keeps its own there, and so bounds the others at worst.
 DISCOVER_EVERY_S = 2.0  # A new producer is heard of by EVERY within about this.
+FORGET_EVERY_S = 21_600.0
 KEPT_D = 7  # A note outlives by far the time between a commit and its acknowledgement.
 FORGET = "delete from inbox where consumer = $1 and at < now() - make_interval(days => $2)"
 NOTE = "insert into inbox (consumer, event_id) values ($1, $2) on conflict do nothing returning event_id"
@@ -80,17 +81,29 @@ class Consumer:
         """Until `stop`. Raises when the bus or the database is away; whoever runs it begins again."""
         async with self._db.leases.hold(f"consumer.{self.name}") as lease:
             await self._bus.ensure_dead()
-            await self._db.execute(FORGET, self.name, KEPT_D)
-            if self._kind:
-                producer = self._kind.DESCRIPTOR.full_name.split(".")[1]
-                await self._bus.ensure_stream(producer)
-                await self._consume(producer, f"{self._kind.DESCRIPTOR.full_name}.>", lease)
-            else:
-                await self._consume_every(lease)
+            forgetting = asyncio.create_task(self._forget())
+            try:
+                if self._kind:
+                    await self._consume_kind(self._kind.DESCRIPTOR.full_name, lease)
+                else:
+                    await self._consume_every(lease)
+            finally:
+                forgetting.cancel()
 
     def stop(self) -> None:
         """Takes no more events; `run` returns when those in hand are done."""
         self._stopping.set()
+
+    async def _forget(self) -> None:
+        """Deletes old notes, now and then."""
+        while True:
+            await self._db.execute(FORGET, self.name, KEPT_D)
+            await asyncio.sleep(FORGET_EVERY_S)
+
+    async def _consume_kind(self, kind: str, lease: Lease) -> None:
+        producer = kind.split(".")[1]
+        await self._bus.ensure_stream(producer)
+        await self._consume(producer, f"{kind}.>", lease)
 
     async def _consume_every(self, lease: Lease) -> None:
         async with asyncio.TaskGroup() as group:
@@ -142,6 +155,7 @@ class Consumer:
                 await asyncio.sleep(min(RETRY_S * 2 ** (attempt - 1), RETRY_S_MAX))
             else:
                 await message.ack()
+                telemetry.EVENTS_HANDLED.labels(self.name, "done").inc()
                 return
 
     def _read(self, message: Msg) -> tuple[Any, Envelope]:
@@ -174,6 +188,7 @@ class Consumer:
                 await asyncio.sleep(RETRY_S_MAX / 30)
             else:
                 await message.ack()
+                telemetry.EVENTS_HANDLED.labels(self.name, "dead").inc()
                 return
 
     def _facts(self, envelope: Envelope) -> dict[str, Any]:
@@ -186,7 +201,8 @@ async def _keep_alive(lanes: Lanes[Msg]) -> None:
     while True:
         await asyncio.sleep(ACK_WAIT_S / 3)
         for message in lanes:
-            await message.in_progress()
+            if not message.is_acked:
+                await message.in_progress()
 
 
 def _away(error: Exception) -> bool:

@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 import nats.errors
 from nats.aio.msg import Msg
 
+from services.chassis import telemetry
 from services.chassis.bus import Bus, within
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -59,7 +60,6 @@ class Relay:
         self._db, self._bus, self._service, self._clock = db, bus, service, clock
         self._poked, self.leading = asyncio.Event(), False
         self._settled = 0  # Gaps up to this position will never fill.
-        self.lag_s = 0.0  # Age of the event published last, when it was.
         self._poke_subject = f"poke.{service}"
         db.on_emit(self.poke)
 
@@ -121,7 +121,9 @@ class Relay:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_S_MAX)
             else:
-                self.lag_s = (self._clock.now() - events[-1].at).total_seconds()
+                lag = self._clock.now() - events[-1].at
+                telemetry.PUBLISHED.labels(self._service).inc(len(events))
+                telemetry.RELAY_LAG.labels(self._service).set(lag.total_seconds())
                 return
 
 

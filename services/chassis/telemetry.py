@@ -34,6 +34,9 @@ CALLED = Counter("weft_mesh_calls", "Calls made to other services.", ["method", 
 LOOP_RESTARTS = Counter(
     "weft_loop_restarts", "Background loops that failed and began again.", ["service", "loop"]
 )
+PUBLISHED = Counter("weft_events_published", "Events that reached their stream.", ["service"])
+RELAY_LAG = Gauge("weft_relay_lag_seconds", "Age of the last event when it was published.", ["service"])
+EVENTS_HANDLED = Counter("weft_events_handled", "Events done or given up.", ["consumer", "outcome"])
 READY = Gauge("weft_ready", "1 while all checks of a service pass.", ["service"])
 
 OTLP_QUEUE_MAX = 2_048  # Spans that wait for export; more are dropped, never blocking a call.

@@ -150,8 +150,9 @@ async def test_a_connection_is_given_back_by_whoever_is_cancelled(fresh_database
 async def test_a_lost_server_is_away_and_its_return_is_noticed(mortal: Server) -> None:
     db = Database(mortal.url)
     await db.open()
-    async with db.transaction() as tx:
-        await execute(tx, "select 1")
+    async with db.transaction() as one, db.transaction() as other:
+        await execute(one, "select 1")
+        await execute(other, "select 1")
     mortal.kill()
     with pytest.raises(DatabaseAway):
         await db.fetchval("select 1")
@@ -160,8 +161,9 @@ async def test_a_lost_server_is_away_and_its_return_is_noticed(mortal: Server) -
             await execute(tx, "select 1")
     mortal.process = start_postgres(mortal.folder).process
     assert await db.fetchval("select 1") == 1
-    async with db.transaction() as tx:
-        await execute(tx, "select 1")
+    async with db.transaction() as one, db.transaction() as other:
+        await execute(one, "select 1")
+        await execute(other, "select 1")
     await db.close()
 
 

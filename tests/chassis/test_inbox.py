@@ -297,3 +297,23 @@ async def test_an_event_after_a_long_silence_is_handled_at_once(
         await until(lambda: sum(asked) > 5)
         await announce(bus, "at last")
         await until(lambda: _are(seen, ["at last"]))
+
+
+async def test_an_event_that_takes_long_is_not_delivered_again(
+    seen: Database, bus: Bus, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "ACK_WAIT_S", 0.6)
+    monkeypatch.setattr(inbox, "ACK_WAIT_S", 0.6)
+
+    async def long(event: Any, envelope: Envelope, tx: Tx) -> None:
+        await asyncio.sleep(2.0)
+        await note(event, envelope, tx)
+
+    await announce(bus, "x")
+    async with running(consumer(seen, bus, long).run()):
+        await until(lambda: _are(seen, ["x"]))
+        await until(lambda: _acknowledged(bus, 1))
+    (info,) = await bus.js.consumers_info("demo")
+    assert info.num_redelivered == 0
+    assert info.delivered
+    assert info.delivered.consumer_seq == 1
