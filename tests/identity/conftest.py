@@ -4,7 +4,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 
 import pytest
 
@@ -37,12 +36,14 @@ async def identity(
     def notification(tools: Tools) -> Parts:
         return Parts(servicers={add_NotificationServiceServicer_to_server: mailbox})
 
-    builds = {
-        "identity": partial(build, environ=SETTINGS | (settings or {})),
-        "notification": notification,
-    }
+    def service(tools: Tools) -> Parts:
+        parts.append(build(tools, SETTINGS | (settings or {})))
+        return parts[0]
+
+    parts: list[Parts] = []
+    builds = {"identity": service, "notification": notification}
     async with laboratory(builds, postgres_url=postgres, nats_url=nats_url, clock=clock) as lab:
-        yield Running(lab, clock, mailbox)
+        yield Running(lab, clock, mailbox, parts[0])
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 import grpc.aio
 
 from services.chassis.clock import FakeClock
+from services.chassis.host import Parts
 from services.chassis.method import Call
 from services.chassis.testing import Lab, reason, until
 from services.identity.domain.second_factor import STEP_S, code_at
+from services.identity.service.shared import Shared
+from services.identity.service.sign_in import SignIn
 from weft.identity.v1 import (
     activity_pb2_grpc,
     email_pb2_grpc,
@@ -73,6 +76,12 @@ class Running:
     lab: Lab
     clock: FakeClock
     mailbox: Mailbox
+    parts: Parts
+
+    def shared(self) -> Shared:
+        """What the servicers share, taken out of the running service."""
+        sign_in = next(made for made in self.parts.servicers.values() if isinstance(made, SignIn))
+        return sign_in._shared
 
 
 @dataclass

@@ -106,7 +106,8 @@ async def test_a_revoked_key_is_refused_at_once(world: World, keys: Any) -> None
     assert (denial.status.code, denial.denied_response.body) == (16, "The API key is not good.")
     await keys.RevokeApiKey(revoke, metadata=ada.bearer)
     events = await world.lab.db("identity").fetch(
-        "select 1 from event where type = 'weft.identity.v1.ApiKeyRevoked'"
+        "select 1 from event where type = 'weft.identity.v1.ApiKeyRevoked' and key = $1",
+        key.api_key.api_key_id,
     )
     assert len(events) == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.chassis.clock import uuid7
 from tests.identity.authenticator import PRESENT, Authenticator
-from tests.identity.people import EMAIL, Person, World, outcomes, refused
+from tests.identity.people import Person, World, outcomes, refused
 from weft.identity.v1 import passkey_pb2 as pb
 from weft.identity.v1.passkey_pb2_grpc import PasskeyServiceStub
 
@@ -106,7 +106,7 @@ async def test_a_registration_that_lies_is_refused(world: World, passkeys: Any) 
 
 async def test_a_challenge_of_one_kind_or_person_is_none_of_another(world: World, passkeys: Any) -> None:
     ada, authenticator = await world.person(), Authenticator()
-    bob = await world.person("bob@babbage.test")
+    bob = await world.person(world.at("bob"))
     asked = await passkeys.StartPasskeyRegistration(pb.StartPasskeyRegistrationRequest(), metadata=ada.bearer)
     created = authenticator.create(asked.options)
     request = pb.CreatePasskeyRequest(challenge_id=asked.challenge_id, credential=created)
@@ -128,9 +128,10 @@ async def test_a_counter_that_goes_back_is_a_clone(world: World, passkeys: Any) 
     request = await assertion(passkeys, authenticator)
     assert await refused(passkeys.CompletePasskeySignIn(request)) == "PASSKEY_SIGN_IN_REFUSED"
     events = await world.lab.db("identity").fetch(
-        "select key from event where type = 'weft.identity.v1.PasskeyCloneSuspected'"
+        "select 1 from event where type = 'weft.identity.v1.PasskeyCloneSuspected' and key = $1",
+        person.user_id,
     )
-    assert [row["key"] for row in events] == [person.user_id]
+    assert len(events) == 1
 
 
 async def test_an_authenticator_without_counter_signs_in_again_and_again(world: World, passkeys: Any) -> None:
@@ -142,7 +143,7 @@ async def test_an_authenticator_without_counter_signs_in_again_and_again(world: 
 
 async def test_a_passkey_takes_the_second_step_of_its_own_account_only(world: World, passkeys: Any) -> None:
     ada, hers, his = await world.person(), Authenticator(), Authenticator()
-    bob = await world.person("bob@babbage.test")
+    bob = await world.person(world.at("bob"))
     await added(passkeys, ada, hers)
     await added(passkeys, bob, his)
     await world.enrol(ada)
@@ -173,7 +174,7 @@ async def test_a_removed_passkey_signs_nobody_in(world: World, passkeys: Any) ->
     again = added(passkeys, person, authenticator)
     assert await refused(again) == "PASSKEY_EXISTS"
     delete = pb.DeletePasskeyRequest(user_id=person.user_id, passkey_id=passkey.passkey_id)
-    other = await world.person("bob@babbage.test")
+    other = await world.person(world.at("bob"))
     assert await refused(passkeys.DeletePasskey(delete, metadata=other.bearer)) == "NOT_PERMITTED"
     await passkeys.DeletePasskey(delete, metadata=person.bearer)
     request = await assertion(passkeys, authenticator)
@@ -184,7 +185,7 @@ async def test_a_passkey_steps_its_own_session_up(world: World, passkeys: Any) -
     person, authenticator = await world.person(), Authenticator()
     await added(passkeys, person, authenticator)
     world.clock.advance(200)
-    person = await world.sign_in(EMAIL)
+    person = await world.sign_in()
     asked = await passkeys.StartPasskeySignIn(pb.StartPasskeySignInRequest())
     request = pb.StepUpByPasskeyRequest(
         challenge_id=asked.challenge_id, credential=authenticator.get(asked.options)

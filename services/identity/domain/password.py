@@ -17,7 +17,7 @@ from services.identity.domain.row import Row
 
 CHARS_MAX = 256  # Passphrases fit; hashing work stays bounded.
 CONTEXT_CHARS_MIN = 4  # Shorter parts of a name occur in good passwords by chance.
-REST_CHARS_MIN = 8  # What must be left of a password once the owner's own names are taken out.
+REST_CHARS_MIN = 8  # What must be left of a password without the owner's names, or without repetitions.
 
 # The worst, for a mesh that was given no list; operators bring thousands.
 WORST = frozenset(
@@ -76,7 +76,7 @@ def broken_rule(text: str, chars_min: int, common: Set[str], own: Sequence[str])
     unit = _unit(folded)
     if folded in common or unit in common or folded.rstrip("0123456789!.?-_ ") in common:
         return "common"
-    if len(unit) <= 2 or _in_sequence(folded):
+    if len(unit) < min(REST_CHARS_MIN, len(text)) or _in_sequence(folded):
         return "repetitive"
     return "personal" if len(_without(folded, own)) < min(REST_CHARS_MIN, chars_min) else ""
 

@@ -50,7 +50,7 @@ class Sealer:
         """Raises BrokenSeal."""
         try:
             return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise BrokenSeal(about) from None
 
     def mac(self, purpose: str, data: bytes) -> bytes:

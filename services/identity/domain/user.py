@@ -125,7 +125,8 @@ def _validated(text: str) -> ValidatedEmail:
     if len(text.encode()) > EMAIL_BYTES_MAX:
         raise EmailRefused(field="email", rule="length")
     try:
-        parts = validate_email(text, check_deliverability=False, test_environment=True)
+        # `.test` (RFC 2606) is for trying things out; mail to it goes nowhere.
+        parts = validate_email(text, check_deliverability=False, strict=True, test_environment=True)
     except (EmailNotValidError, UnicodeError):
         raise EmailRefused(field="email", rule="syntax") from None
     if parts.ascii_domain is None:
