@@ -8,12 +8,20 @@ from services.chassis.host import Parts
 from services.identity.federation_settings import FederationSettings
 from services.identity.service.api_key import ApiKeys
 from services.identity.service.key_exchange import KeyExchange
+from services.identity.service.oauth import OAuth
+from services.identity.service.oauth_client import OAuthClients
 from services.identity.service.passkey import Passkeys
 from services.identity.service.second_step import SecondSteps
 from services.identity.service.service_account import ServiceAccounts
 from services.identity.service.shared import Shared
 from services.identity.settings import PREFIX
-from weft.identity.v1 import api_key_pb2_grpc, passkey_pb2_grpc, service_account_pb2_grpc
+from weft.identity.v1 import (
+    api_key_pb2_grpc,
+    oauth_client_pb2_grpc,
+    oauth_pb2_grpc,
+    passkey_pb2_grpc,
+    service_account_pb2_grpc,
+)
 
 
 def federation(shared: Shared, steps: SecondSteps, environ: Mapping[str, str] | None = None) -> Parts:
@@ -24,6 +32,8 @@ def federation(shared: Shared, steps: SecondSteps, environ: Mapping[str, str] | 
         servicers={
             add_AuthorizationServicer_to_server: exchange,
             api_key_pb2_grpc.add_ApiKeyServiceServicer_to_server: api_keys,
+            oauth_client_pb2_grpc.add_OAuthClientServiceServicer_to_server: OAuthClients(shared),
+            oauth_pb2_grpc.add_OAuthServiceServicer_to_server: OAuth(shared),
             passkey_pb2_grpc.add_PasskeyServiceServicer_to_server: Passkeys(shared, steps, settings),
             service_account_pb2_grpc.add_ServiceAccountServiceServicer_to_server: ServiceAccounts(
                 shared, api_keys

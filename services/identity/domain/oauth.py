@@ -229,3 +229,9 @@ GRANTS = {
     "client_credentials": "client_credentials",
     "urn:ietf:params:oauth:grant-type:device_code": "device_code",
 }
+
+
+def host_of(uri: str) -> str:
+    """Where a person ends up, to show them: the host, or the scheme of an app."""
+    parts = urlsplit(uri)
+    return parts.hostname or f"{parts.scheme}:"

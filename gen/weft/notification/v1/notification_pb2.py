@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
-from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from weft.notification.v1 import suppression_pb2 as weft_dot_notification_dot_v1_dot_suppression__pb2
+from weft.notification.v1 import template_pb2 as weft_dot_notification_dot_v1_dot_template__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'weft/notification/v1/notification.proto\x12\x14weft.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\xa8\x01\n\tRecipient\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x03(\xc0\x02\x98\xf4\x18\x01\x12@\n\x06locale\x18\x03 \x01(\tB0\xbaH-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x83\x03\n\x12SendMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x08template\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12\x38\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1d.weft.notification.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\trecipient\x18\x04 \x01(\x0b\x32\x1f.weft.notification.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01\x12y\n\x06values\x18\x05 \x03(\x0b\x32\x34.weft.notification.v1.SendMessageRequest.ValuesEntryB3\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x05r\x03(\x80 \x98\xf4\x18\x01\xa0\xf4\x18\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13SendMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"\xd7\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12.\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1d.weft.notification.v1.Channel\x12\x32\n\trecipient\x18\x04 \x01(\x0b\x32\x1f.weft.notification.v1.Recipient\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".weft.notification.v1.MessageState\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11values_erase_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x13\n\x05reply\x18\x06 \x01(\tB\x04\x98\xf4\x18\x01\"1\n\x11GetMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"u\n\x12GetMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\x12/\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1d.weft.notification.v1.Attempt\"\x87\x01\n\x13ListMessagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"`\n\x14ListMessagesResponse\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.weft.notification.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14WatchMessagesRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x15WatchMessagesResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"4\n\x14\x43\x61ncelMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15\x43\x61ncelMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"V\n\x14ResendMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0enew_message_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15ResendMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"\x90\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1e.weft.notification.v1.Category\x12\x0f\n\x07locales\x18\x03 \x03(\t\x12\x33\n\x06values\x18\x04 \x03(\x0b\x32#.weft.notification.v1.TemplateValue\"\xb2\x01\n\rTemplateValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.weft.notification.v1.TemplateValue.Kind\x12\x10\n\x08required\x18\x03 \x01(\x08\"I\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\r\n\tKIND_LINK\x10\x02\x12\r\n\tKIND_TIME\x10\x03\"\x16\n\x14ListTemplatesRequest\"J\n\x15ListTemplatesResponse\x12\x31\n\ttemplates\x18\x01 \x03(\x0b\x32\x1e.weft.notification.v1.Template\"\xd5\x02\n\x16PreviewTemplateRequest\x12/\n\x08template\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12@\n\x06locale\x18\x02 \x01(\tB0\xbaH-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12}\n\x06values\x18\x04 \x03(\x0b\x32\x38.weft.notification.v1.PreviewTemplateRequest.ValuesEntryB3\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x05r\x03(\x80 \x98\xf4\x18\x01\xa0\xf4\x18\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x17PreviewTemplateResponse\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\"6\n\x13RecordBounceRequest\x12\x1f\n\x06report\x18\x01 \x01(\x0c\x42\x0f\xbaH\x08z\x06\x10\x01\x18\x80\x80\x10\x98\xf4\x18\x01\"Z\n\x14RecordBounceResponse\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .weft.notification.v1.BounceKind\x12\x12\n\nmessage_id\x18\x02 \x01(\t\"\x91\x01\n\x0bSuppression\x12\x16\n\x0esuppression_id\x18\x01 \x01(\t\x12\x15\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x04\x98\xf4\x18\x01\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x17ListSuppressionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"l\n\x18ListSuppressionsResponse\x12\x37\n\x0csuppressions\x18\x01 \x03(\x0b\x32!.weft.notification.v1.Suppression\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x18\x44\x65leteSuppressionRequest\x12 \n\x0esuppression_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x1b\n\x19\x44\x65leteSuppressionResponse\":\n\x19GetUnsubscribePageRequest\x12\x1d\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x04\xa0\xf4\x18\x01\"@\n\x1aGetUnsubscribePageResponse\x12\"\n\x04page\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"W\n\x12UnsubscribeRequest\x12\x1d\n\x05token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01(\x80\x04\xa0\xf4\x18\x01\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"9\n\x13UnsubscribeResponse\x12\"\n\x04page\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody*5\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01*\xec\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MESSAGE_STATE_QUEUED\x10\x01\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x02\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x03\x12\x1b\n\x17MESSAGE_STATE_DELIVERED\x10\x04\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x05\x12\x1c\n\x18MESSAGE_STATE_SUPPRESSED\x10\x06\x12\x1b\n\x17MESSAGE_STATE_CANCELLED\x10\x07*Q\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41TEGORY_SECURITY\x10\x01\x12\x14\n\x10\x43\x41TEGORY_SERVICE\x10\x02*\xba\x01\n\nBounceKind\x12\x1b\n\x17\x42OUNCE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42OUNCE_KIND_NONE\x10\x01\x12\x19\n\x15\x42OUNCE_KIND_DELIVERED\x10\x02\x12\x17\n\x13\x42OUNCE_KIND_DELAYED\x10\x03\x12\x14\n\x10\x42OUNCE_KIND_SOFT\x10\x04\x12\x14\n\x10\x42OUNCE_KIND_HARD\x10\x05\x12\x19\n\x15\x42OUNCE_KIND_COMPLAINT\x10\x06\x32\xe5\x11\n\x13NotificationService\x12m\n\x0bSendMessage\x12(.weft.notification.v1.SendMessageRequest\x1a).weft.notification.v1.SendMessageResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\xa5\x01\n\nGetMessage\x12\'.weft.notification.v1.GetMessageRequest\x1a(.weft.notification.v1.GetMessageResponse\"D\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/messages/{message_id}\x12\x9e\x01\n\x0cListMessages\x12).weft.notification.v1.ListMessagesRequest\x1a*.weft.notification.v1.ListMessagesResponse\"7\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/messages\x12\xa9\x01\n\rWatchMessages\x12*.weft.notification.v1.WatchMessagesRequest\x1a+.weft.notification.v1.WatchMessagesResponse\"=\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/messages:watch0\x01\x12\xb9\x01\n\rCancelMessage\x12*.weft.notification.v1.CancelMessageRequest\x1a+.weft.notification.v1.CancelMessageResponse\"O\x90\x02\x02\xca\xf3\x18\x1d\x1a\x1bnotification.messages.write\x82\xd3\xe4\x93\x02%\" /v1/messages/{message_id}:cancel:\x01*\x12\xb9\x01\n\rResendMessage\x12*.weft.notification.v1.ResendMessageRequest\x1a+.weft.notification.v1.ResendMessageResponse\"O\x90\x02\x02\xca\xf3\x18\x1d\x1a\x1bnotification.messages.write\x82\xd3\xe4\x93\x02%\" /v1/messages/{message_id}:resend:\x01*\x12\xab\x01\n\rListTemplates\x12*.weft.notification.v1.ListTemplatesRequest\x1a+.weft.notification.v1.ListTemplatesResponse\"A\x90\x02\x01\xca\xf3\x18\x1d\x1a\x1bnotification.templates.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/message-templates\x12\xc7\x01\n\x0fPreviewTemplate\x12,.weft.notification.v1.PreviewTemplateRequest\x1a-.weft.notification.v1.PreviewTemplateResponse\"W\x90\x02\x01\xca\xf3\x18\x1d\x1a\x1bnotification.templates.read\x82\xd3\xe4\x93\x02-\"(/v1/message-templates/{template}:preview:\x01*\x12\xa8\x01\n\x0cRecordBounce\x12).weft.notification.v1.RecordBounceRequest\x1a*.weft.notification.v1.RecordBounceResponse\"A\x90\x02\x02\xca\xf3\x18\x1c\x1a\x1anotification.bounces.write\x82\xd3\xe4\x93\x02\x18\"\x13/v1/message-bounces:\x01*\x12\xba\x01\n\x10ListSuppressions\x12-.weft.notification.v1.ListSuppressionsRequest\x1a..weft.notification.v1.ListSuppressionsResponse\"G\x90\x02\x01\xca\xf3\x18 \x1a\x1enotification.suppressions.read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/message-suppressions\x12\xcc\x01\n\x11\x44\x65leteSuppression\x12..weft.notification.v1.DeleteSuppressionRequest\x1a/.weft.notification.v1.DeleteSuppressionResponse\"V\xca\xf3\x18!\x1a\x1fnotification.suppressions.write\x82\xd3\xe4\x93\x02+*)/v1/message-suppressions/{suppression_id}\x12\xa7\x01\n\x12GetUnsubscribePage\x12/.weft.notification.v1.GetUnsubscribePageRequest\x1a\x30.weft.notification.v1.GetUnsubscribePageResponse\".\x90\x02\x01\xca\xf3\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1f\x12\x17/v1/unsubscribe/{token}b\x04page\x12\x98\x01\n\x0bUnsubscribe\x12(.weft.notification.v1.UnsubscribeRequest\x1a).weft.notification.v1.UnsubscribeResponse\"4\x90\x02\x02\xca\xf3\x18\x02\x08\x01\x82\xd3\xe4\x93\x02%\"\x17/v1/unsubscribe/{token}:\x04\x66ormb\x04pageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'weft/notification/v1/notification.proto\x12\x14weft.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&weft/notification/v1/suppression.proto\x1a#weft/notification/v1/template.proto\x1a\x1dweft/options/v1/options.proto\"\xa8\x01\n\tRecipient\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x03(\xc0\x02\x98\xf4\x18\x01\x12@\n\x06locale\x18\x03 \x01(\tB0\xbaH-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x83\x03\n\x12SendMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x08template\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12\x38\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1d.weft.notification.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\trecipient\x18\x04 \x01(\x0b\x32\x1f.weft.notification.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01\x12y\n\x06values\x18\x05 \x03(\x0b\x32\x34.weft.notification.v1.SendMessageRequest.ValuesEntryB3\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x05r\x03(\x80 \x98\xf4\x18\x01\xa0\xf4\x18\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13SendMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"\xd7\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12.\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1d.weft.notification.v1.Channel\x12\x32\n\trecipient\x18\x04 \x01(\x0b\x32\x1f.weft.notification.v1.Recipient\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".weft.notification.v1.MessageState\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11values_erase_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x13\n\x05reply\x18\x06 \x01(\tB\x04\x98\xf4\x18\x01\"1\n\x11GetMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"u\n\x12GetMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\x12/\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1d.weft.notification.v1.Attempt\"\x87\x01\n\x13ListMessagesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"`\n\x14ListMessagesResponse\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.weft.notification.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14WatchMessagesRequest\x12\x1c\n\x07user_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x15WatchMessagesResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"4\n\x14\x43\x61ncelMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15\x43\x61ncelMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message\"V\n\x14ResendMessageRequest\x12\x1c\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0enew_message_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15ResendMessageResponse\x12.\n\x07message\x18\x01 \x01(\x0b\x32\x1d.weft.notification.v1.Message*5\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01*\xec\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MESSAGE_STATE_QUEUED\x10\x01\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x02\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x03\x12\x1b\n\x17MESSAGE_STATE_DELIVERED\x10\x04\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x05\x12\x1c\n\x18MESSAGE_STATE_SUPPRESSED\x10\x06\x12\x1b\n\x17MESSAGE_STATE_CANCELLED\x10\x07\x32\xe5\x11\n\x13NotificationService\x12m\n\x0bSendMessage\x12(.weft.notification.v1.SendMessageRequest\x1a).weft.notification.v1.SendMessageResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\xa5\x01\n\nGetMessage\x12\'.weft.notification.v1.GetMessageRequest\x1a(.weft.notification.v1.GetMessageResponse\"D\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/messages/{message_id}\x12\x9e\x01\n\x0cListMessages\x12).weft.notification.v1.ListMessagesRequest\x1a*.weft.notification.v1.ListMessagesResponse\"7\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/messages\x12\xa9\x01\n\rWatchMessages\x12*.weft.notification.v1.WatchMessagesRequest\x1a+.weft.notification.v1.WatchMessagesResponse\"=\x90\x02\x01\xca\xf3\x18\x1c\x1a\x1anotification.messages.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/messages:watch0\x01\x12\xb9\x01\n\rCancelMessage\x12*.weft.notification.v1.CancelMessageRequest\x1a+.weft.notification.v1.CancelMessageResponse\"O\x90\x02\x02\xca\xf3\x18\x1d\x1a\x1bnotification.messages.write\x82\xd3\xe4\x93\x02%\" /v1/messages/{message_id}:cancel:\x01*\x12\xb9\x01\n\rResendMessage\x12*.weft.notification.v1.ResendMessageRequest\x1a+.weft.notification.v1.ResendMessageResponse\"O\x90\x02\x02\xca\xf3\x18\x1d\x1a\x1bnotification.messages.write\x82\xd3\xe4\x93\x02%\" /v1/messages/{message_id}:resend:\x01*\x12\xab\x01\n\rListTemplates\x12*.weft.notification.v1.ListTemplatesRequest\x1a+.weft.notification.v1.ListTemplatesResponse\"A\x90\x02\x01\xca\xf3\x18\x1d\x1a\x1bnotification.templates.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/message-templates\x12\xc7\x01\n\x0fPreviewTemplate\x12,.weft.notification.v1.PreviewTemplateRequest\x1a-.weft.notification.v1.PreviewTemplateResponse\"W\x90\x02\x01\xca\xf3\x18\x1d\x1a\x1bnotification.templates.read\x82\xd3\xe4\x93\x02-\"(/v1/message-templates/{template}:preview:\x01*\x12\xa8\x01\n\x0cRecordBounce\x12).weft.notification.v1.RecordBounceRequest\x1a*.weft.notification.v1.RecordBounceResponse\"A\x90\x02\x02\xca\xf3\x18\x1c\x1a\x1anotification.bounces.write\x82\xd3\xe4\x93\x02\x18\"\x13/v1/message-bounces:\x01*\x12\xba\x01\n\x10ListSuppressions\x12-.weft.notification.v1.ListSuppressionsRequest\x1a..weft.notification.v1.ListSuppressionsResponse\"G\x90\x02\x01\xca\xf3\x18 \x1a\x1enotification.suppressions.read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/message-suppressions\x12\xcc\x01\n\x11\x44\x65leteSuppression\x12..weft.notification.v1.DeleteSuppressionRequest\x1a/.weft.notification.v1.DeleteSuppressionResponse\"V\xca\xf3\x18!\x1a\x1fnotification.suppressions.write\x82\xd3\xe4\x93\x02+*)/v1/message-suppressions/{suppression_id}\x12\xa7\x01\n\x12GetUnsubscribePage\x12/.weft.notification.v1.GetUnsubscribePageRequest\x1a\x30.weft.notification.v1.GetUnsubscribePageResponse\".\x90\x02\x01\xca\xf3\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1f\x12\x17/v1/unsubscribe/{token}b\x04page\x12\x98\x01\n\x0bUnsubscribe\x12(.weft.notification.v1.UnsubscribeRequest\x1a).weft.notification.v1.UnsubscribeResponse\"4\x90\x02\x02\xca\xf3\x18\x02\x08\x01\x82\xd3\xe4\x93\x02%\"\x17/v1/unsubscribe/{token}:\x04\x66ormb\x04pageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,32 +77,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESENDMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RESENDMESSAGEREQUEST'].fields_by_name['new_message_id']._loaded_options = None
   _globals['_RESENDMESSAGEREQUEST'].fields_by_name['new_message_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._loaded_options = None
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['template']._loaded_options = None
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['template']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9_]{0,63}$'
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['locale']._loaded_options = None
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['locale']._serialized_options = b'\272H-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\330\001\001'
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['time_zone']._loaded_options = None
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['values']._loaded_options = None
-  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['values']._serialized_options = b'\272H(\232\001%\020 \"\032r\0302\026^[a-z][a-z0-9_]{0,63}$*\005r\003(\200 \230\364\030\001\240\364\030\001'
-  _globals['_RECORDBOUNCEREQUEST'].fields_by_name['report']._loaded_options = None
-  _globals['_RECORDBOUNCEREQUEST'].fields_by_name['report']._serialized_options = b'\272H\010z\006\020\001\030\200\200\020\230\364\030\001'
-  _globals['_SUPPRESSION'].fields_by_name['address']._loaded_options = None
-  _globals['_SUPPRESSION'].fields_by_name['address']._serialized_options = b'\230\364\030\001'
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\020'
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['filter']._loaded_options = None
-  _globals['_LISTSUPPRESSIONSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003\030\350\007'
-  _globals['_DELETESUPPRESSIONREQUEST'].fields_by_name['suppression_id']._loaded_options = None
-  _globals['_DELETESUPPRESSIONREQUEST'].fields_by_name['suppression_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_GETUNSUBSCRIBEPAGEREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_GETUNSUBSCRIBEPAGEREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001(\200\004\240\364\030\001'
-  _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001(\200\004\240\364\030\001'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendMessage']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendMessage']._serialized_options = b'\220\002\002\312\363\030\002 \001'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['GetMessage']._loaded_options = None
@@ -128,84 +103,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['GetUnsubscribePage']._serialized_options = b'\220\002\001\312\363\030\002\010\001\202\323\344\223\002\037\022\027/v1/unsubscribe/{token}b\004page'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['Unsubscribe']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\220\002\002\312\363\030\002\010\001\202\323\344\223\002%\"\027/v1/unsubscribe/{token}:\004formb\004page'
-  _globals['_CHANNEL']._serialized_start=4060
-  _globals['_CHANNEL']._serialized_end=4113
-  _globals['_MESSAGESTATE']._serialized_start=4116
-  _globals['_MESSAGESTATE']._serialized_end=4352
-  _globals['_CATEGORY']._serialized_start=4354
-  _globals['_CATEGORY']._serialized_end=4435
-  _globals['_BOUNCEKIND']._serialized_start=4438
-  _globals['_BOUNCEKIND']._serialized_end=4624
-  _globals['_RECIPIENT']._serialized_start=216
-  _globals['_RECIPIENT']._serialized_end=384
-  _globals['_SENDMESSAGEREQUEST']._serialized_start=387
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=774
-  _globals['_SENDMESSAGEREQUEST_VALUESENTRY']._serialized_start=729
-  _globals['_SENDMESSAGEREQUEST_VALUESENTRY']._serialized_end=774
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=776
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=845
-  _globals['_MESSAGE']._serialized_start=848
-  _globals['_MESSAGE']._serialized_end=1319
-  _globals['_ATTEMPT']._serialized_start=1322
-  _globals['_ATTEMPT']._serialized_end=1492
-  _globals['_GETMESSAGEREQUEST']._serialized_start=1494
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1543
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1545
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1662
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1665
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1800
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1802
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1898
-  _globals['_WATCHMESSAGESREQUEST']._serialized_start=1900
-  _globals['_WATCHMESSAGESREQUEST']._serialized_end=1952
-  _globals['_WATCHMESSAGESRESPONSE']._serialized_start=1954
-  _globals['_WATCHMESSAGESRESPONSE']._serialized_end=2025
-  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2027
-  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2079
-  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2081
-  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2152
-  _globals['_RESENDMESSAGEREQUEST']._serialized_start=2154
-  _globals['_RESENDMESSAGEREQUEST']._serialized_end=2240
-  _globals['_RESENDMESSAGERESPONSE']._serialized_start=2242
-  _globals['_RESENDMESSAGERESPONSE']._serialized_end=2313
-  _globals['_TEMPLATE']._serialized_start=2316
-  _globals['_TEMPLATE']._serialized_end=2460
-  _globals['_TEMPLATEVALUE']._serialized_start=2463
-  _globals['_TEMPLATEVALUE']._serialized_end=2641
-  _globals['_TEMPLATEVALUE_KIND']._serialized_start=2568
-  _globals['_TEMPLATEVALUE_KIND']._serialized_end=2641
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=2643
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=2665
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=2667
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=2741
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=2744
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=3085
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_start=729
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_end=774
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=3087
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=3173
-  _globals['_RECORDBOUNCEREQUEST']._serialized_start=3175
-  _globals['_RECORDBOUNCEREQUEST']._serialized_end=3229
-  _globals['_RECORDBOUNCERESPONSE']._serialized_start=3231
-  _globals['_RECORDBOUNCERESPONSE']._serialized_end=3321
-  _globals['_SUPPRESSION']._serialized_start=3324
-  _globals['_SUPPRESSION']._serialized_end=3469
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_start=3471
-  _globals['_LISTSUPPRESSIONSREQUEST']._serialized_end=3583
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_start=3585
-  _globals['_LISTSUPPRESSIONSRESPONSE']._serialized_end=3693
-  _globals['_DELETESUPPRESSIONREQUEST']._serialized_start=3695
-  _globals['_DELETESUPPRESSIONREQUEST']._serialized_end=3755
-  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_start=3757
-  _globals['_DELETESUPPRESSIONRESPONSE']._serialized_end=3784
-  _globals['_GETUNSUBSCRIBEPAGEREQUEST']._serialized_start=3786
-  _globals['_GETUNSUBSCRIBEPAGEREQUEST']._serialized_end=3844
-  _globals['_GETUNSUBSCRIBEPAGERESPONSE']._serialized_start=3846
-  _globals['_GETUNSUBSCRIBEPAGERESPONSE']._serialized_end=3910
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=3912
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=3999
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=4001
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=4058
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=4627
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=6904
+  _globals['_CHANNEL']._serialized_start=2365
+  _globals['_CHANNEL']._serialized_end=2418
+  _globals['_MESSAGESTATE']._serialized_start=2421
+  _globals['_MESSAGESTATE']._serialized_end=2657
+  _globals['_RECIPIENT']._serialized_start=266
+  _globals['_RECIPIENT']._serialized_end=434
+  _globals['_SENDMESSAGEREQUEST']._serialized_start=437
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=824
+  _globals['_SENDMESSAGEREQUEST_VALUESENTRY']._serialized_start=779
+  _globals['_SENDMESSAGEREQUEST_VALUESENTRY']._serialized_end=824
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=826
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=895
+  _globals['_MESSAGE']._serialized_start=898
+  _globals['_MESSAGE']._serialized_end=1369
+  _globals['_ATTEMPT']._serialized_start=1372
+  _globals['_ATTEMPT']._serialized_end=1542
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1544
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1593
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1595
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1712
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1715
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1850
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1852
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1948
+  _globals['_WATCHMESSAGESREQUEST']._serialized_start=1950
+  _globals['_WATCHMESSAGESREQUEST']._serialized_end=2002
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_start=2004
+  _globals['_WATCHMESSAGESRESPONSE']._serialized_end=2075
+  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2077
+  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2129
+  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2131
+  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2202
+  _globals['_RESENDMESSAGEREQUEST']._serialized_start=2204
+  _globals['_RESENDMESSAGEREQUEST']._serialized_end=2290
+  _globals['_RESENDMESSAGERESPONSE']._serialized_start=2292
+  _globals['_RESENDMESSAGERESPONSE']._serialized_end=2363
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=2660
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=4937
 # @@protoc_insertion_point(module_scope)

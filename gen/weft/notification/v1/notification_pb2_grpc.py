@@ -4,6 +4,8 @@ import grpc
 import warnings
 
 from weft.notification.v1 import notification_pb2 as weft_dot_notification_dot_v1_dot_notification__pb2
+from weft.notification.v1 import suppression_pb2 as weft_dot_notification_dot_v1_dot_suppression__pb2
+from weft.notification.v1 import template_pb2 as weft_dot_notification_dot_v1_dot_template__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -72,38 +74,38 @@ class NotificationServiceStub:
                 _registered_method=True)
         self.ListTemplates = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/ListTemplates',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesResponse.FromString,
                 _registered_method=True)
         self.PreviewTemplate = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/PreviewTemplate',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateResponse.FromString,
                 _registered_method=True)
         self.RecordBounce = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/RecordBounce',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceResponse.FromString,
                 _registered_method=True)
         self.ListSuppressions = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/ListSuppressions',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsResponse.FromString,
                 _registered_method=True)
         self.DeleteSuppression = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/DeleteSuppression',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionResponse.FromString,
                 _registered_method=True)
         self.GetUnsubscribePage = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/GetUnsubscribePage',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageResponse.FromString,
                 _registered_method=True)
         self.Unsubscribe = channel.unary_unary(
                 '/weft.notification.v1.NotificationService/Unsubscribe',
-                request_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeRequest.SerializeToString,
-                response_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeResponse.FromString,
+                request_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeResponse.FromString,
                 _registered_method=True)
 
 
@@ -292,38 +294,38 @@ def add_NotificationServiceServicer_to_server(servicer, server):
             ),
             'ListTemplates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTemplates,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesResponse.SerializeToString,
             ),
             'PreviewTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewTemplate,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateResponse.SerializeToString,
             ),
             'RecordBounce': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordBounce,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceResponse.SerializeToString,
             ),
             'ListSuppressions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuppressions,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsResponse.SerializeToString,
             ),
             'DeleteSuppression': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSuppression,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionResponse.SerializeToString,
             ),
             'GetUnsubscribePage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUnsubscribePage,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageResponse.SerializeToString,
             ),
             'Unsubscribe': grpc.unary_unary_rpc_method_handler(
                     servicer.Unsubscribe,
-                    request_deserializer=weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeRequest.FromString,
-                    response_serializer=weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeResponse.SerializeToString,
+                    request_deserializer=weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -519,8 +521,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/ListTemplates',
-            weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.ListTemplatesResponse.FromString,
+            weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_template__pb2.ListTemplatesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -546,8 +548,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/PreviewTemplate',
-            weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.PreviewTemplateResponse.FromString,
+            weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_template__pb2.PreviewTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -573,8 +575,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/RecordBounce',
-            weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.RecordBounceResponse.FromString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.RecordBounceResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -600,8 +602,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/ListSuppressions',
-            weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.ListSuppressionsResponse.FromString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.ListSuppressionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -627,8 +629,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/DeleteSuppression',
-            weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.DeleteSuppressionResponse.FromString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.DeleteSuppressionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -654,8 +656,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/GetUnsubscribePage',
-            weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.GetUnsubscribePageResponse.FromString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.GetUnsubscribePageResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -681,8 +683,8 @@ class NotificationService:
             request,
             target,
             '/weft.notification.v1.NotificationService/Unsubscribe',
-            weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeRequest.SerializeToString,
-            weft_dot_notification_dot_v1_dot_notification__pb2.UnsubscribeResponse.FromString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeRequest.SerializeToString,
+            weft_dot_notification_dot_v1_dot_suppression__pb2.UnsubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,8 @@ Messages to people: what is sent, through which channel, and what became of it."
 from collections import abc as _abc
 from grpc import aio as _aio
 from weft.notification.v1 import notification_pb2 as _notification_pb2
+from weft.notification.v1 import suppression_pb2 as _suppression_pb2
+from weft.notification.v1 import template_pb2 as _template_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -84,9 +86,9 @@ class NotificationServiceStub:
       FAILED_PRECONDITION VALUES_ERASED
       ALREADY_EXISTS MESSAGE_ID_REUSED
     """
-    ListTemplates: _grpc.UnaryUnaryMultiCallable[_notification_pb2.ListTemplatesRequest, _notification_pb2.ListTemplatesResponse]
+    ListTemplates: _grpc.UnaryUnaryMultiCallable[_template_pb2.ListTemplatesRequest, _template_pb2.ListTemplatesResponse]
     """Lists every template with the values it takes, by name."""
-    PreviewTemplate: _grpc.UnaryUnaryMultiCallable[_notification_pb2.PreviewTemplateRequest, _notification_pb2.PreviewTemplateResponse]
+    PreviewTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.PreviewTemplateRequest, _template_pb2.PreviewTemplateResponse]
     """Renders a template as a recipient would see it. Sends nothing.
 
     Errors:
@@ -94,7 +96,7 @@ class NotificationServiceStub:
       INVALID_ARGUMENT MISSING_VALUE
       INVALID_ARGUMENT BAD_VALUE
     """
-    RecordBounce: _grpc.UnaryUnaryMultiCallable[_notification_pb2.RecordBounceRequest, _notification_pb2.RecordBounceResponse]
+    RecordBounce: _grpc.UnaryUnaryMultiCallable[_suppression_pb2.RecordBounceRequest, _suppression_pb2.RecordBounceResponse]
     """Takes a delivery report (RFC 3464) or complaint (RFC 5965) that came back, and acts on it.
 
     Only reports that name a message of ours have any effect: a failure fails the message, and if it
@@ -102,21 +104,21 @@ class NotificationServiceStub:
     report that comes twice, or late, changes nothing. Emits [MessageFailed][],
     [AddressSuppressed][], [MessageDelivered][] or [ReaderOptedOut][].
     """
-    ListSuppressions: _grpc.UnaryUnaryMultiCallable[_notification_pb2.ListSuppressionsRequest, _notification_pb2.ListSuppressionsResponse]
+    ListSuppressions: _grpc.UnaryUnaryMultiCallable[_suppression_pb2.ListSuppressionsRequest, _suppression_pb2.ListSuppressionsResponse]
     """Lists addresses that nothing is sent to, newest first."""
-    DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_notification_pb2.DeleteSuppressionRequest, _notification_pb2.DeleteSuppressionResponse]
+    DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_suppression_pb2.DeleteSuppressionRequest, _suppression_pb2.DeleteSuppressionResponse]
     """Lets an address be sent to again. Emits [AddressReleased][].
 
     Errors:
       NOT_FOUND UNKNOWN_SUPPRESSION
     """
-    GetUnsubscribePage: _grpc.UnaryUnaryMultiCallable[_notification_pb2.GetUnsubscribePageRequest, _notification_pb2.GetUnsubscribePageResponse]
+    GetUnsubscribePage: _grpc.UnaryUnaryMultiCallable[_suppression_pb2.GetUnsubscribePageRequest, _suppression_pb2.GetUnsubscribePageResponse]
     """Shows the page that asks whether to unsubscribe. Changes nothing: link scanners follow links.
 
     Errors:
       NOT_FOUND UNKNOWN_SUBSCRIPTION
     """
-    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_notification_pb2.UnsubscribeRequest, _notification_pb2.UnsubscribeResponse]
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_suppression_pb2.UnsubscribeRequest, _suppression_pb2.UnsubscribeResponse]
     """Opts a reader out of messages that are not about security (RFC 8058, one click).
 
     Idempotent. Emits [ReaderOptedOut][].
@@ -181,9 +183,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
       FAILED_PRECONDITION VALUES_ERASED
       ALREADY_EXISTS MESSAGE_ID_REUSED
     """
-    ListTemplates: _aio.UnaryUnaryMultiCallable[_notification_pb2.ListTemplatesRequest, _notification_pb2.ListTemplatesResponse]  # type: ignore[assignment]
+    ListTemplates: _aio.UnaryUnaryMultiCallable[_template_pb2.ListTemplatesRequest, _template_pb2.ListTemplatesResponse]  # type: ignore[assignment]
     """Lists every template with the values it takes, by name."""
-    PreviewTemplate: _aio.UnaryUnaryMultiCallable[_notification_pb2.PreviewTemplateRequest, _notification_pb2.PreviewTemplateResponse]  # type: ignore[assignment]
+    PreviewTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.PreviewTemplateRequest, _template_pb2.PreviewTemplateResponse]  # type: ignore[assignment]
     """Renders a template as a recipient would see it. Sends nothing.
 
     Errors:
@@ -191,7 +193,7 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
       INVALID_ARGUMENT MISSING_VALUE
       INVALID_ARGUMENT BAD_VALUE
     """
-    RecordBounce: _aio.UnaryUnaryMultiCallable[_notification_pb2.RecordBounceRequest, _notification_pb2.RecordBounceResponse]  # type: ignore[assignment]
+    RecordBounce: _aio.UnaryUnaryMultiCallable[_suppression_pb2.RecordBounceRequest, _suppression_pb2.RecordBounceResponse]  # type: ignore[assignment]
     """Takes a delivery report (RFC 3464) or complaint (RFC 5965) that came back, and acts on it.
 
     Only reports that name a message of ours have any effect: a failure fails the message, and if it
@@ -199,21 +201,21 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     report that comes twice, or late, changes nothing. Emits [MessageFailed][],
     [AddressSuppressed][], [MessageDelivered][] or [ReaderOptedOut][].
     """
-    ListSuppressions: _aio.UnaryUnaryMultiCallable[_notification_pb2.ListSuppressionsRequest, _notification_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    ListSuppressions: _aio.UnaryUnaryMultiCallable[_suppression_pb2.ListSuppressionsRequest, _suppression_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     """Lists addresses that nothing is sent to, newest first."""
-    DeleteSuppression: _aio.UnaryUnaryMultiCallable[_notification_pb2.DeleteSuppressionRequest, _notification_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
+    DeleteSuppression: _aio.UnaryUnaryMultiCallable[_suppression_pb2.DeleteSuppressionRequest, _suppression_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
     """Lets an address be sent to again. Emits [AddressReleased][].
 
     Errors:
       NOT_FOUND UNKNOWN_SUPPRESSION
     """
-    GetUnsubscribePage: _aio.UnaryUnaryMultiCallable[_notification_pb2.GetUnsubscribePageRequest, _notification_pb2.GetUnsubscribePageResponse]  # type: ignore[assignment]
+    GetUnsubscribePage: _aio.UnaryUnaryMultiCallable[_suppression_pb2.GetUnsubscribePageRequest, _suppression_pb2.GetUnsubscribePageResponse]  # type: ignore[assignment]
     """Shows the page that asks whether to unsubscribe. Changes nothing: link scanners follow links.
 
     Errors:
       NOT_FOUND UNKNOWN_SUBSCRIPTION
     """
-    Unsubscribe: _aio.UnaryUnaryMultiCallable[_notification_pb2.UnsubscribeRequest, _notification_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_suppression_pb2.UnsubscribeRequest, _suppression_pb2.UnsubscribeResponse]  # type: ignore[assignment]
     """Opts a reader out of messages that are not about security (RFC 8058, one click).
 
     Idempotent. Emits [ReaderOptedOut][].
@@ -315,17 +317,17 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListTemplates(
         self,
-        request: _notification_pb2.ListTemplatesRequest,
+        request: _template_pb2.ListTemplatesRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.ListTemplatesResponse, _abc.Awaitable[_notification_pb2.ListTemplatesResponse]]:
+    ) -> _typing.Union[_template_pb2.ListTemplatesResponse, _abc.Awaitable[_template_pb2.ListTemplatesResponse]]:
         """Lists every template with the values it takes, by name."""
 
     @_abc_1.abstractmethod
     def PreviewTemplate(
         self,
-        request: _notification_pb2.PreviewTemplateRequest,
+        request: _template_pb2.PreviewTemplateRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.PreviewTemplateResponse, _abc.Awaitable[_notification_pb2.PreviewTemplateResponse]]:
+    ) -> _typing.Union[_template_pb2.PreviewTemplateResponse, _abc.Awaitable[_template_pb2.PreviewTemplateResponse]]:
         """Renders a template as a recipient would see it. Sends nothing.
 
         Errors:
@@ -337,9 +339,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RecordBounce(
         self,
-        request: _notification_pb2.RecordBounceRequest,
+        request: _suppression_pb2.RecordBounceRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.RecordBounceResponse, _abc.Awaitable[_notification_pb2.RecordBounceResponse]]:
+    ) -> _typing.Union[_suppression_pb2.RecordBounceResponse, _abc.Awaitable[_suppression_pb2.RecordBounceResponse]]:
         """Takes a delivery report (RFC 3464) or complaint (RFC 5965) that came back, and acts on it.
 
         Only reports that name a message of ours have any effect: a failure fails the message, and if it
@@ -351,17 +353,17 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListSuppressions(
         self,
-        request: _notification_pb2.ListSuppressionsRequest,
+        request: _suppression_pb2.ListSuppressionsRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.ListSuppressionsResponse, _abc.Awaitable[_notification_pb2.ListSuppressionsResponse]]:
+    ) -> _typing.Union[_suppression_pb2.ListSuppressionsResponse, _abc.Awaitable[_suppression_pb2.ListSuppressionsResponse]]:
         """Lists addresses that nothing is sent to, newest first."""
 
     @_abc_1.abstractmethod
     def DeleteSuppression(
         self,
-        request: _notification_pb2.DeleteSuppressionRequest,
+        request: _suppression_pb2.DeleteSuppressionRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.DeleteSuppressionResponse, _abc.Awaitable[_notification_pb2.DeleteSuppressionResponse]]:
+    ) -> _typing.Union[_suppression_pb2.DeleteSuppressionResponse, _abc.Awaitable[_suppression_pb2.DeleteSuppressionResponse]]:
         """Lets an address be sent to again. Emits [AddressReleased][].
 
         Errors:
@@ -371,9 +373,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetUnsubscribePage(
         self,
-        request: _notification_pb2.GetUnsubscribePageRequest,
+        request: _suppression_pb2.GetUnsubscribePageRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.GetUnsubscribePageResponse, _abc.Awaitable[_notification_pb2.GetUnsubscribePageResponse]]:
+    ) -> _typing.Union[_suppression_pb2.GetUnsubscribePageResponse, _abc.Awaitable[_suppression_pb2.GetUnsubscribePageResponse]]:
         """Shows the page that asks whether to unsubscribe. Changes nothing: link scanners follow links.
 
         Errors:
@@ -383,9 +385,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Unsubscribe(
         self,
-        request: _notification_pb2.UnsubscribeRequest,
+        request: _suppression_pb2.UnsubscribeRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_notification_pb2.UnsubscribeResponse, _abc.Awaitable[_notification_pb2.UnsubscribeResponse]]:
+    ) -> _typing.Union[_suppression_pb2.UnsubscribeResponse, _abc.Awaitable[_suppression_pb2.UnsubscribeResponse]]:
         """Opts a reader out of messages that are not about security (RFC 8058, one click).
 
         Idempotent. Emits [ReaderOptedOut][].
