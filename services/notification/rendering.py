@@ -62,7 +62,7 @@ class Renderer:
             "product": self._product,
             "words": words,
             "footer": words[_footer(template)].format(product=self._product),
-            "unsubscribe_url": unsubscribe_url,
+            "unsubscribe_url": "" if template.category is Category.SECURITY else unsubscribe_url,
             "moment": _moment(locale, zone(reader.time_zone)),
         }
         facts["subject"] = self._subject(f"{locale}/{template.name}.j2", facts)
@@ -103,6 +103,7 @@ def _environment(folder: Path, form: str) -> ImmutableSandboxedEnvironment:
         autoescape=form == "html",
         undefined=StrictUndefined,
         trim_blocks=form == "html",
+        auto_reload=False,
     )
     environment.globals["layout"] = f"layout.{form}"
     environment.filters["paragraph"] = _wrapped

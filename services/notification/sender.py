@@ -107,7 +107,7 @@ class Sender:
             async with self._db.transaction() as tx:
                 erased = await store.erase(tx, self._clock.now())
             if erased < store.ERASE_MAX:
-                await asyncio.sleep(ERASE_EVERY_S)
+                await self._clock.sleep(ERASE_EVERY_S)
 
 
 async def _answer(answering: object) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.chassis.db import Database
 from services.chassis.method import Call
-from services.notification import mailbox, store
+from services.notification import lists, mailbox, store
 from services.notification.domain import Mail, MailboxOff, UnknownMail
 from services.notification.service import pack
 from weft.notification.v1 import mailbox_pb2 as pb
@@ -19,8 +19,16 @@ WATCH_POLL_S = 1.0  # Another process may have taken the mail; the mailbox tells
 class MailboxMail(MailboxServiceServicer):
     """Answers only where there is a mailbox."""
 
-    def __init__(self, db: Database, box: mailbox.Mailbox | None) -> None:
-        self._db, self._box = db, box
+    def __init__(self, db: Database, box: mailbox.Mailbox | None, page_key: str) -> None:
+        self._db, self._box, self._page_key = db, box, page_key
+
+    async def ListMail(self, request: pb.ListMailRequest, call: Call) -> pb.ListMailResponse:
+        self._open()
+        page = lists.MAIL.page(request, self._page_key)
+        async with self._db.transaction() as tx:
+            rows, token = await lists.mail(tx, page, request.recipient)
+        packed = [pack.mail(row, mailbox.contents(row.source), whole=False) for row in rows]
+        return pb.ListMailResponse(mail=packed, next_page_token=token)
 
     async def GetMail(self, request: pb.GetMailRequest, call: Call) -> pb.GetMailResponse:
         self._open()
@@ -42,6 +50,7 @@ class MailboxMail(MailboxServiceServicer):
             if not request.HasField("after_sequence"):
                 async with self._db.transaction() as tx:
                     after = await store.last_mail(tx)
+            await call.send_initial_metadata(())
             while True:
                 arrived.clear()
                 rows = await self._after(after, request.recipient)

@@ -13,7 +13,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database, Tx
 from services.chassis.events import emit
 from services.chassis.method import Call
-from services.notification import bounce, store
+from services.notification import bounce, lists, store
 from services.notification.bouncing import Bouncer
 from services.notification.catalogue import Catalogue
 from services.notification.composing import Composer, Wanted
@@ -28,7 +28,12 @@ from services.notification.domain import (
 from services.notification.rendering import Reader, Renderer
 from services.notification.sealing import Sealing
 from services.notification.service import pack
-from weft.notification.v1 import events_pb2 as announced, notification_pb2 as pb
+from weft.notification.v1 import (
+    events_pb2 as announced,
+    notification_pb2 as pb,
+    suppression_pb2,
+    template_pb2,
+)
 from weft.notification.v1.notification_pb2_grpc import NotificationServiceServicer
 
 WATCH_BACKLOG_MAX = 1_000  # Changes a slow watcher may lag behind before it is let go.
@@ -48,6 +53,7 @@ class Means:
     composer: Composer
     sealing: Sealing
     bouncer: Bouncer
+    page_key: str  # Seals page tokens.
 
 
 class Messages(NotificationServiceServicer):
@@ -91,6 +97,12 @@ class Messages(NotificationServiceServicer):
             row, attempts = await store.found(tx, message_id), await store.attempts(tx, message_id)
         return pb.GetMessageResponse(message=pack.message(row), attempts=map(pack.attempt, attempts))
 
+    async def ListMessages(self, request: pb.ListMessagesRequest, call: Call) -> pb.ListMessagesResponse:
+        page = lists.MESSAGES.page(request, self._means.page_key)
+        async with self._db.transaction() as tx:
+            rows, token = await lists.messages(tx, page)
+        return pb.ListMessagesResponse(messages=map(pack.message, rows), next_page_token=token)
+
     async def WatchMessages(
         self, request: pb.WatchMessagesRequest, call: Call
     ) -> AsyncIterator[pb.WatchMessagesResponse]:
@@ -101,6 +113,8 @@ class Messages(NotificationServiceServicer):
 
         subscription = await self._means.bus.nc.subscribe(SUBJECTS, cb=hear)
         try:
+            await self._means.bus.check()  # NATS has the subscription: nothing from here on is missed.
+            await call.send_initial_metadata(())
             while True:
                 row = await self._changed(await heard.get())
                 if row and request.user_id in ("", row.user_id):
@@ -148,48 +162,64 @@ class Messages(NotificationServiceServicer):
         )
         return pb.ResendMessageResponse(message=pack.message(await self._accept(wanted)))
 
-    async def ListTemplates(self, request: pb.ListTemplatesRequest, call: Call) -> pb.ListTemplatesResponse:
+    async def ListTemplates(
+        self, request: template_pb2.ListTemplatesRequest, call: Call
+    ) -> template_pb2.ListTemplatesResponse:
         catalogue = self._means.catalogue
         known = [catalogue.templates[name] for name in sorted(catalogue.templates)]
-        return pb.ListTemplatesResponse(templates=[pack.template(one, catalogue) for one in known])
+        return template_pb2.ListTemplatesResponse(templates=[pack.template(one, catalogue) for one in known])
 
     async def PreviewTemplate(
-        self, request: pb.PreviewTemplateRequest, call: Call
-    ) -> pb.PreviewTemplateResponse:
+        self, request: template_pb2.PreviewTemplateRequest, call: Call
+    ) -> template_pb2.PreviewTemplateResponse:
         template = self._means.catalogue.template(request.template)
         reader = Reader(request.locale, request.time_zone)
         texts = self._means.renderer.render(template, dict(request.values) or template.example, reader)
-        return pb.PreviewTemplateResponse(
+        return template_pb2.PreviewTemplateResponse(
             locale=texts.locale, subject=texts.subject, text=texts.text, html=texts.html
         )
 
-    async def RecordBounce(self, request: pb.RecordBounceRequest, call: Call) -> pb.RecordBounceResponse:
+    async def RecordBounce(
+        self, request: suppression_pb2.RecordBounceRequest, call: Call
+    ) -> suppression_pb2.RecordBounceResponse:
         report = bounce.read(request.report)
         row = await self._means.bouncer.record(report)
         message_id = str(row.message_id) if row else ""
-        return pb.RecordBounceResponse(kind=pack.BOUNCES[report.kind], message_id=message_id)
+        return suppression_pb2.RecordBounceResponse(kind=pack.BOUNCES[report.kind], message_id=message_id)
+
+    async def ListSuppressions(
+        self, request: suppression_pb2.ListSuppressionsRequest, call: Call
+    ) -> suppression_pb2.ListSuppressionsResponse:
+        page = lists.SUPPRESSIONS.page(request, self._means.page_key)
+        async with self._db.transaction() as tx:
+            rows, token = await lists.suppressions(tx, page)
+        return suppression_pb2.ListSuppressionsResponse(
+            suppressions=map(pack.suppression, rows), next_page_token=token
+        )
 
     async def DeleteSuppression(
-        self, request: pb.DeleteSuppressionRequest, call: Call
-    ) -> pb.DeleteSuppressionResponse:
+        self, request: suppression_pb2.DeleteSuppressionRequest, call: Call
+    ) -> suppression_pb2.DeleteSuppressionResponse:
         async with self._db.transaction() as tx:
             gone = await store.release(tx, UUID(request.suppression_id))
             released = announced.AddressReleased(suppression_id=request.suppression_id, user_id=gone.user_id)
             await emit(tx, released)
-        return pb.DeleteSuppressionResponse()
+        return suppression_pb2.DeleteSuppressionResponse()
 
     async def GetUnsubscribePage(
-        self, request: pb.GetUnsubscribePageRequest, call: Call
-    ) -> pb.GetUnsubscribePageResponse:
+        self, request: suppression_pb2.GetUnsubscribePageRequest, call: Call
+    ) -> suppression_pb2.GetUnsubscribePageResponse:
         async with self._db.transaction() as tx:
             row = await self._subscription(tx, request.token)
-        return pb.GetUnsubscribePageResponse(page=self._page(row, done=False))
+        return suppression_pb2.GetUnsubscribePageResponse(page=self._page(row, done=False))
 
-    async def Unsubscribe(self, request: pb.UnsubscribeRequest, call: Call) -> pb.UnsubscribeResponse:
+    async def Unsubscribe(
+        self, request: suppression_pb2.UnsubscribeRequest, call: Call
+    ) -> suppression_pb2.UnsubscribeResponse:
         async with self._db.transaction() as tx:
             row = await self._subscription(tx, request.token)
             await self._means.bouncer.opt_out(tx, row)
-        return pb.UnsubscribeResponse(page=self._page(row, done=True))
+        return suppression_pb2.UnsubscribeResponse(page=self._page(row, done=True))
 
     async def _subscription(self, tx: Tx, token: str) -> Message:
         """The message whose link was followed. Raises UnknownSubscription."""

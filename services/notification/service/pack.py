@@ -8,17 +8,22 @@ from services.notification.bounce import Kind
 from services.notification.catalogue import Catalogue, Template
 from services.notification.domain import Attempt, Category, Mail, Message, State, Suppression
 from services.notification.mailbox import Contents
-from weft.notification.v1 import mailbox_pb2, notification_pb2 as pb
+from weft.notification.v1 import (
+    mailbox_pb2,
+    notification_pb2 as pb,
+    suppression_pb2,
+    template_pb2,
+)
 
 EMAIL = "email"
 CHANNELS = {pb.CHANNEL_UNSPECIFIED: EMAIL, pb.CHANNEL_EMAIL: EMAIL}
 STATES = {state: pb.MessageState.Value(f"MESSAGE_STATE_{state}") for state in State}
-BOUNCES = {kind: pb.BounceKind.Value(f"BOUNCE_KIND_{kind}") for kind in Kind}
-CATEGORIES = {category: pb.Category.Value(f"CATEGORY_{category}") for category in Category}
+BOUNCES = {kind: suppression_pb2.BounceKind.Value(f"BOUNCE_KIND_{kind}") for kind in Kind}
+CATEGORIES = {category: template_pb2.Category.Value(f"CATEGORY_{category}") for category in Category}
 KINDS = {
-    "text": pb.TemplateValue.KIND_TEXT,
-    "link": pb.TemplateValue.KIND_LINK,
-    "time": pb.TemplateValue.KIND_TIME,
+    "text": template_pb2.TemplateValue.KIND_TEXT,
+    "link": template_pb2.TemplateValue.KIND_LINK,
+    "time": template_pb2.TemplateValue.KIND_TIME,
 }
 
 
@@ -52,8 +57,8 @@ def attempt(row: Attempt) -> pb.Attempt:
     )
 
 
-def suppression(row: Suppression) -> pb.Suppression:
-    return pb.Suppression(
+def suppression(row: Suppression) -> suppression_pb2.Suppression:
+    return suppression_pb2.Suppression(
         suppression_id=str(row.suppression_id),
         address=row.address,
         status=row.status,
@@ -62,12 +67,15 @@ def suppression(row: Suppression) -> pb.Suppression:
     )
 
 
-def template(known: Template, catalogue: Catalogue) -> pb.Template:
+def template(known: Template, catalogue: Catalogue) -> template_pb2.Template:
     required = [
-        pb.TemplateValue(name=name, kind=KINDS[kind], required=True) for name, kind in known.required.items()
+        template_pb2.TemplateValue(name=name, kind=KINDS[kind], required=True)
+        for name, kind in known.required.items()
     ]
-    optional = [pb.TemplateValue(name=name, kind=KINDS[kind]) for name, kind in known.optional.items()]
-    return pb.Template(
+    optional = [
+        template_pb2.TemplateValue(name=name, kind=KINDS[kind]) for name, kind in known.optional.items()
+    ]
+    return template_pb2.Template(
         name=known.name,
         category=CATEGORIES[known.category],
         locales=sorted(catalogue.words),
