@@ -78,6 +78,10 @@ def _check(parser: ArgumentParser) -> None:
     )
 
 
+def _compose(parser: ArgumentParser) -> None:
+    parser.add_argument("--secrets", action="store_true", help="write deploy/secrets/ (never committed)")
+
+
 def _plan(parser: ArgumentParser) -> None:
     parser.add_argument("plan")
 
@@ -100,6 +104,7 @@ COMMANDS = {
     "check": Command("everything CI checks, in order", "checks:check", DEV, _check, rest=True),
     "gen": Command("write gen/ anew from protos/", "tools:gen", DEV, rest=True),
     "new-service": Command("write a new service's first files", "tools:new_service", DEV, _name, rest=True),
+    "compose": Command("write compose.yaml, or its secrets", "compose:compose", shape=_compose),
     "lock": Command("write requirements/*.lock from pyproject.toml", "locks:lock", shape=_lock),
     "supervise": Command("", "supervisor:supervise", None, _plan),  # What `up` starts; no word for people.
 }
