@@ -48,13 +48,13 @@ QUOTED = """
 
 NEXT = """
 Next:
-  scripts/weft up                  hosts it and routes /v1/{plural}; an administrator may call it at once
+  scripts/weft up                  hosts it and routes /v1/{plural}; a mesh that runs already: `weft down` first
   scripts/weft test tests/{name}   runs its tests
 Then make it yours, contract first:
   protos/weft/{name}/v1/           say what it is for, name its fields; `scripts/weft gen` after each change
   services/{name}/domain.py        rows, rules and refusals (each refusal stands below `Errors:` in the proto)
   services/{name}/migrations/      0001 may change until it ran somewhere that matters; then add 0002
-Callers other than administrators need a role with {name}.{plural}.read or .write (RoleService.CreateRole).
+An administrator may call it at once; others need a role with {name}.{plural}.read or .write (RoleService.CreateRole).
 docs/adding-a-service.md takes you through it.
 """
 

@@ -21,7 +21,9 @@ DIALECT = postgresql.dialect()
 SPELLINGS = {"varchar": "text", "float": "double precision"}
 COLUMNS = """
 select relname, attname, format_type(atttypid, atttypmod) as kind, attnotnull,
-    exists (select from pg_index where indrelid = pg_class.oid and indisprimary and attnum = any(indkey)) as is_key
+    exists (
+        select from pg_index where indrelid = pg_class.oid and indisprimary and attnum = any(indkey)
+    ) as is_key
 from pg_class join pg_attribute on attrelid = pg_class.oid
 where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and attnum > 0 and not attisdropped
 """

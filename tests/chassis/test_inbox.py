@@ -1,6 +1,7 @@
 """Each event is handled once and in its key's order, through crashes, failures and redelivery."""
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis import inbox, pull
+from services.chassis import dead_letters as dead_letters_module, inbox, pull
 from services.chassis.bus import DEAD, Bus
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database, DatabaseAway, Tx, execute
@@ -154,6 +155,36 @@ async def test_a_replayed_dead_letter_reaches_only_its_consumer_and_keeps_its_re
     assert await notes(seen, "bystander") == ["x"]
     with pytest.raises(NoSuchDeadLetter):
         await dead_letter(bus, first.number)
+
+
+async def test_dead_letters_are_listed_shown_and_replayed_from_the_command_line(
+    seen: Database, bus: Bus, nats_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("WEFT_NATS_URL", nats_url)
+    monkeypatch.setenv("WEFT_DEVELOPMENT", "1")
+    await bus.ensure_dead()
+    headers = {"Weft-Dead": json.dumps(DEAD_FACTS), "Weft-Event": "{}"}
+    await bus.js.publish("dead.listener", b"\x01", headers=headers)
+    await dead_letters_module._main("list")
+    assert (
+        capsys.readouterr().out == "1  2026-01-01T00:00:00+00:00  listener  weft.demo.v1.Happened.a  SOLD\n"
+    )
+    await dead_letters_module._main("show", "1")
+    assert json.loads(capsys.readouterr().out)["payload"] == "01"
+    await dead_letters_module._main("replay", "all", "listener")
+    assert capsys.readouterr().out == "1 replayed\n"
+    replayed = await bus.js.get_last_msg("demo", "replay.demo.listener.a")
+    assert replayed.data == b"\x01"
+
+
+DEAD_FACTS = {
+    "consumer": "listener",
+    "stream": "demo",
+    "subject": "weft.demo.v1.Happened.a",
+    "attempts": 5,
+    "at": "2026-01-01T00:00:00+00:00",
+    "reasons": ["SOLD"],
+}
 
 
 async def _first(bus: Bus, after: int = 0) -> Any:
