@@ -52,8 +52,8 @@ FORGET_EVERY_S = 21_600.0
 KEPT_D = 7  # A note outlives by far the time between a commit and its acknowledgement.
 FORGET = "delete from inbox where consumer = $1 and at < now() - make_interval(days => $2)"
 NOTE = "insert into inbox (consumer, event_id) values ($1, $2) on conflict do nothing returning event_id"
-AWAY = {code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED}
-OURS = (DatabaseAway, DatabaseBusy, Conflict, OSError)  # Never the event's fault: tried for ever.
+AWAY = {code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED, code_pb2.RESOURCE_EXHAUSTED}
+OURS = (DatabaseAway, DatabaseBusy, Conflict)  # Never the event's fault: tried for ever.
 
 log = logging.getLogger("weft.inbox")
 
@@ -138,21 +138,20 @@ class Consumer:
         except (DecodeError, ValueError, KeyError, TypeError) as error:
             await self._give_up(message, error, attempts=1)
             return
-        attempt = 0
+        failures = 0
         while True:
-            attempt += 1
             try:
                 await self._deliver(event, envelope)
             except OURS as error:
                 log.warning("an event waits: %s", type(error).__name__, extra=self._facts(envelope))
-                attempt -= 1
                 await asyncio.sleep(RETRY_S_MAX / 30)
             except Exception as error:
-                if attempt >= (AWAY_ATTEMPTS_MAX if _away(error) else ATTEMPTS_MAX):
-                    await self._give_up(message, error, attempt)
+                failures += 1
+                if failures >= (AWAY_ATTEMPTS_MAX if _away(error) else ATTEMPTS_MAX):
+                    await self._give_up(message, error, failures)
                     return
                 log.warning("a handler failed", exc_info=error, extra=self._facts(envelope))
-                await asyncio.sleep(min(RETRY_S * 2 ** (attempt - 1), RETRY_S_MAX))
+                await asyncio.sleep(min(RETRY_S * 2 ** (failures - 1), RETRY_S_MAX))
             else:
                 await message.ack()
                 telemetry.EVENTS_HANDLED.labels(self.name, "done").inc()

@@ -9,6 +9,10 @@ stalls with its transaction open holds back the events of its database, for at m
 
 Positions and not (transaction id, position): a transaction may take its id first, wait for a key's lock,
 and write to that key last; by ids it would be published before those it waited for.
+
+Measured once with fsync, on two cores that other work kept busy: 7,200 events/s at 79 us of CPU each;
+0.8 ms (p50) and 5 ms (p99) from a commit to a subscriber. Atomic batches took 67 us an event where
+pipelined single publishes took 163.
 """
 
 import asyncio
