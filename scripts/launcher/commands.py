@@ -82,6 +82,10 @@ def _compose(parser: ArgumentParser) -> None:
     parser.add_argument("--secrets", action="store_true", help="write deploy/secrets/ (never committed)")
 
 
+def _install(parser: ArgumentParser) -> None:
+    parser.add_argument("--dev", action="store_true", help="with what tests and generation need")
+
+
 def _plan(parser: ArgumentParser) -> None:
     parser.add_argument("plan")
 
@@ -105,6 +109,9 @@ COMMANDS = {
     "gen": Command("write gen/ anew from protos/", "tools:gen", DEV, rest=True),
     "new-service": Command("write a new service's first files", "tools:new_service", DEV, _name, rest=True),
     "compose": Command("write compose.yaml, or its secrets", "compose:compose", shape=_compose),
+    "install": Command(
+        "make or update the environment, and nothing else", "commands:install", None, _install
+    ),
     "lock": Command("write requirements/*.lock from pyproject.toml", "locks:lock", shape=_lock),
     "supervise": Command("", "supervisor:supervise", None, _plan),  # What `up` starts; no word for people.
 }
@@ -147,6 +154,11 @@ def main(words: list[str]) -> int:
     except BrokenPipeError:  # `weft logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def install(arguments: Namespace) -> int:
+    Environment.here().ensure(DEV if arguments.dev else RUN)
+    return 0
 
 
 def _enter(command: Command) -> None:

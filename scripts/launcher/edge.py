@@ -34,6 +34,7 @@ def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Por
         "certificates": str(home / "certificates"),
         "development": True,
         "access_log": str(home / "logs" / "access.log"),
+        "rate_factor": int(os.environ.get("WEFT_RATE_FACTOR", "1")),  # Benchmarks raise it.
     }
     path = folder / "settings.json"
     path.write_text(json.dumps(values, indent=2))

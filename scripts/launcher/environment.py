@@ -1,28 +1,25 @@
 """The virtual environment, made from a lock file whose every package is pinned by hash.
 
-uv installs it (itself pinned by hash and put there by pip) in seconds; where uv cannot, pip does the same
-in a minute or two. A stamp in the environment names the locks it satisfies. Two commands at once share one
+A stamp in the environment names the locks it satisfies. Two commands at once share one
 making; one that was interrupted is made anew.
 """
 
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from launcher import indexes, paths
+from launcher import paths
+from launcher.installing import INSTALLER, ON_TOP, Installation
 from launcher.problem import Problem, warn
 
-RUN, DEV, INSTALLER = "run", "dev", "installer"
+RUN, DEV = "run", "dev"
 FREE_BYTES_MIN = 2_000_000_000  # The development environment takes 0.9 GB, its cache about as much.
 COVERS = {RUN: (RUN,), DEV: (RUN, DEV)}  # dev.lock holds everything of run.lock.
 
@@ -79,7 +76,9 @@ class Environment:
         return found if isinstance(found, dict) else {}
 
     def _digest(self, lock: str) -> str:
-        return hashlib.sha256((self.locks / f"{lock}.lock").read_bytes()).hexdigest()
+        """Of the lock, and of the order that it is installed in."""
+        text = (self.locks / f"{lock}.lock").read_bytes()
+        return hashlib.sha256(text + repr(ON_TOP).encode()).hexdigest()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -109,7 +108,8 @@ class Environment:
                 self._create()
             self.making.touch()
             warn(f"installing the packages of requirements/{lock}.lock into {self.path}")
-            self._install(lock, stamped)
+            installation = Installation(self.path, self.locks)
+            installation.install(lock, fresh_uv=stamped.get(INSTALLER) != self._digest(INSTALLER))
         except PermissionError as error:
             raise Problem(
                 f"{error.filename} may not be written",
@@ -153,50 +153,3 @@ class Environment:
         builder = venv.EnvBuilder(symlinks=True, with_pip=False)
         builder.create(self.path)
         (self.path / ".gitignore").write_text("*\n")
-
-    def _install(self, lock: str, stamped: dict[str, str]) -> None:
-        pip = _pip()
-        known = self.uv.exists() and stamped.get(INSTALLER) == self._digest(INSTALLER)
-        refused = "" if known else self._by_pip(pip, INSTALLER)
-        if refused:
-            warn(f"uv could not be installed; pip does it all, which takes a minute or two\n{refused}")
-        elif self._by_uv(pip[0], lock):
-            return
-        if refused := self._by_pip(pip, lock):
-            raise Problem(
-                f"the packages of requirements/{lock}.lock could not be installed:\n{refused}",
-                "check the network and `python3 -m pip config list`, then run the command again",
-            )
-
-    def _by_uv(self, python: str, lock: str) -> bool:
-        environ = dict(os.environ, VIRTUAL_ENV=str(self.path), UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
-        environ |= indexes.uv_environment(indexes.pip_configuration(python), environ)
-        flags = ["--no-deps", "--require-hashes", "--quiet"]
-        command = [str(self.uv), "pip", "install", *flags, "-r", str(self._file(lock))]
-        done = subprocess.run(command, env=environ, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            warn("uv could not install the lock (see above); pip tries, which takes a minute or two")
-        return done.returncode == 0
-
-    def _by_pip(self, pip: Sequence[str], lock: str) -> str:
-        """Installs a lock; returns what pip complained of, empty when it is installed."""
-        flags = ["--no-deps", "--require-hashes", "--no-input", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, "--python", str(self.python), "install", *flags, "-r", str(self._file(lock))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        return done.stderr.strip() or "pip failed" if done.returncode else ""
-
-    def _file(self, lock: str) -> Path:
-        return self.locks / f"{lock}.lock"
-
-
-def _pip() -> list[str]:
-    """A command that runs pip, from this Python or from the one it was made of."""
-    if find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    base = getattr(sys, "_base_executable", sys.executable)
-    if subprocess.run([base, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
-        return [base, "-m", "pip"]
-    raise Problem(
-        f"{sys.executable} has no pip",
-        "install it (Debian: `apt-get install python3-pip`), or `python3 -m ensurepip`",
-    )

@@ -5,7 +5,8 @@ import subprocess
 from argparse import Namespace
 
 from launcher import indexes, paths
-from launcher.environment import DEV, INSTALLER, RUN, Environment
+from launcher.environment import DEV, RUN, Environment
+from launcher.installing import INSTALLER
 from launcher.problem import Problem, say
 
 INSTALLERS = "uv>=0.13\n"
