@@ -48,13 +48,18 @@ QUOTED = """
 
 NEXT = """
 Next:
-  scripts/weft up                  hosts it and routes /v1/{plural}; a mesh that runs already: `weft down` first
-  scripts/weft test tests/{name}   runs its tests
+  scripts/weft down; scripts/weft up
+      hosts it and routes /v1/{plural}; an administrator may call it at once, others need a role with
+      {name}.{plural}.read or .write (RoleService.CreateRole)
+  scripts/weft test tests/{name}
+      runs its tests
 Then make it yours, contract first:
-  protos/weft/{name}/v1/           say what it is for, name its fields; `scripts/weft gen` after each change
-  services/{name}/domain.py        rows, rules and refusals (each refusal stands below `Errors:` in the proto)
-  services/{name}/migrations/      0001 may change until it ran somewhere that matters; then add 0002
-An administrator may call it at once; others need a role with {name}.{plural}.read or .write (RoleService.CreateRole).
+  protos/weft/{name}/v1/
+      say what it is for, name its fields; `scripts/weft gen` after each change
+  services/{name}/domain.py
+      rows, rules and refusals; each refusal stands below `Errors:` in the proto
+  services/{name}/migrations/
+      0001 may change until it ran somewhere that matters; then add 0002
 docs/adding-a-service.md takes you through it.
 """
 

@@ -81,7 +81,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 @pytest.fixture(scope="module")
 def service(tree: Tree) -> Tree:
     """The tree after the one command."""
-    assert "scripts/weft up" in tree.run("scripts/new_service.py", "thread")
+    assert "hosts it and routes /v1/threads" in tree.run("scripts/new_service.py", "thread")
     return tree
 
 
@@ -97,6 +97,14 @@ def test_its_rpcs_are_described_to_the_edge_and_to_people(service: Tree) -> None
     assert create["access"] == {"permission": "thread.threads.write"}
     openapi = json.loads((service.root / "gen/openapi/weft.json").read_text())
     assert set(openapi["paths"]["/v1/threads/{threadId}"]) == {"get", "patch", "delete"}
+
+
+def test_the_edge_routes_it(service: Tree) -> None:
+    service.run("-m", "envoy", "--out", "edge")
+    edge = (service.root / "edge" / "envoy.json").read_text()
+    shutil.rmtree(service.root / "edge")
+    assert "/weft.thread.v1.ThreadService" in edge
+    assert "/v1/threads" in edge
 
 
 def test_the_linters_and_the_type_checker_have_nothing_to_say(service: Tree) -> None:
