@@ -10,7 +10,10 @@ from services.identity.service.api_key import ApiKeys
 from services.identity.service.key_exchange import KeyExchange
 from services.identity.service.oauth import OAuth
 from services.identity.service.oauth_client import OAuthClients
+from services.identity.service.outside import Outside
 from services.identity.service.passkey import Passkeys
+from services.identity.service.provider import Providers
+from services.identity.service.provider_sign_in import ProviderSignIns
 from services.identity.service.second_step import SecondSteps
 from services.identity.service.service_account import ServiceAccounts
 from services.identity.service.shared import Shared
@@ -20,6 +23,7 @@ from weft.identity.v1 import (
     oauth_client_pb2_grpc,
     oauth_pb2_grpc,
     passkey_pb2_grpc,
+    provider_pb2_grpc,
     service_account_pb2_grpc,
 )
 
@@ -28,6 +32,8 @@ def federation(shared: Shared, steps: SecondSteps, environ: Mapping[str, str] | 
     """What app.py adds to its own."""
     settings = load(FederationSettings, environ, PREFIX)
     api_keys, exchange = ApiKeys(shared), KeyExchange(shared, settings)
+    outside = Outside(shared.clock, shared.tools.settings.development)
+    sign_ins = ProviderSignIns(shared, steps, outside, settings)
     return Parts(
         servicers={
             add_AuthorizationServicer_to_server: exchange,
@@ -35,6 +41,7 @@ def federation(shared: Shared, steps: SecondSteps, environ: Mapping[str, str] | 
             oauth_client_pb2_grpc.add_OAuthClientServiceServicer_to_server: OAuthClients(shared),
             oauth_pb2_grpc.add_OAuthServiceServicer_to_server: OAuth(shared),
             passkey_pb2_grpc.add_PasskeyServiceServicer_to_server: Passkeys(shared, steps, settings),
+            provider_pb2_grpc.add_ProviderServiceServicer_to_server: Providers(shared, sign_ins),
             service_account_pb2_grpc.add_ServiceAccountServiceServicer_to_server: ServiceAccounts(
                 shared, api_keys
             ),

@@ -77,7 +77,7 @@ class OutsideProvider:
 
     def _id_token(self, nonce: str) -> str:
         now = int(self.now().timestamp())
-        right = {
+        right: dict[str, Any] = {
             "iss": self.issuer,
             "sub": "o-1",
             "aud": CLIENT_ID,

@@ -73,6 +73,7 @@ class OAuthClients(OAuthClientServiceServicer):
         described = described_by(request.settings)
         async with self._shared.db.transaction() as tx:
             client = await store.get(tx, request.client_id, lock=True)
+            _require_rule_over(call.caller, client)
             rules.check(described, client.confidential)
             await self._require_grantable(tx, call.caller, described)
             if request.etag and request.etag != client.etag:
@@ -88,6 +89,7 @@ class OAuthClients(OAuthClientServiceServicer):
         now = self._shared.clock.now()
         async with self._shared.db.transaction() as tx:
             client = await store.get(tx, request.client_id, lock=True)
+            _require_rule_over(call.caller, client)
             if not client.confidential:
                 raise rules.ClientPublic(client_id=client.client_id)
             await store.end_secrets(tx, client.client_id, now + request.overlap.ToTimedelta(), now)
@@ -121,6 +123,11 @@ class OAuthClients(OAuthClientServiceServicer):
         require_within(caller.scope, [scope for scope in described.scopes if scope != ACCOUNT])
         if described.service_account_id is not None:
             await accounts.get(tx, described.service_account_id)
+
+
+def _require_rule_over(caller: Caller, client: OAuthClient) -> None:
+    """Whoever holds a client's secret may do what it may. Raises BeyondOwnPermissions."""
+    require_within(caller.scope, [scope for scope in client.scopes if scope != ACCOUNT])
 
 
 def described_by(message: pb.OAuthClientSettings) -> Described:

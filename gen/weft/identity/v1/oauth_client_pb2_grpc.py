@@ -130,6 +130,7 @@ class OAuthClientServiceServicer:
         Errors:
         NOT_FOUND CLIENT_NOT_FOUND
         FAILED_PRECONDITION CLIENT_PUBLIC
+        PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,6 +76,7 @@ class OAuthClientServiceStub:
     Errors:
       NOT_FOUND CLIENT_NOT_FOUND
       FAILED_PRECONDITION CLIENT_PUBLIC
+      PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
     """
     DeleteOAuthClient: _grpc.UnaryUnaryMultiCallable[_oauth_client_pb2.DeleteOAuthClientRequest, _oauth_client_pb2.DeleteOAuthClientResponse]
     """Deletes a client, with every consent, and ends its sessions.
@@ -134,6 +135,7 @@ class OAuthClientServiceAsyncStub(OAuthClientServiceStub):
     Errors:
       NOT_FOUND CLIENT_NOT_FOUND
       FAILED_PRECONDITION CLIENT_PUBLIC
+      PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
     """
     DeleteOAuthClient: _aio.UnaryUnaryMultiCallable[_oauth_client_pb2.DeleteOAuthClientRequest, _oauth_client_pb2.DeleteOAuthClientResponse]  # type: ignore[assignment]
     """Deletes a client, with every consent, and ends its sessions.
@@ -219,6 +221,7 @@ class OAuthClientServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND CLIENT_NOT_FOUND
           FAILED_PRECONDITION CLIENT_PUBLIC
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
     @_abc_1.abstractmethod

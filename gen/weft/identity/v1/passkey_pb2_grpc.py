@@ -108,6 +108,7 @@ class PasskeyServiceServicer:
         Emits [PasskeyAdded][].
 
         Errors:
+        PERMISSION_DENIED PERSONS_ONLY
         FAILED_PRECONDITION CHALLENGE_REFUSED
         INVALID_ARGUMENT PASSKEY_REFUSED
         FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -183,6 +184,7 @@ class PasskeyServiceServicer:
         Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
         Errors:
+        PERMISSION_DENIED PERSONS_ONLY
         FAILED_PRECONDITION CHALLENGE_REFUSED
         UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
         UNAUTHENTICATED SESSION_ENDED

@@ -53,6 +53,7 @@ class PasskeyServiceStub:
     Emits [PasskeyAdded][].
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION CHALLENGE_REFUSED
       INVALID_ARGUMENT PASSKEY_REFUSED
       FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -103,6 +104,7 @@ class PasskeyServiceStub:
     Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION CHALLENGE_REFUSED
       UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
       UNAUTHENTICATED SESSION_ENDED
@@ -133,6 +135,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     Emits [PasskeyAdded][].
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION CHALLENGE_REFUSED
       INVALID_ARGUMENT PASSKEY_REFUSED
       FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -183,6 +186,7 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       FAILED_PRECONDITION CHALLENGE_REFUSED
       UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
       UNAUTHENTICATED SESSION_ENDED
@@ -222,6 +226,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         Emits [PasskeyAdded][].
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           INVALID_ARGUMENT PASSKEY_REFUSED
           FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -308,6 +313,7 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
           UNAUTHENTICATED SESSION_ENDED

@@ -176,6 +176,7 @@ class ProviderServiceServicer:
         """Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
         Errors:
+        PERMISSION_DENIED PERSONS_ONLY
         NOT_FOUND PROVIDER_NOT_FOUND
         UNAVAILABLE PROVIDER_AWAY
         """

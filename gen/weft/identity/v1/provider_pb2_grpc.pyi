@@ -83,6 +83,7 @@ class ProviderServiceStub:
     """Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       NOT_FOUND PROVIDER_NOT_FOUND
       UNAVAILABLE PROVIDER_AWAY
     """
@@ -164,6 +165,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
     Errors:
+      PERMISSION_DENIED PERSONS_ONLY
       NOT_FOUND PROVIDER_NOT_FOUND
       UNAVAILABLE PROVIDER_AWAY
     """
@@ -290,6 +292,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           NOT_FOUND PROVIDER_NOT_FOUND
           UNAVAILABLE PROVIDER_AWAY
         """

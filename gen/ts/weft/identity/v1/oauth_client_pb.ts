@@ -496,6 +496,7 @@ export const OAuthClientService: GenService<{
    * Errors:
    *   NOT_FOUND CLIENT_NOT_FOUND
    *   FAILED_PRECONDITION CLIENT_PUBLIC
+   *   PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
    *
    * @generated from rpc weft.identity.v1.OAuthClientService.RotateOAuthClientSecret
    */

@@ -454,6 +454,7 @@ export const PasskeyService: GenService<{
    * Emits [PasskeyAdded][].
    *
    * Errors:
+   *   PERMISSION_DENIED PERSONS_ONLY
    *   FAILED_PRECONDITION CHALLENGE_REFUSED
    *   INVALID_ARGUMENT PASSKEY_REFUSED
    *   FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -547,6 +548,7 @@ export const PasskeyService: GenService<{
    * Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
    *
    * Errors:
+   *   PERMISSION_DENIED PERSONS_ONLY
    *   FAILED_PRECONDITION CHALLENGE_REFUSED
    *   UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
    *   UNAUTHENTICATED SESSION_ENDED

@@ -745,6 +745,7 @@ export const ProviderService: GenService<{
    * Begins to link a provider's account to the caller's, as StartProviderSignIn does.
    *
    * Errors:
+   *   PERMISSION_DENIED PERSONS_ONLY
    *   NOT_FOUND PROVIDER_NOT_FOUND
    *   UNAVAILABLE PROVIDER_AWAY
    *

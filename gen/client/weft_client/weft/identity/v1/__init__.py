@@ -7047,6 +7047,7 @@ class OAuthClientServiceSyncStub:
         Errors:
           NOT_FOUND CLIENT_NOT_FOUND
           FAILED_PRECONDITION CLIENT_PUBLIC
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
         return self._channel.unary_unary(
@@ -7202,6 +7203,7 @@ class OAuthClientServiceStub(betterproto2_grpclib.ServiceStub):
         Errors:
           NOT_FOUND CLIENT_NOT_FOUND
           FAILED_PRECONDITION CLIENT_PUBLIC
+          PERMISSION_DENIED BEYOND_OWN_PERMISSIONS
         """
 
         return await self._unary_unary(
@@ -7748,6 +7750,7 @@ class PasskeyServiceSyncStub:
         Emits [PasskeyAdded][].
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           INVALID_ARGUMENT PASSKEY_REFUSED
           FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -7857,6 +7860,7 @@ class PasskeyServiceSyncStub:
         Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
           UNAUTHENTICATED SESSION_ENDED
@@ -7922,6 +7926,7 @@ class PasskeyServiceStub(betterproto2_grpclib.ServiceStub):
         Emits [PasskeyAdded][].
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           INVALID_ARGUMENT PASSKEY_REFUSED
           FAILED_PRECONDITION TOO_MANY_PASSKEYS
@@ -8081,6 +8086,7 @@ class PasskeyServiceStub(betterproto2_grpclib.ServiceStub):
         Emits [SteppedUp][]; [PasskeyCloneSuspected][] when the authenticator's counter went back.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           FAILED_PRECONDITION CHALLENGE_REFUSED
           UNAUTHENTICATED PASSKEY_SIGN_IN_REFUSED
           UNAUTHENTICATED SESSION_ENDED
@@ -8701,6 +8707,7 @@ class ProviderServiceSyncStub:
         Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           NOT_FOUND PROVIDER_NOT_FOUND
           UNAVAILABLE PROVIDER_AWAY
         """
@@ -8962,6 +8969,7 @@ class ProviderServiceStub(betterproto2_grpclib.ServiceStub):
         Begins to link a provider's account to the caller's, as StartProviderSignIn does.
 
         Errors:
+          PERMISSION_DENIED PERSONS_ONLY
           NOT_FOUND PROVIDER_NOT_FOUND
           UNAVAILABLE PROVIDER_AWAY
         """
