@@ -39,6 +39,7 @@ class Audit(AuditServiceServicer):
         if not request.HasField("after_sequence"):
             async with self._db.transaction() as tx:
                 seen = (await store.head(tx)).sequence
+        await call.send_initial_metadata(())
         while True:
             async with self._db.transaction() as tx:
                 last = (await store.head(tx)).sequence
