@@ -62,18 +62,9 @@ def start_postgres(folder: Path) -> Server:
     user = _unprivileged(folder)
     data = folder / "data"
     if not data.exists():
-        initdb = [
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-sync",
-            "-E",
-            "utf8",
-        ]
-        subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, user=user)
+        options = ["-U", "postgres", "--auth=trust", "--no-sync", "-E", "utf8", "--locale=C.UTF-8"]
+        initdb: list[str | Path] = [binaries / "initdb", "-D", data, *options]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, user=user)
     settings = [f"-c{name}={value}" for name, value in POSTGRES_SETTINGS.items()]
     command = [binaries / "postgres", "-D", data, "-k", folder, *settings]
     process = _spawn(command, folder / "log", user)
@@ -81,7 +72,7 @@ def start_postgres(folder: Path) -> Server:
     return Server(f"postgresql://postgres@/postgres?host={quote(str(folder), safe='/')}", process, folder)
 
 
-def _ready(binaries: Path, folder: Path) -> list[object]:
+def _ready(binaries: Path, folder: Path) -> list[str | Path]:
     return [binaries / "pg_isready", "-q", "-h", folder]
 
 

@@ -1,7 +1,7 @@
 """Pages joined are the whole list; tokens and filters open nothing else."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -236,7 +236,7 @@ def lower(value: str | None) -> str:
     return (value or "").lower()
 
 
-SAYS = {
+SAYS: dict[str, Callable[[Any], Any]] = {
     'name = "a"': lambda r: r["name"] == "a",
     'name != "a"': lambda r: r["name"] not in ("a", None),
     'NOT name = "a"': lambda r: r["name"] != "a",

@@ -49,7 +49,8 @@ async def test_an_id_that_spoils_the_query_spoils_only_its_own_read(
     db: Database, counted: list[list[Any]]
 ) -> None:
     loader = Loader(db, SQL, "n")
-    outcomes = await asyncio.gather(loader.load(1), loader.load("one"), return_exceptions=True)
+    reads = loader.load(1), loader.load("one")
+    outcomes: Any = await asyncio.gather(*reads, return_exceptions=True)
     assert outcomes[0]["note"] == "note 1"
     assert isinstance(outcomes[1], Exception)
 

@@ -1,7 +1,9 @@
 """Every committed event is published, in the order of its key, however slow its transaction was."""
 
 import asyncio
+import os
 import random
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,45 @@ async def test_a_relay_killed_between_publishing_and_noting_it_leaves_no_duplica
     await write(db, "three")
     async with running(Relay(db, bus, "demo", Clock()).run()):
         await until(lambda: _is(bus, ["one", "two", "three"]))
+
+
+PROCESS = """
+import asyncio, sys
+from services.chassis.bus import Bus
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis import relay
+
+async def main():
+    relay.NEXT = relay.NEXT.replace(str(relay.BATCH_MAX), '10')
+    db, bus = Database(sys.argv[1]), Bus(sys.argv[2])
+    await bus.connect()
+    await relay.Relay(db, bus, "demo", Clock()).run()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_relay_killed_at_any_moment_loses_and_doubles_nothing(
+    db: Database, bus: Bus, relay: Relay, running: Any, fresh_database: str, nats_url: str
+) -> None:
+    async with db.fast() as tx:
+        await emit(tx, *(Happened(thing="a", units=n) for n in range(1_000)))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for reached in (1, 400):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, fresh_database, nats_url, env=environment
+        )
+        await until(lambda least=reached: _holds(bus, least))  # type: ignore[misc]
+        process.kill()
+        await process.wait()
+    async with running(relay.run()):
+        await until(lambda: _counted(bus, 1_000))
+    assert [event.units for event in await published(bus)] == list(range(1_000))
+
+
+async def _holds(bus: Bus, least: int) -> bool:
+    return (await bus.js.stream_info("demo")).state.messages >= least
 
 
 async def test_one_relay_of_two_works_and_the_other_takes_over(
