@@ -1,6 +1,6 @@
 """Writes a complete small service: contract, code, migration and tests, ready to run and to grow.
 
-A folder with an app.py is a service and the edge's routes come from the protos, so nothing else is edited.
+A folder with an app.py is a service; the edge's routes and compose.yaml are derived. So nothing is edited.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from launcher import compose, roster
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "service"
@@ -202,6 +204,7 @@ def write(noun: Noun, root: Path) -> list[str]:
         )
         _run([sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", *python], root)
         _run([sys.executable, "scripts/gen.py"], root)
+        (root / "compose.yaml").write_text(compose.text(roster.services(root)))
     except BaseException:
         _unwrite(noun, root)
         raise
