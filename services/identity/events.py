@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from services.chassis.db import Tx
 from services.chassis.events import Envelope
-from services.chassis.inbox import Handler
+from services.chassis.inbox import Every, Handler
 from services.chassis.mesh import Mesh
 from services.identity.domain import code as codes, session as session_rules
 from services.identity.domain.registration import Registration
@@ -20,6 +20,7 @@ from services.identity.domain.sealing import Sealer
 from services.identity.domain.user import ERASED, Person
 from services.identity.store import code as code_store, user as users
 from weft.identity.v1 import events_pb2 as events
+from weft.identity.v1.second_factor_pb2 import SecondFactorKind
 from weft.notification.v1.notification_pb2 import Channel, Recipient, SendMessageRequest
 from weft.notification.v1.notification_pb2_grpc import NotificationServiceStub
 
@@ -102,7 +103,8 @@ class Mails:
     async def second_factor_removed(
         self, event: events.SecondFactorRemoved, envelope: Envelope, tx: Tx
     ) -> None:
-        await self._factor_changed(event, envelope, tx, "totp_disabled")
+        passkey = event.kind == SecondFactorKind.SECOND_FACTOR_KIND_PASSKEY
+        await self._factor_changed(event, envelope, tx, "passkey_removed" if passkey else "totp_disabled")
 
     async def recovery_codes_replaced(
         self, event: events.RecoveryCodesReplaced, envelope: Envelope, tx: Tx
@@ -112,7 +114,7 @@ class Mails:
     async def recovery_code_used(self, event: events.RecoveryCodeUsed, envelope: Envelope, tx: Tx) -> None:
         await self._factor_changed(event, envelope, tx, "recovery_code_used")
 
-    def handlers(self) -> dict[type[Message], Handler]:
+    def handlers(self) -> dict[type[Message] | Every, Handler]:
         return {
             events.RegistrationRequested: self.confirm_registration,
             events.PasswordResetRequested: self.reset_password,

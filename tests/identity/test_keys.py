@@ -148,7 +148,8 @@ def with_header(claims: str, **fields: str) -> str:
 def by_public_key(claims: str, public: dict[str, Any]) -> str:
     """HS256 with what everybody knows (CVE-2015-9235)."""
     text = with_header(claims, alg="HS256", kid=public["kid"])
-    return f"{text}.{encoded(hmac.digest(ECKey.import_key(public).as_pem(private=False), text.encode(), 'sha256'))}"
+    secret = ECKey.import_key(public).as_pem(private=False)
+    return f"{text}.{encoded(hmac.digest(secret, text.encode(), 'sha256'))}"
 
 
 def by_own_key(claims: str) -> str:

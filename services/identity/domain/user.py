@@ -76,7 +76,7 @@ class Person(Row):
 
     @property
     def etag(self) -> str:
-        return f"{self.revision:x}"
+        return etag(self.revision)
 
     def changed(self, now: datetime) -> None:
         self.revision += 1
@@ -88,6 +88,11 @@ class Person(Row):
         self.display_name, self.locale, self.zone, self.preferences = "", LOCALE, ZONE, {}
         self.state = ERASED
         self.changed(now)
+
+
+def etag(revision: int) -> str:
+    """Changes whenever the account does."""
+    return f"{revision:x}"
 
 
 def created(user_id: UUID, email: str, profile: Mapping[str, str], now: datetime) -> Person:

@@ -19,7 +19,7 @@ from services.identity.service.journal import Entry
 from services.identity.service.proving import Prover
 from services.identity.service.second_step import SecondSteps
 from services.identity.service.shared import Shared, own_id
-from services.identity.store import attempts, credential as credentials, user as users
+from services.identity.store import attempts, credential as credentials, passkey as passkeys, user as users
 from weft.identity.v1 import second_factor_pb2 as pb
 from weft.identity.v1.activity_pb2 import ActivityKind
 from weft.identity.v1.events_pb2 import (
@@ -108,10 +108,10 @@ class SecondFactors(SecondFactorServiceServicer):
         async with self._shared.db.transaction() as tx:
             await users.living(tx, user_id, lock=True)
             await require_rule_over(tx, call.caller, user_id)
-            had = await credentials.has_second_factor(tx, user_id)
-            await credentials.forget_second_factors(tx, user_id)
-            if had:
-                await self._removed(tx, user_id)
+            lost = await self._forget_all(tx, user_id)
+            for kind in lost:
+                await self._removed(tx, user_id, kind)
+            if lost:
                 cause = RevocationCause.REVOCATION_CAUSE_SECOND_FACTOR_RESET
                 await self._shared.issuer.end_all(tx, request.user_id, cause)
         return pb.ResetSecondFactorsResponse()
@@ -155,6 +155,16 @@ class SecondFactors(SecondFactorServiceServicer):
         if password is not None and password.short:
             raise PasswordTooShortAlone
 
-    async def _removed(self, tx: Tx, user_id: UUID) -> None:
+    async def _forget_all(self, tx: Tx, user_id: UUID) -> list["pb.SecondFactorKind.ValueType"]:
+        """The kinds that the account had. A passkey opens the account alone, so it goes too."""
+        had = {
+            TOTP: await credentials.has_second_factor(tx, user_id),
+            pb.SecondFactorKind.SECOND_FACTOR_KIND_PASSKEY: await passkeys.has_any(tx, user_id),
+        }
+        await credentials.forget_second_factors(tx, user_id)
+        await passkeys.forget(tx, user_id)
+        return [kind for kind, held in had.items() if held]
+
+    async def _removed(self, tx: Tx, user_id: UUID, kind: "pb.SecondFactorKind.ValueType" = TOTP) -> None:
         entry = Entry(user_id=user_id, kind=ActivityKind.ACTIVITY_KIND_SECOND_FACTOR_REMOVED)
-        await self._shared.journal.write(tx, entry, SecondFactorRemoved(user_id=str(user_id), kind=TOTP))
+        await self._shared.journal.write(tx, entry, SecondFactorRemoved(user_id=str(user_id), kind=kind))

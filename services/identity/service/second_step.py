@@ -13,7 +13,13 @@ from services.identity.domain.user import ACTIVE, Person
 from services.identity.service.journal import Entry
 from services.identity.service.proving import Prover
 from services.identity.service.shared import Shared
-from services.identity.store import attempts, code as code_store, credential as credentials, user as users
+from services.identity.store import (
+    attempts,
+    code as code_store,
+    credential as credentials,
+    passkey as passkeys,
+    user as users,
+)
 from weft.identity.v1 import sign_in_pb2 as pb
 from weft.identity.v1.activity_pb2 import ActivityKind
 from weft.identity.v1.events_pb2 import RecoveryCodeUsed, SignInFailed
@@ -99,6 +105,8 @@ class SecondSteps:
             kinds.append(KINDS.SECOND_STEP_KIND_TOTP)
         if await credentials.recovery_codes_left(tx, person.user_id):
             kinds.append(KINDS.SECOND_STEP_KIND_RECOVERY_CODE)
+        if await passkeys.has_any(tx, person.user_id):
+            kinds.append(KINDS.SECOND_STEP_KIND_PASSKEY)
         return kinds
 
 

@@ -1,36 +1,28 @@
 """weft.identity.v1.UserService."""
 
-from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from services.chassis.clock import uuid7
 from services.chassis.db import Tx
-from services.chassis.events import emit
 from services.chassis.masks import EtagMismatch, masked_paths
 from services.chassis.method import Call
 from services.identity.domain import password as passwords, user as rules
 from services.identity.domain.role import EVERYONE
 from services.identity.domain.user import EmailTaken, Person
+from services.identity.service.erasing import erase
 from services.identity.service.governing import require_other_admin, require_rule_over
 from services.identity.service.journal import Entry
 from services.identity.service.proving import Prover
 from services.identity.service.registration import open_account, profile_of
 from services.identity.service.roles import grant_role
 from services.identity.service.shared import Shared, own_id
-from services.identity.store import (
-    activity as activities,
-    attempts,
-    code as codes,
-    credential as credentials,
-    role as roles,
-    session as sessions,
-    user as store,
-)
+from services.identity.store import attempts, user as store
+from services.identity.store.directory import Directory
 from weft.identity.v1 import user_pb2 as pb
 from weft.identity.v1.activity_pb2 import ActivityKind
 from weft.identity.v1.events_pb2 import (
     RevocationCause,
-    UserDeleted,
     UserDisabled,
     UserEnabled,
     UserOrigin,
@@ -45,27 +37,26 @@ PATHS = ("display_name", "locale", "zone")
 class Users(UserServiceServicer):
     def __init__(self, shared: Shared, prover: Prover) -> None:
         self._shared, self._prover = shared, prover
+        self._directory = Directory(shared.db)
 
     async def GetMe(self, request: pb.GetMeRequest, call: Call) -> pb.GetMeResponse:
-        async with self._shared.db.transaction() as tx:
-            person = await store.living(tx, own_id(call))
-            return pb.GetMeResponse(user=await one_to_pb(tx, person))
+        row = await self._directory.one(own_id(call))
+        return pb.GetMeResponse(user=to_pb(row))
 
     async def GetUser(self, request: pb.GetUserRequest, call: Call) -> pb.GetUserResponse:
-        async with self._shared.db.transaction() as tx:
-            person = await store.get(tx, UUID(request.user_id))
-            return pb.GetUserResponse(user=await one_to_pb(tx, person))
+        return pb.GetUserResponse(user=to_pb(await self._directory.one(UUID(request.user_id))))
 
     async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, call: Call) -> pb.BatchGetUsersResponse:
-        async with self._shared.db.transaction() as tx:
-            found = await store.many(tx, [UUID(user_id) for user_id in request.user_ids])
-            return pb.BatchGetUsersResponse(users=await many_to_pb(tx, found))
+        rows = await self._directory.many([UUID(user_id) for user_id in request.user_ids])
+        return pb.BatchGetUsersResponse(users=[to_pb(row) for row in rows.values()])
 
     async def ListUsers(self, request: pb.ListUsersRequest, call: Call) -> pb.ListUsersResponse:
         page = store.LISTING.page(request, self._shared.tools.settings.mesh_key)
         async with self._shared.db.transaction() as tx:
             people, token = page.cut(await store.page(tx, page))
-            return pb.ListUsersResponse(users=await many_to_pb(tx, people), next_page_token=token)
+        rows = await self._directory.many([person.user_id for person in people])
+        users = [to_pb(rows[person.user_id]) for person in people]
+        return pb.ListUsersResponse(users=users, next_page_token=token)
 
     async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
         shared, now = self._shared, self._shared.clock.now()
@@ -86,7 +77,7 @@ class Users(UserServiceServicer):
                     await grant_role(tx, shared, call.caller, user_id, role)
             elif person.email_key != rules.email_key(email):
                 raise EmailTaken
-            return pb.CreateUserResponse(user=await one_to_pb(tx, person))
+        return pb.CreateUserResponse(user=to_pb(await self._directory.one(person.user_id)))
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.UpdateUserResponse:
         paths = masked_paths(request.profile, request.update_mask, PATHS)
@@ -101,7 +92,7 @@ class Users(UserServiceServicer):
                     setattr(person, path, profile[path] or rules.DEFAULTS[path])
                 person.changed(self._shared.clock.now())
                 await self._note_update(tx, person, [f"profile.{path}" for path in changed])
-            return pb.UpdateUserResponse(user=await one_to_pb(tx, person))
+        return pb.UpdateUserResponse(user=to_pb(await self._directory.one(person.user_id)))
 
     async def GetPreferences(
         self, request: pb.GetPreferencesRequest, call: Call
@@ -136,7 +127,7 @@ class Users(UserServiceServicer):
                 entry = Entry(user_id=user_id, kind=ActivityKind.ACTIVITY_KIND_DISABLED)
                 await self._shared.journal.write(tx, entry, UserDisabled(user_id=request.user_id))
                 await self._end_sessions(tx, request.user_id, RevocationCause.REVOCATION_CAUSE_USER_DISABLED)
-            return pb.DisableUserResponse(user=await one_to_pb(tx, person))
+        return pb.DisableUserResponse(user=to_pb(await self._directory.one(person.user_id)))
 
     async def EnableUser(self, request: pb.EnableUserRequest, call: Call) -> pb.EnableUserResponse:
         user_id = UUID(request.user_id)
@@ -148,7 +139,7 @@ class Users(UserServiceServicer):
                 person.changed(self._shared.clock.now())
                 entry = Entry(user_id=user_id, kind=ActivityKind.ACTIVITY_KIND_ENABLED)
                 await self._shared.journal.write(tx, entry, UserEnabled(user_id=request.user_id))
-            return pb.EnableUserResponse(user=await one_to_pb(tx, person))
+        return pb.EnableUserResponse(user=to_pb(await self._directory.one(person.user_id)))
 
     async def UnlockUser(self, request: pb.UnlockUserRequest, call: Call) -> pb.UnlockUserResponse:
         async with self._shared.db.transaction() as tx:
@@ -166,7 +157,7 @@ class Users(UserServiceServicer):
             if person.state != rules.ERASED:
                 await require_rule_over(tx, call.caller, user_id)
                 await require_other_admin(tx, user_id)
-                await self._erase(tx, person)
+                await erase(tx, self._shared, self._prover, person)
         return pb.DeleteUserResponse()
 
     async def _note_update(self, tx: Tx, person: Person, paths: list[str]) -> None:
@@ -176,33 +167,6 @@ class Users(UserServiceServicer):
     async def _end_sessions(self, tx: Tx, subject: str, cause: "RevocationCause.ValueType") -> None:
         await self._shared.issuer.end_all(tx, subject, cause)
 
-    async def _erase(self, tx: Tx, person: Person) -> None:
-        """Sessions end with their events first; then everything personal goes."""
-        subject = str(person.user_id)
-        keys = self._prover.account_key(person.email_key or ""), self._prover.second_key(person)
-        await self._end_sessions(tx, subject, RevocationCause.REVOCATION_CAUSE_USER_DELETED)
-        await tx.flush()
-        await sessions.forget(tx, subject)
-        await credentials.forget(tx, person.user_id)
-        await roles.take_all(tx, person.user_id)
-        await codes.void(tx, subject)
-        await codes.forget_registrations(tx, person.email_key or "")
-        await attempts.forget(tx, *keys)
-        await activities.forget(tx, person.user_id)
-        person.erase(self._shared.clock.now())
-        await emit(tx, UserDeleted(user_id=subject))
-
-
-async def one_to_pb(tx: Tx, person: Person) -> pb.User:
-    return (await many_to_pb(tx, [person]))[0]
-
-
-async def many_to_pb(tx: Tx, people: Sequence[Person]) -> list[pb.User]:
-    ids = [person.user_id for person in people]
-    await tx.flush()
-    names, second = await roles.names_of(tx, ids), await credentials.with_second_factor(tx, ids)
-    return [_to_pb(person, names[person.user_id], person.user_id in second) for person in people]
-
 
 STATES = {
     rules.ACTIVE: pb.UserState.USER_STATE_ACTIVE,
@@ -211,17 +175,17 @@ STATES = {
 }
 
 
-def _to_pb(person: Person, names: list[str], second_factor: bool) -> pb.User:
-    erased = person.state == rules.ERASED
+def to_pb(row: Any) -> pb.User:
+    """From a row of the directory."""
     user = pb.User(
-        user_id=str(person.user_id),
-        email=person.email or "",
-        profile=pb.Profile(display_name=person.display_name, locale=person.locale, zone=person.zone),
-        state=STATES[person.state],
-        roles=[] if erased else sorted([EVERYONE, *names]),
-        second_factor=second_factor,
-        etag=person.etag,
+        user_id=str(row["user_id"]),
+        email=row["email"] or "",
+        profile=pb.Profile(display_name=row["display_name"], locale=row["locale"], zone=row["zone"]),
+        state=STATES[row["state"]],
+        roles=[] if row["state"] == rules.ERASED else sorted([EVERYONE, *row["roles"]]),
+        second_factor=row["second_factor"],
+        etag=rules.etag(row["revision"]),
     )
-    user.create_time.FromDatetime(person.created_at)
-    user.update_time.FromDatetime(person.updated_at)
+    user.create_time.FromDatetime(row["created_at"])
+    user.update_time.FromDatetime(row["updated_at"])
     return user

@@ -115,3 +115,8 @@ async def forget_older(tx: Tx, than: datetime) -> None:
     await tx.execute(delete(ApiKeySecret).where(ApiKeySecret.expires_at < than))
     gone = or_(ApiKey.revoked_at < than, ApiKey.expires_at < than)
     await tx.execute(delete(ApiKey).where(gone))
+
+
+async def forget(tx: Tx, owner_id: UUID) -> None:
+    """Drops every key of an owner, with its secrets."""
+    await tx.execute(delete(ApiKey).where(ApiKey.owner_id == owner_id))

@@ -37,11 +37,6 @@ async def has_second_factor(tx: Tx, user_id: UUID) -> bool:
     return bool(await tx.scalar(query))
 
 
-async def with_second_factor(tx: Tx, user_ids: Sequence[UUID]) -> set[UUID]:
-    query = select(Totp.user_id).where(Totp.user_id.in_(user_ids), Totp.confirmed_at.is_not(None))
-    return set((await tx.scalars(query)).all())
-
-
 async def use_step(tx: Tx, user_id: UUID, step: int, now: datetime) -> bool:
     """Takes the TOTP step: a code is good once, and so is none older than it."""
     fresh = (Totp.user_id == user_id, Totp.last_step < step)

@@ -31,15 +31,6 @@ async def of(tx: Tx, user_id: UUID) -> Sequence[Role]:
     return (await tx.scalars(query)).all()
 
 
-async def names_of(tx: Tx, user_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
-    """Names by account, without `user`."""
-    query = select(RoleGrant.user_id, RoleGrant.role).where(RoleGrant.user_id.in_(user_ids))
-    names: dict[UUID, list[str]] = {user_id: [] for user_id in user_ids}
-    for user_id, role in (await tx.execute(query.order_by(RoleGrant.role))).all():
-        names[user_id].append(role)
-    return names
-
-
 async def holders(tx: Tx, role: str) -> Sequence[UUID]:
     return (await tx.scalars(select(RoleGrant.user_id).where(RoleGrant.role == role))).all()
 

@@ -54,10 +54,6 @@ async def living(tx: Tx, user_id: UUID, *, lock: bool = False) -> Person:
     return person
 
 
-async def many(tx: Tx, user_ids: Sequence[UUID]) -> Sequence[Person]:
-    return (await tx.scalars(select(Person).where(Person.user_id.in_(user_ids)))).all()
-
-
 async def by_key(tx: Tx, key: str) -> Person | None:
     """The account at an address, by the address's key."""
     return (await tx.scalars(select(Person).where(Person.email_key == key))).one_or_none()
