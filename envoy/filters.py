@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from . import cache, clusters, limits
+from . import cache, clusters, limits, statuses
 from .forwarding import BUFFER, JWT
 from .methods import REQUEST_BYTES_MAX, Contract
 from .routes import HEAD, STREAMER, VERSION
@@ -47,6 +47,7 @@ def edge(contract: Contract, settings: Settings, descriptor: Path) -> list[Json]
         _statistics(),
         cache.lua_filter(cache.VALIDATE, "validate"),
         cache.cache_filter(),
+        statuses.filter_(),
         _transcoder(contract, descriptor, events=False),
         _transcoder(contract, descriptor, events=True),
         _router(),

@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
+from .statuses import raw_response
 from .templates import Template
 
 ROOT = "weft."
@@ -62,6 +63,7 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     raw_request: bool  # the body is a google.api.HttpBody: any media type
+    raw_response: bool  # the answer is one: its service may choose the HTTP status
     bindings: tuple[Binding, ...]
     timeout: timedelta
     request_bytes_max: int
@@ -138,7 +140,7 @@ class Contract:
         if access is None:
             raise BadContract(f"{method.full_name} has no (weft.options.v1.access)")
         edge = options.Extensions[self._extension["edge"]]
-        bindings = tuple(_bindings(method))
+        bindings = tuple(_binding(rule) for rule in _rules(method))
         streaming = method.client_streaming or method.server_streaming
         read = Method(
             service=method.full_name.split(".")[1],
@@ -149,6 +151,7 @@ class Contract:
             client_streaming=method.client_streaming,
             server_streaming=method.server_streaming,
             raw_request=_raw(method, bindings),
+            raw_response=any(raw_response(method, rule) for rule in _rules(method)),
             bindings=bindings,
             timeout=_seconds(edge.timeout) or (timedelta() if streaming else TIMEOUT),
             request_bytes_max=edge.request_bytes_max or REQUEST_BYTES_MAX,
@@ -185,12 +188,12 @@ def _complete(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pb2.FileDes
     return descriptor_pb2.FileDescriptorSet(file=ordered.values())
 
 
-def _bindings(method: MethodDescriptor) -> list[Binding]:
+def _rules(method: MethodDescriptor) -> list[http_pb2.HttpRule]:
     options = descriptor_pb2.MethodOptions.FromString(method.GetOptions().SerializeToString())
     if not options.HasExtension(annotations_pb2.http):
         return []
     rule = options.Extensions[annotations_pb2.http]
-    return [_binding(each) for each in (rule, *rule.additional_bindings)]
+    return [rule, *rule.additional_bindings]
 
 
 def _binding(rule: http_pb2.HttpRule) -> Binding:

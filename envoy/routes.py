@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from . import cache, forwarding, limits, versions
+from . import cache, forwarding, limits, statuses, versions
 from .cache import INNER, TRANSCODER
 from .forwarding import BUFFER, Door
 from .methods import Binding, Method
@@ -124,6 +124,8 @@ def _transcoded(method: Method, binding: Binding, door: Door) -> list[Json]:
     path = _path(binding)
     match: Json = {**path, "headers": [equals(":method", binding.verb)]}
     forward = forwarding.route(method, binding.template.bare, door)
+    if method.raw_response and door.public:
+        forward = statuses.chosen(forward)
     served = [{"match": match, **with_filters(forward, {TRANSCODER: on()})}]
     if method.cache and binding.verb == "GET" and door.caching:
         served = cache.outer(match, forward)

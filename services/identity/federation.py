@@ -12,6 +12,7 @@ from services.identity.service.oauth import OAuth
 from services.identity.service.oauth_client import OAuthClients
 from services.identity.service.outside import Outside
 from services.identity.service.passkey import Passkeys
+from services.identity.service.policy import Policies
 from services.identity.service.provider import Providers
 from services.identity.service.provider_sign_in import ProviderSignIns
 from services.identity.service.second_step import SecondSteps
@@ -23,6 +24,7 @@ from weft.identity.v1 import (
     oauth_client_pb2_grpc,
     oauth_pb2_grpc,
     passkey_pb2_grpc,
+    policy_pb2_grpc,
     provider_pb2_grpc,
     service_account_pb2_grpc,
 )
@@ -41,6 +43,7 @@ def federation(shared: Shared, steps: SecondSteps, environ: Mapping[str, str] | 
             oauth_client_pb2_grpc.add_OAuthClientServiceServicer_to_server: OAuthClients(shared),
             oauth_pb2_grpc.add_OAuthServiceServicer_to_server: OAuth(shared),
             passkey_pb2_grpc.add_PasskeyServiceServicer_to_server: Passkeys(shared, steps, settings),
+            policy_pb2_grpc.add_PolicyServiceServicer_to_server: Policies(shared),
             provider_pb2_grpc.add_ProviderServiceServicer_to_server: Providers(shared, sign_ins),
             service_account_pb2_grpc.add_ServiceAccountServiceServicer_to_server: ServiceAccounts(
                 shared, api_keys

@@ -128,6 +128,8 @@ class Probe:
 
     def DownloadThing(self, request: Message, context: Context) -> Message:
         content = {"content_type": "image/svg+xml", "data": b"<svg/>"}
+        if request.thing_id.isdigit():
+            context.send_initial_metadata((("x-weft-http-status", request.thing_id),))
         return self._answer("DownloadThing", content=content)
 
     def WatchThings(self, request: Message, context: Context) -> Iterator[Message]:

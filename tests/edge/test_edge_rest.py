@@ -220,3 +220,20 @@ def test_answers_carry_security_headers(web: httpx.Client, edge: Edge) -> None:
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["strict-transport-security"].startswith("max-age=")
     assert "strict-transport-security" not in httpx.get(edge.url("http") + "/v1/things/t-1").headers
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status"), [("400", 400), ("401", 401), ("503", 503), ("302", 200), ("9", 200)]
+)
+def test_a_raw_answer_has_the_error_status_that_its_service_chose(
+    web: httpx.Client, chosen: str, status: int
+) -> None:
+    answer = web.get(f"/v1/things/{chosen}:download")
+    assert (answer.status_code, answer.text) == (status, "<svg/>")
+    assert "x-weft-http-status" not in answer.headers
+    assert answer.headers["content-type"] == "image/svg+xml"
+
+
+def test_no_caller_chooses_a_status(web: httpx.Client) -> None:
+    answer = web.get("/v1/things/t:download", headers={"x-weft-http-status": "400"})
+    assert answer.status_code == 200

@@ -2,9 +2,14 @@
 
 from datetime import timedelta
 
-from services.identity.domain import activity as activity_rules, lockout, session as session_rules
+from services.identity.domain import (
+    activity as activity_rules,
+    api_key as api_key_rules,
+    lockout,
+    session as session_rules,
+)
 from services.identity.service.shared import Shared
-from services.identity.store import activity, attempts, code, session
+from services.identity.store import activity, api_key, attempts, code, oauth, session
 
 EVERY_S = 3600.0
 CODES_KEPT = timedelta(days=1)  # A second use within it is refused as used; later as unknown: one answer.
@@ -23,4 +28,6 @@ async def forget(shared: Shared) -> None:
         await code.forget_older(tx, now - CODES_KEPT)
         await attempts.forget_older(tx, now - timedelta(days=lockout.KEPT_DAYS))
         await session.forget_older(tx, now - timedelta(days=session_rules.KEPT_DAYS))
+        await oauth.forget_older(tx, now - CODES_KEPT)
+        await api_key.forget_older(tx, now - timedelta(days=api_key_rules.KEPT_DAYS))
         await activity.forget_older(tx, now - timedelta(days=activity_rules.KEPT_DAYS))

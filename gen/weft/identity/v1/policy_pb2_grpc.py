@@ -148,6 +148,9 @@ class PolicyServiceServicer:
     def CheckAccess(self, request, context):
         """Decides whether the caller, whose token the asking service passes on, may do something to a
         resource, and says which policy or permission decided it.
+
+        Errors:
+        INVALID_ARGUMENT RESOURCE_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +158,9 @@ class PolicyServiceServicer:
 
     def ExplainAccess(self, request, context):
         """Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+        Errors:
+        INVALID_ARGUMENT RESOURCE_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,9 +80,16 @@ class PolicyServiceStub:
     CheckAccess: _grpc.UnaryUnaryMultiCallable[_policy_pb2.CheckAccessRequest, _policy_pb2.CheckAccessResponse]
     """Decides whether the caller, whose token the asking service passes on, may do something to a
     resource, and says which policy or permission decided it.
+
+    Errors:
+      INVALID_ARGUMENT RESOURCE_REFUSED
     """
     ExplainAccess: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ExplainAccessRequest, _policy_pb2.ExplainAccessResponse]
-    """Decides as CheckAccess does, for a subject that is described, to try policies out."""
+    """Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+    Errors:
+      INVALID_ARGUMENT RESOURCE_REFUSED
+    """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -136,9 +143,16 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     CheckAccess: _aio.UnaryUnaryMultiCallable[_policy_pb2.CheckAccessRequest, _policy_pb2.CheckAccessResponse]  # type: ignore[assignment]
     """Decides whether the caller, whose token the asking service passes on, may do something to a
     resource, and says which policy or permission decided it.
+
+    Errors:
+      INVALID_ARGUMENT RESOURCE_REFUSED
     """
     ExplainAccess: _aio.UnaryUnaryMultiCallable[_policy_pb2.ExplainAccessRequest, _policy_pb2.ExplainAccessResponse]  # type: ignore[assignment]
-    """Decides as CheckAccess does, for a subject that is described, to try policies out."""
+    """Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+    Errors:
+      INVALID_ARGUMENT RESOURCE_REFUSED
+    """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps attribute rules: who may do what to which resource under which circumstances, where roles
@@ -225,6 +239,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_pb2.CheckAccessResponse, _abc.Awaitable[_policy_pb2.CheckAccessResponse]]:
         """Decides whether the caller, whose token the asking service passes on, may do something to a
         resource, and says which policy or permission decided it.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
         """
 
     @_abc_1.abstractmethod
@@ -233,6 +250,10 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_pb2.ExplainAccessRequest,
         context: _typing.Any,
     ) -> _typing.Union[_policy_pb2.ExplainAccessResponse, _abc.Awaitable[_policy_pb2.ExplainAccessResponse]]:
-        """Decides as CheckAccess does, for a subject that is described, to try policies out."""
+        """Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
+        """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -670,6 +670,9 @@ export const PolicyService: GenService<{
    * Decides whether the caller, whose token the asking service passes on, may do something to a
    * resource, and says which policy or permission decided it.
    *
+   * Errors:
+   *   INVALID_ARGUMENT RESOURCE_REFUSED
+   *
    * @generated from rpc weft.identity.v1.PolicyService.CheckAccess
    */
   checkAccess: {
@@ -679,6 +682,9 @@ export const PolicyService: GenService<{
   },
   /**
    * Decides as CheckAccess does, for a subject that is described, to try policies out.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT RESOURCE_REFUSED
    *
    * @generated from rpc weft.identity.v1.PolicyService.ExplainAccess
    */

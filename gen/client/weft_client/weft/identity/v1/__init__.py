@@ -8362,6 +8362,9 @@ class PolicyServiceSyncStub:
         """
         Decides whether the caller, whose token the asking service passes on, may do something to a
         resource, and says which policy or permission decided it.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
         """
 
         return self._channel.unary_unary(
@@ -8375,6 +8378,9 @@ class PolicyServiceSyncStub:
     ) -> "ExplainAccessResponse":
         """
         Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
         """
 
         return self._channel.unary_unary(
@@ -8537,6 +8543,9 @@ class PolicyServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Decides whether the caller, whose token the asking service passes on, may do something to a
         resource, and says which policy or permission decided it.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
         """
 
         return await self._unary_unary(
@@ -8558,6 +8567,9 @@ class PolicyServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "ExplainAccessResponse":
         """
         Decides as CheckAccess does, for a subject that is described, to try policies out.
+
+        Errors:
+          INVALID_ARGUMENT RESOURCE_REFUSED
         """
 
         return await self._unary_unary(
