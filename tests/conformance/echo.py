@@ -76,7 +76,7 @@ def _answer(request: pb.Ask, index: int, call: Call) -> pb.Answer:
         text=request.text, index=index, padding=bytes(request.padding), actor=call.caller.actor
     )
     for name, value in call.headers.items():
-        if name.startswith("x-ask"):
+        if name.startswith("x-ask") or name == "traceparent":
             answer.metadata[name] = value.hex() if isinstance(value, bytes) else value
     if (remaining := call.time_remaining()) is not None:
         answer.remaining.FromMilliseconds(int(remaining * 1000))
