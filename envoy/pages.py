@@ -25,8 +25,9 @@ OWN_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The browsable API's styles are written by its script.
-DOCS_CSP = OWN_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+# The browsable API's styles are written by its script, those in the mailbox came with the mail.
+STYLED = ("/docs", "/mailbox")
+STYLED_CSP = OWN_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 DOCS_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -56,7 +57,7 @@ DOCS_START = """SwaggerUIBundle({
 def plant(grown: Tree, settings: Settings, out: Path) -> None:
     """Adds the routes of all pages to a tree."""
     for path, file in table(settings, out).items():
-        csp = DOCS_CSP if path == "/docs" else OWN_CSP
+        csp = STYLED_CSP if path in STYLED else OWN_CSP
         grown.branches.setdefault(path, []).extend(_page(path, file, csp))
 
 
