@@ -1,4 +1,4 @@
-"""Outside callers are served like any other: synchronous stubs, and channels instrumented by OpenTelemetry."""
+"""Outside callers are served like any other: synchronous stubs, channels that OpenTelemetry instruments."""
 
 import asyncio
 from types import ModuleType
