@@ -11,7 +11,7 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ TABLE = re.compile(r"^create table \"?(\w+)\"? \((.*?)^\);", re.M | re.S)
 ADDED = re.compile(r"^alter table \"?(\w+)\"?(.*?);", re.M | re.S)
 
 
-def rows(head: str, body: list[tuple[str, ...]]) -> str:
+def rows(head: str, body: Iterable[tuple[str, ...]]) -> str:
     names = head.split("|")
     lines = [names, ["---"] * len(names), *body]
     return "".join(f"| {' | '.join(cell.strip() for cell in line)} |\n" for line in lines)
@@ -33,14 +33,23 @@ def rows(head: str, body: list[tuple[str, ...]]) -> str:
 def settings() -> str:
     """Every setting of the chassis and of each service."""
     body = []
-    for kind, prefix in sorted(_settings_classes(), key=lambda found: (found[1] != "WEFT_", found[1])):
+    for kind, prefix in sorted(settings_classes(), key=lambda found: (found[1] != "WEFT_", found[1])):
         for field in dataclasses.fields(kind):
-            default = f"`{field.default}`" if field.default not in ("", ()) else ""
+            default = f"`{_shown(field)}`" if field.default not in ("", ()) else ""
             body.append((f"`{prefix}{field.name.upper()}`", default, field.metadata["doc"]))
     return rows("variable | default | what it is", body)
 
 
-def _settings_classes() -> Iterator[tuple[Any, str]]:
+def _shown(field: dataclasses.Field[Any]) -> str:
+    """A default as its variable would hold it; a key that everybody knows is not repeated."""
+    if field.name.endswith("key"):
+        return "for development only"
+    if isinstance(field.default, tuple):
+        return ",".join(field.default)
+    return str(int(field.default) if isinstance(field.default, bool) else field.default)
+
+
+def settings_classes() -> Iterator[tuple[Any, str]]:
     """Each dataclass whose fields are settings, with the prefix of its variables."""
     for path in sorted((ROOT / "services").rglob("*.py")):
         if path.name == "config.py" or path.name.endswith("settings.py"):
@@ -70,8 +79,8 @@ def commands() -> str:
 
     from launcher.commands import COMMANDS
 
-    shown = {name: command for name, command in COMMANDS.items() if command.help != SUPPRESS}
-    return rows("command | what it does", [(f"`weft {name}`", each.help) for name, each in shown.items()])
+    shown = {name: each.help for name, each in COMMANDS.items() if each.help and each.help != SUPPRESS}
+    return rows("command|what it does", [(f"`scripts/weft {name}`", said) for name, said in shown.items()])
 
 
 def metrics() -> str:
@@ -83,7 +92,7 @@ def metrics() -> str:
     body = []
     for metric in vars(telemetry).values():
         if isinstance(metric, MetricWrapperBase):
-            family = metric.describe()[0]
+            family = next(iter(metric.describe()))
             labels = ", ".join(f"`{name}`" for name in metric._labelnames)
             body.append((f"`{family.name}`", family.type, labels, family.documentation))
     return rows("metric | kind | labels | what it counts", body)

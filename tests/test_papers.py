@@ -1,5 +1,6 @@
 """The papers say what is so: derived tables are current, links lead somewhere, names in code spans exist."""
 
+import dataclasses
 import importlib
 import re
 import sys
@@ -25,6 +26,14 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_tables_that_the_code_knows_better_are_current(scripts: None) -> None:
     papers = importlib.import_module("papers")
     assert [str(path.relative_to(ROOT)) for path in papers.stale()] == [], "run scripts/papers.py"
+
+
+def test_every_setting_says_in_a_sentence_what_it_is(scripts: None) -> None:
+    found = list(importlib.import_module("papers").settings_classes())
+    settings = [(prefix, field) for kind, prefix in found for field in dataclasses.fields(kind)]
+    assert len(settings) > len(found) > 1
+    unsaid = [f"{prefix}{f.name.upper()}" for prefix, f in settings if not f.metadata["doc"].endswith(".")]
+    assert unsaid == []
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))

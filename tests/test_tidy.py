@@ -1,6 +1,7 @@
 """What no linter can say: the shape that every file and every service has."""
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -127,6 +128,14 @@ def test_refusals_of_a_service_are_those_its_protos_promise(service: str) -> Non
     promised = set(re.findall(r"^ *//   ([A-Z_]+) ([A-Z0-9_]+)$", text, re.M))
     of_the_chassis = refusals("services/chassis")
     assert refusals(f"services/{service}") == promised - of_the_chassis
+
+
+def test_permissions_are_named_after_the_service_that_asks_for_them() -> None:
+    methods = json.loads((ROOT / "gen/inventory.json").read_text())["methods"]
+    asked = {method: each["access"].get("permission", "") for method, each in methods.items()}
+    own = {m: re.fullmatch(rf"{m.split('.')[1]}\.[a-z_]+\.[a-z_]+", asked[m]) for m in asked if asked[m]}
+    assert len(own) > 1
+    assert [method for method, matches in own.items() if not matches] == []
 
 
 def test_refusals_of_a_service_stand_in_its_domain() -> None:
