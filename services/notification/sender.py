@@ -17,8 +17,9 @@ from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import Refusal
-from services.chassis.events import emit
+from services.chassis.events import Provenance, emit, provenance
 from services.chassis.pull import Pull
+from services.chassis.relay import HEADER, parse
 from services.notification import store
 from services.notification.delivering import Deliverer
 from weft.notification.v1.events_pb2 import MessageAccepted, MessageDue
@@ -80,7 +81,10 @@ class Sender:
     async def _work(self, message: Msg) -> None:
         """Acknowledged whatever became of the attempt: the row says what comes next."""
         try:
-            await self._deliverer.attempt(UUID(message.subject.rpartition(".")[2]))
+            envelope = parse((message.headers or {})[HEADER], message.data)
+            cause = Provenance(f"service:{STREAM}", "", envelope.trace, envelope.id)
+            provenance.set(cause)  # Of this task only: what the attempt announces names what led to it.
+            await self._deliverer.attempt(UUID(envelope.key))
         except (Refusal, OSError, TimeoutError) as error:
             log.warning("a message waits: %s", type(error).__name__)
             await _answer(message.nak(delay=AGAIN_S))

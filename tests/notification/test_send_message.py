@@ -137,6 +137,17 @@ async def test_values_are_sealed_at_once_and_erased_when_the_message_is_settled(
         assert (row["sealed_values"], row["erase_at"]) == (None, None)
 
 
+async def test_what_a_sender_announces_names_what_led_to_it(lab: Lab) -> None:
+    accepted = await send(lab)
+    await becomes(lab, accepted.message_id, pb.MESSAGE_STATE_SENT)
+    fields = "id, actor, trace, causation"
+    first, second = await lab.db("notification").fetch(f"select {fields} from event order by position")
+    assert first["actor"] == "service:identity"
+    assert second["actor"] == "service:notification"
+    assert second["causation"] == first["id"]
+    assert second["trace"] == first["trace"] != ""
+
+
 async def test_events_hold_neither_address_nor_values(lab: Lab) -> None:
     accepted = await send(lab)
     await becomes(lab, accepted.message_id, pb.MESSAGE_STATE_SENT)
