@@ -10,7 +10,7 @@ from services.chassis import projections
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.db import Conflict, Database, Tx, execute
-from services.chassis.events import Envelope, emit
+from services.chassis.events import Envelope, emit, settle
 from services.chassis.inbox import Consumer
 from services.chassis.projections import Projection, rebuild
 from services.chassis.relay import Relay
@@ -134,3 +134,49 @@ async def test_a_handler_that_fails_leaves_the_live_tables_alone(tally: Database
     assert await content(tally) == live
     await rebuild(tally, TALLY)
     assert await content(tally) == live
+
+
+async def test_an_event_that_is_not_visible_yet_is_waited_for_before_it_is_replayed_past(
+    tally: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projections, "TAIL_MAX", 1)
+    waiting = asyncio.Event()
+
+    async def noticing(db: Database) -> None:
+        waiting.set()
+        await settle(db)
+
+    monkeypatch.setattr(projections, "settle", noticing)
+    async with tally.fast() as slow:
+        await emit(slow, Counted(thing="slow", units=1))
+        async with tally.transaction() as tx:
+            await emit(tx, *(Counted(thing="quick", units=1) for _ in range(5)))
+        rebuilding = asyncio.create_task(rebuild(tally, TALLY))
+        await waiting.wait()
+    await rebuilding
+    assert await tally.fetchval("select units from tally where thing = 'slow'") == 1
+
+
+async def test_the_swap_waits_for_a_writer_that_came_late(
+    tally: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = await tally.dedicated()
+    writing = late.transaction()
+
+    async def settle_then_write(db: Database) -> None:
+        await settle(db)
+        await writing.start()
+        await emit(late, Counted(thing="late", units=1))
+        async with tally.transaction() as tx:
+            await emit(tx, Counted(thing="quick", units=1))
+
+    monkeypatch.setattr(projections, "settle", settle_then_write)
+    rebuilding = asyncio.create_task(rebuild(tally, TALLY))
+    await until(lambda: tally.fetchval(LOCK_WAITS))
+    await writing.commit()
+    await late.close()
+    await rebuilding
+    assert await tally.fetchval("select units from tally where thing = 'late'") == 1
+
+
+LOCK_WAITS = "select exists (select from pg_locks where mode = 'ShareRowExclusiveLock' and not granted)"
