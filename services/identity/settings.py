@@ -28,7 +28,7 @@ class IdentitySettings:
     argon2_concurrency: int = setting("Argon2 computations at once; each takes 64 MiB by default.", 2)
     argon2_memory_kib: int = setting("Memory of one Argon2id computation (RFC 9106: 64 MiB).", 65_536)
     argon2_passes: int = setting("Passes of one Argon2id computation (RFC 9106: 3).", 3)
-    lockout_after: int = setting("Consecutive failures before an account rests.", 5)
+    lockout_after: int = setting("Consecutive failures before an account rests.", 10)
     lockout_s_min: int = setting("First rest; doubles with each further failure.", 30)
     lockout_s_max: int = setting("Longest rest.", 3600)
     failures_max: int = setting("Consecutive failures after which only a reset helps (NIST: 100).", 100)

@@ -77,7 +77,10 @@ def own_id(call: Call) -> UUID:
 
 def device(call: Call, name: str = "") -> Device:
     """Where the call comes from."""
-    agent = (call.header("x-user-agent") or call.header("user-agent"))[:USER_AGENT_CHARS_MAX]
+    agent = call.header("user-agent")
+    if agent.startswith("grpc-") and (named := call.header("x-user-agent")):
+        agent = named  # A library names itself; the program behind it may say more.
+    agent = agent[:USER_AGENT_CHARS_MAX]
     return Device(name=name or _named(agent), user_agent=agent, address=call.peer())
 
 
