@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from generation import buf, output
+from generation import output
 from generation.protoc import Refused
 from generation.tree import differences, locked, replace
 
@@ -32,32 +31,13 @@ def write(scratch: Path, check: bool) -> str:
     return f"{len(stale)} files written" if stale else "gen/ is current"
 
 
-def jobs(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
-    """What was asked for; without flags, to write gen/."""
-    if arguments.lint:
-        yield buf.lint(ROOT, scratch)
-    if arguments.breaking is not None:
-        yield buf.breaking(ROOT, scratch, arguments.breaking)
-    if arguments.check or not (arguments.lint or arguments.breaking is not None):
-        yield write(scratch, arguments.check)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if gen/ is stale")
-    parser.add_argument("--lint", action="store_true", help="buf lint and buf format of protos/")
-    parser.add_argument(
-        "--breaking",
-        nargs="?",
-        const="",
-        metavar="COMMIT",
-        help="buf breaking; against where this branch left main, on main the commit before",
-    )
-    arguments = parser.parse_args()
+    check = parser.parse_args().check
     with tempfile.TemporaryDirectory(prefix="weft-gen-") as folder:
         try:
-            for said in jobs(arguments, Path(folder)):
-                print(said)
+            print(write(Path(folder), check))
         except Refused as refused:
             print(refused, file=sys.stderr)
             return 1

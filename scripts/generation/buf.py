@@ -1,21 +1,26 @@
-"""buf's checks of the protos: names and comments, layout, and what old callers would miss."""
+"""buf's checks of the protos: names and comments, layout, and what callers of the release would miss.
+
+buf reads images that protoc has built, so that it fetches nothing.
+"""
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from generation.protoc import BIN, Refused, Sources, image, run
 
 BUF = BIN / "buf"
-TRUNK = "main"
 PROTOS = "protos"
+OURS = ("--path", "weft")  # What is imported keeps rules of its own.
+RELEASED = Path("tests", "contract", "released.binpb")
+FREEZE = "scripts/contract.py freeze"
 
 
 def lint(root: Path, scratch: Path) -> str:
     """Refuses by buf.yaml's rules, and protos that `buf format -w protos` would change."""
-    compiled = _image(Sources.of(root / PROTOS, scratch), scratch / "new.binpb")
-    _buf(root, scratch, "lint", str(compiled), *_ours(root))
+    _buf(root, scratch, "lint", str(_now(root, scratch)), *OURS)
     try:
         _buf(root, scratch, "format", "--diff", "--exit-code", PROTOS)
     except Refused as refused:
@@ -23,65 +28,31 @@ def lint(root: Path, scratch: Path) -> str:
     return "protos keep buf's rules"
 
 
-def breaking(root: Path, scratch: Path, against: str = "") -> str:
-    """Refuses what a caller built from the protos of the commit `against` could not talk to."""
-    commit = against or base(root)
-    old = _checked_out(root, commit, scratch / "old") if commit else None
-    if old is None:
-        return f"nothing to compare: no protos in {commit}" if commit else "nothing to compare: first commit"
-    before = _image(Sources.of(old, scratch), scratch / "old.binpb")
-    after = _image(Sources.of(root / PROTOS, scratch), scratch / "new.binpb")
-    ours = _ours(old.parent)
-    _buf(root, scratch, "breaking", str(after), "--against", str(before), *ours)
-    return f"protos break nothing since {commit[:12]}"
+def breaking(root: Path, scratch: Path) -> str:
+    """Refuses what a caller built from the released contract could not talk to."""
+    if not (root / RELEASED).exists():
+        return f"no released contract yet; `{FREEZE}` makes one"
+    _buf(root, scratch, "breaking", str(_now(root, scratch)), "--against", str(root / RELEASED), *OURS)
+    return "protos break nothing of the released contract"
 
 
-def base(root: Path) -> str:
-    """What the working tree goes on from: where it left the trunk; on the trunk, the commit before.
-    Empty at the first commit."""
-    head = _git(root, "rev-parse", "HEAD")
-    trunk = _commit(root, f"origin/{TRUNK}") or _commit(root, TRUNK)
-    fork = _git(root, "merge-base", "HEAD", trunk) if trunk else ""
-    changed = _git(root, "status", "--porcelain", "--", PROTOS)
-    if changed or (fork and fork != head):
-        return fork or head
-    return _commit(root, "HEAD^")
+def freeze(root: Path, scratch: Path) -> str:
+    """Releases the contract: without its comments, which nobody's client depends on."""
+    whole = FileDescriptorSet.FromString(_now(root, scratch).read_bytes())
+    for file in whole.file:
+        file.ClearField("source_code_info")
+    (root / RELEASED).parent.mkdir(parents=True, exist_ok=True)
+    (root / RELEASED).write_bytes(whole.SerializeToString(deterministic=True))
+    return f"{RELEASED} is the contract that must not be broken from now on"
 
 
-def _image(sources: Sources, path: Path) -> Path:
-    path.write_bytes(image(sources).SerializeToString(deterministic=True))
+def _now(root: Path, scratch: Path) -> Path:
+    """The image of the protos in the tree."""
+    path = scratch / "now.binpb"
+    path.write_bytes(image(Sources.of(root / PROTOS, scratch)).SerializeToString(deterministic=True))
     return path
-
-
-def _ours(root: Path) -> list[str]:
-    """Only our packages: what is imported keeps rules of its own."""
-    folders = sorted(path.name for path in (root / PROTOS).iterdir() if path.is_dir())
-    return [argument for folder in folders for argument in ("--path", folder)]
 
 
 def _buf(root: Path, scratch: Path, *arguments: str) -> None:
     # Its cache stays out of the home folder: who runs this may not have one.
     run([str(BUF), *arguments], root, BUF_CACHE_DIR=str(scratch / "buf"))
-
-
-def _checked_out(root: Path, commit: str, folder: Path) -> Path | None:
-    """The protos of a commit; None if it has none."""
-    if not _git(root, "ls-tree", "-r", "--name-only", commit, "--", PROTOS):
-        return None
-    archive = folder.with_suffix(".tar")
-    _git(root, "archive", "--format=tar", f"--output={archive}", commit, PROTOS)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / PROTOS
-
-
-def _commit(root: Path, name: str) -> str:
-    """The commit's id; empty if there is no such."""
-    try:
-        return _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-    except Refused:
-        return ""
-
-
-def _git(root: Path, *arguments: str) -> str:
-    return run(["git", *arguments], root).strip()
