@@ -25,6 +25,7 @@ from services.chassis.db import (
     transact,
 )
 from services.chassis.migrate import MigrationChanged
+from tests.chassis.waiting import until
 from tests.servers import Server, start_postgres
 
 
@@ -208,3 +209,20 @@ async def test_a_connection_left_in_a_transaction_is_not_used_again(db: Database
 
 async def test_conflicts_say_that_nothing_was_changed() -> None:
     assert "nothing was changed" in str(Conflict())
+
+
+async def test_connections_that_ended_while_idle_are_replaced_and_nobody_notices(
+    db: Database, fresh_database: str
+) -> None:
+    async with db.transaction() as one, db.transaction() as other, db.fast() as third:
+        for tx in (one, other, third):
+            await execute(tx, "select 1")
+    admin = await asyncpg.connect(fresh_database)
+    others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    await admin.execute(f"select pg_terminate_backend(pid) {others}")
+    await until(lambda: admin.fetchval(f"select count(*) = 0 {others}"))
+    await admin.close()
+    assert await db.fetchval("select 1") == 1
+    async with db.transaction() as one, db.transaction() as other:
+        await execute(one, "select 1")
+        await execute(other, "select 1")
