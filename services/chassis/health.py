@@ -101,7 +101,7 @@ class Readiness:
         """One round of all checks."""
         for service, checks in self._checks.items():
             why = await _first_failure(checks)
-            if why != self._failing.get(service):
+            if why != self._failing.get(service, ""):
                 facts = {"facts": {"service": service, "why": why or "all checks pass"}}
                 log.log(logging.WARNING if why else logging.INFO, "readiness changed", extra=facts)
             self._failing.pop(service, None)

@@ -19,6 +19,7 @@ class Relay:
     recipients: list[str] = field(default_factory=list)  # Answers to RCPT, first come; then all are welcome.
     mails: list[str] = field(default_factory=list)  # Answers to DATA; then all are taken.
     sessions: int = 0
+    held: asyncio.Event | None = None  # A mail is not answered before this is set.
     before_answer: Callable[[], None] = lambda: None  # Called when a mail is taken, before that is said.
 
     async def handle_RCPT(
@@ -31,6 +32,8 @@ class Relay:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         answer = self.mails.pop(0) if self.mails else TAKEN
+        if self.held:
+            await self.held.wait()
         if answer.startswith("250"):
             self.taken.append(envelope)
             self.before_answer()

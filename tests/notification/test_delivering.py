@@ -17,6 +17,7 @@ from tests.notification.messages import SWIFT, becomes, events, get, notificatio
 from tests.notification.relay import Relay, relay
 from tests.servers import Shared, free_port
 from weft.notification.v1 import notification_pb2 as pb
+from weft.notification.v1.events_pb2 import MessageDue
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -105,6 +106,27 @@ async def test_sixty_messages_at_once_are_each_sent_once(lab: Lab, there: Relay)
     for message in accepted:
         await becomes(lab, message.message_id, pb.MESSAGE_STATE_SENT)
     assert len(there.taken) == len(set(there.ids())) == 60
+
+
+async def test_message_in_hand_is_not_taken_by_another_sender(lab: Lab, there: Relay) -> None:
+    there.held = asyncio.Event()
+    accepted = await send(lab)
+    await until(lambda: _attempts(lab, accepted.message_id))
+    for _ in range(5):
+        await lab.announce(MessageDue(message_id=accepted.message_id))
+
+    async def only_one_in_hand() -> bool:
+        [sender] = await lab.bus.js.consumers_info("notification")
+        return not sender.num_pending and sender.num_ack_pending == 1
+
+    await until(only_one_in_hand)
+    there.held.set()
+    sent = await becomes(lab, accepted.message_id, pb.MESSAGE_STATE_SENT)
+    assert (len(there.taken), len(sent.attempts)) == (1, 1)
+
+
+async def _attempts(lab: Lab, message_id: str) -> int:
+    return len((await get(lab, message_id)).attempts)
 
 
 async def test_values_are_erased_when_their_time_has_come(servers: Shared, there: Relay) -> None:
