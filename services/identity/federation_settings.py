@@ -16,8 +16,7 @@ class FederationSettings:
     passkey_rp_id: str = setting("Domain that passkeys belong to; pages must be on it or below.", "localhost")
     passkey_rp_name: str = setting("Name that authenticators show.", "Weft")
     passkey_origins: tuple[str, ...] = setting(
-        "Origins of pages that may use passkeys, comma separated.",
-        ("https://localhost:8443", "http://localhost:8080"),
+        "Origins of pages that may use passkeys, comma separated (empty: the edge's, by that domain).", ()
     )
     api_key_token_s: int = setting("Life of the token that an API key is exchanged for.", 300)
     provider_callback: str = setting("Page that outside providers send people back to.", "/callback")
@@ -29,3 +28,11 @@ class FederationSettings:
             host = urlsplit(origin).hostname or ""
             if host != self.passkey_rp_id and not host.endswith(f".{self.passkey_rp_id}"):
                 raise BadSetting(f"{PREFIX}PASSKEY_ORIGINS must lie on {PREFIX}PASSKEY_RP_ID")
+
+    def origins(self, edge_url: str) -> list[str]:
+        """Where passkeys are taken from. Authenticators know domains only, so an address stands for one."""
+        if self.passkey_origins:
+            return list(self.passkey_origins)
+        parts = urlsplit(edge_url)
+        port = f":{parts.port}" if parts.port else ""
+        return [f"{parts.scheme}://{self.passkey_rp_id}{port}"]

@@ -47,7 +47,7 @@ from weft.identity.v1.passkey_pb2_grpc import PasskeyServiceServicer
 class Passkeys(PasskeyServiceServicer):
     def __init__(self, shared: Shared, steps: SecondSteps, settings: FederationSettings) -> None:
         self._shared, self._steps = shared, steps
-        self._party = RelyingParty(settings)
+        self._party = RelyingParty(settings, shared.tools.settings.edge_url)
 
     async def StartPasskeyRegistration(
         self, request: pb.StartPasskeyRegistrationRequest, call: Call

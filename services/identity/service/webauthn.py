@@ -53,8 +53,8 @@ class Registrant:
 class RelyingParty:
     """This mesh, as authenticators know it."""
 
-    def __init__(self, settings: FederationSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: FederationSettings, edge_url: str) -> None:
+        self._settings, self._origins = settings, settings.origins(edge_url)
 
     def creation(self, who: Registrant, challenge: bytes, present: Sequence[Passkey]) -> dict[str, Any]:
         """PublicKeyCredentialCreationOptionsJSON: a discoverable credential, its person verified."""
@@ -94,7 +94,7 @@ class RelyingParty:
                 credential=dict(credential),
                 expected_challenge=challenge,
                 expected_rp_id=self._settings.passkey_rp_id,
-                expected_origin=list(self._settings.passkey_origins),
+                expected_origin=self._origins,
                 require_user_verification=True,
                 supported_pub_key_algs=ALGORITHMS,
             )
@@ -112,7 +112,7 @@ class RelyingParty:
                 credential=dict(credential),
                 expected_challenge=challenge,
                 expected_rp_id=self._settings.passkey_rp_id,
-                expected_origin=list(self._settings.passkey_origins),
+                expected_origin=self._origins,
                 credential_public_key=passkey.public_key,
                 credential_current_sign_count=0,
                 require_user_verification=True,
