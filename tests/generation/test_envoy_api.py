@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from generation import envoy_api
 from generation.protoc import Refused
 
