@@ -1,5 +1,6 @@
 """PostgreSQL and NATS for tests, from their wheels: one of each for a whole run, on loopback, no fsync."""
 
+import atexit
 import json
 import os
 import pwd
@@ -91,6 +92,8 @@ def start_nats(folder: Path, port: int = 0, accounts: int = 0) -> Server:
         "no_auth_user: open\n"
     )
     process = _spawn([which("nats-server") or _script("nats-server"), "-c", config], folder / "log", None)
+    if not accounts:
+        atexit.register(process.kill)  # Of one test, which may fail before it stops it.
     _wait(process, folder, lambda: _listens(port))
     return Server(f"nats://127.0.0.1:{port}", process, folder)
 
