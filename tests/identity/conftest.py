@@ -57,3 +57,10 @@ async def running(postgres: str, servers: Shared) -> AsyncIterator[Running]:
 @pytest.fixture
 def world(running: Running) -> World:
     return World(running, secrets.token_hex(5))
+
+
+@pytest.fixture
+async def alone(postgres: str, servers: Shared) -> AsyncIterator[World]:
+    """A service that no other test sees: its keys and administrators may go."""
+    async with identity(postgres, servers.account()) as running:
+        yield World(running, secrets.token_hex(5))

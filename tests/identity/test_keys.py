@@ -3,7 +3,7 @@
 import base64
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,19 +12,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from services.chassis.testing import until
-from tests.identity.conftest import identity
 from tests.identity.people import Person, World, refused
-from tests.servers import Shared
 from weft.identity.v1 import key_pb2 as pb, sign_in_pb2, user_pb2
 
 DAY_S, LEAD_S = 86_400, 900
-
-
-@pytest.fixture
-async def alone(postgres: str, servers: Shared) -> AsyncIterator[World]:
-    """A service whose keys this test may change."""
-    async with identity(postgres, servers.account()) as running:
-        yield World(running, "keys000000")
 
 
 async def jwks(world: World) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.data import shared
-from tests.identity.people import PASSWORD, Person, World, refused
+from tests.identity.people import PASSWORD, Person, World, outcomes, refused
 from weft.identity.v1 import email_pb2, password_pb2, role_pb2, user_pb2 as pb
 from weft.identity.v1.sign_in_pb2 import ConfirmRegistrationRequest
 from weft.identity.v1.user_import_pb2 import ImportedUser, ImportUsersRequest
@@ -196,12 +196,23 @@ async def test_erased_address_may_be_registered_anew(world: World) -> None:
     assert again.user_id != person.user_id
 
 
-async def test_last_administrator_cannot_go(world: World) -> None:
-    admin = await world.admin()
+async def test_last_administrator_cannot_go(alone: World) -> None:
+    admin = await alone.admin()
     delete = pb.DeleteUserRequest(user_id=admin.user_id)
-    assert await refused(world.users.DeleteUser(delete, metadata=admin.bearer)) == "LAST_ADMIN"
+    assert await refused(alone.users.DeleteUser(delete, metadata=admin.bearer)) == "LAST_ADMIN"
     take = role_pb2.RevokeRoleRequest(user_id=admin.user_id, role="admin")
-    assert await refused(world.roles.RevokeRole(take, metadata=admin.bearer)) == "LAST_ADMIN"
+    assert await refused(alone.roles.RevokeRole(take, metadata=admin.bearer)) == "LAST_ADMIN"
+
+
+async def test_of_two_administrators_one_stays_whoever_goes_first(alone: World) -> None:
+    admin, other = await alone.admin(), await alone.person()
+    grant = role_pb2.GrantRoleRequest(user_id=other.user_id, role="admin")
+    await alone.roles.GrantRole(grant, metadata=admin.bearer)
+    goes = [
+        alone.users.DeleteUser(pb.DeleteUserRequest(user_id=one.user_id), metadata=one.bearer)
+        for one in (admin, other)
+    ]
+    assert await outcomes(*goes) == (1, {"LAST_ADMIN"})
 
 
 async def test_nobody_rules_over_who_may_do_more(world: World) -> None:
