@@ -36,6 +36,7 @@ class Settings:
         "postgresql://{name}@127.0.0.1:5432/{name}",
     )
     nats_url: str = setting("NATS servers, comma separated.", "nats://127.0.0.1:4222")
+    nats_replicas: int = setting("Servers of a NATS cluster that keep each stream: 1, 3 or 5.", 1)
     address: str = setting("Where this process answers gRPC (host:port).", "127.0.0.1:50051")
     mesh_address: str = setting(
         "Where every other service is reached: Envoy's mesh listener (host:port).", "127.0.0.1:8081"
@@ -58,6 +59,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.trace_ratio <= 1:
             raise BadSetting("WEFT_TRACE_RATIO must lie between 0 and 1")
+        if self.nats_replicas not in (1, 3, 5):
+            raise BadSetting("WEFT_NATS_REPLICAS must be 1, 3 or 5")
         if len(self.mesh_key.encode()) < MESH_KEY_BYTES_MIN:
             raise BadSetting(f"WEFT_MESH_KEY must have at least {MESH_KEY_BYTES_MIN} bytes")
         if not self.development and self.mesh_key == DEVELOPMENT_MESH_KEY:

@@ -86,10 +86,15 @@ async def hosting(
     *,
     clock: Clock | None = None,
     tracing: telemetry.Tracing | None = None,
+    readiness: Readiness | None = None,
 ) -> AsyncIterator[Hosted]:
-    """Runs the named services in this process until the block ends, then drains and stops them."""
+    """Runs the named services in this process until the block ends, then drains and stops them.
+
+    `readiness` is for who asks before the services are there, and while they drain.
+    """
     async with AsyncExitStack() as stack:
         process = _Process(settings, clock or Clock(), tracing or _tracing(settings), stack)
+        process.readiness = readiness or process.readiness
         await process.open()
         for name, build in builds.items():
             await process.add(name, build)
@@ -110,7 +115,7 @@ class _Process:
         self._verifier = Verifier(
             issuer=settings.issuer, audience=settings.audience, mesh_key=settings.mesh_key, clock=clock
         )
-        self._methods, self._readiness = Methods(), Readiness()
+        self._methods, self.readiness = Methods(), Readiness()
         self._answering = Answering(self._verifier, tracing, clock)
         self._tools: dict[str, Tools] = {}
         self._loops: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
@@ -118,13 +123,13 @@ class _Process:
     async def open(self) -> None:
         """Bus, keys and the channel out."""
         self._stack.callback(self._tracing.close)
-        self._bus = Bus(self._settings.nats_url)
+        self._bus = Bus(self._settings.nats_url, replicas=self._settings.nats_replicas)
         await _patiently("NATS", self._bus.connect)
         self._stack.push_async_callback(self._bus.close)
         self._keys = Keys(self._bus, self._verifier)
         await self._keys.open()
         self._loops.append(("process", "keys", self._keys.watch))
-        self._loops.append(("process", "readiness", self._readiness.run))
+        self._loops.append(("process", "readiness", self.readiness.run))
         driver = engine(self._settings.engine)
         retrying = driver.connect(self._settings.mesh_address, mesh.retrying())
         once = driver.connect(self._settings.mesh_address, "{}")
@@ -147,7 +152,7 @@ class _Process:
         self._take(tools, parts)
         names = sorted(set(self._methods.services()) - before)
         checks = {"database": lambda: db.fetchval("select 1"), "bus": self._bus.check, **parts.checks}
-        self._readiness.add(name, names, checks)
+        self.readiness.add(name, names, checks)
         for start in parts.starts:
             await start()
 
@@ -179,7 +184,7 @@ class _Process:
 
     async def serve(self) -> Hosted:
         """Opens the socket, starts the loops, and declares readiness."""
-        add_HealthServicer_to_server(self._readiness.servicer, self._methods)
+        add_HealthServicer_to_server(self.readiness.servicer, self._methods)
         names = [*self._methods.services(), REFLECTION]
         add_ServerReflectionServicer_to_server(ReflectionServicer(names), self._methods)  # type: ignore[no-untyped-call]
         driver = engine(self._settings.engine)
@@ -187,12 +192,12 @@ class _Process:
         loops = [asyncio.create_task(_for_ever(*loop), name=loop[1]) for loop in self._loops]
         self._stack.push_async_callback(_stop, loops)
         self._stack.push_async_callback(self._drain, server)
-        await self._readiness.round()
+        await self.readiness.round()
         channels = {name: tools.mesh for name, tools in self._tools.items()}
-        return Hosted(port=server.port, readiness=self._readiness, mesh=channels, tools=self._tools)
+        return Hosted(port=server.port, readiness=self.readiness, mesh=channels, tools=self._tools)
 
     async def _drain(self, server: Server) -> None:
-        await self._readiness.drain()
+        await self.readiness.drain()
         await server.stop(self._settings.drain_s)
 
 
