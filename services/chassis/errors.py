@@ -4,6 +4,7 @@ A subclass says all there is to say: its base the status code, its name the mach
 reason, its docstring the message, its keywords the metadata (google.rpc.ErrorInfo, AIP-193).
 """
 
+import math
 import re
 from typing import ClassVar
 
@@ -49,6 +50,12 @@ class Refusal(Exception):
             delay.FromMilliseconds(int(self.retry_after_s * 1000))
             status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         return status
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Metadata beside the status: what callers by HTTP look for instead of a RetryInfo."""
+        if self.retry_after_s is None:
+            return ()
+        return (("retry-after", str(math.ceil(self.retry_after_s))),)
 
 
 class InvalidArgument(Refusal):
@@ -143,6 +150,15 @@ class CallFailed(Exception):
                 return str(info.reason)
         return ""
 
+    @property
+    def retry_after_s(self) -> float | None:
+        """When the callee asks to try again; None when it does not say."""
+        retry = error_details_pb2.RetryInfo()
+        for detail in self.status.details:
+            if detail.Unpack(retry):
+                return float(retry.retry_delay.ToMilliseconds()) / 1000
+        return None
+
 
 class Relayed(Refusal):
     """A callee's refusal that our own caller may handle as well as we could."""
@@ -161,6 +177,7 @@ class Relayed(Refusal):
         super().__init__()
         self._status = failed.status
         self.code = failed.code  # type: ignore[misc]
+        self.retry_after_s = failed.retry_after_s  # type: ignore[misc]
 
     def status(self) -> status_pb2.Status:
         return self._status

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -138,7 +139,7 @@ class Consumer:
         except (DecodeError, ValueError, KeyError, TypeError) as error:
             await self._give_up(message, error, attempts=1)
             return
-        failures = 0
+        failures = Counter[bool]()  # By whether something else was away: an outage uses up no bug's attempts.
         while True:
             try:
                 await self._deliver(event, envelope)
@@ -146,12 +147,13 @@ class Consumer:
                 log.warning("an event waits: %s", type(error).__name__, extra=self._facts(envelope))
                 await asyncio.sleep(RETRY_S_MAX / 30)
             except Exception as error:
-                failures += 1
-                if failures >= (AWAY_ATTEMPTS_MAX if _away(error) else ATTEMPTS_MAX):
-                    await self._give_up(message, error, failures)
+                away = _away(error)
+                failures[away] += 1
+                if failures[away] >= (AWAY_ATTEMPTS_MAX if away else ATTEMPTS_MAX):
+                    await self._give_up(message, error, failures.total())
                     return
                 log.warning("a handler failed", exc_info=error, extra=self._facts(envelope))
-                await asyncio.sleep(min(RETRY_S * 2 ** (failures - 1), RETRY_S_MAX))
+                await asyncio.sleep(min(RETRY_S * 2 ** (failures[away] - 1), RETRY_S_MAX))
             else:
                 await message.ack()
                 telemetry.EVENTS_HANDLED.labels(self.name, "done").inc()

@@ -211,6 +211,22 @@ async def test_a_missing_database_is_never_the_events_fault(
         await until(lambda: _are(seen, ["patient"]))
 
 
+async def test_an_outage_uses_up_none_of_an_events_attempts(
+    seen: Database, bus: Bus, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "RETRY_S", 0.001)
+    raised = iter([*[TimeoutError("away")] * inbox.ATTEMPTS_MAX, ValueError("a bug"), TimeoutError("away")])
+
+    async def unlucky(event: Any, envelope: Envelope, tx: Tx) -> None:
+        if error := next(raised, None):
+            raise error
+        await note(event, envelope, tx)
+
+    await announce(bus, "late")
+    async with running(consumer(seen, bus, unlucky).run()):
+        await until(lambda: _are(seen, ["late"]))
+
+
 async def test_a_successor_handles_first_what_the_dead_process_had_in_hand(
     seen: Database, bus: Bus, running: Any, fresh_database: str
 ) -> None:

@@ -120,7 +120,7 @@ async def _refuse(context: Any, refusal: Refusal) -> None:
     """Ends the call with the refusal's status, keeping trailers that the handler set."""
     status = rpc_status.to_status(refusal.status())
     kept = tuple(context.trailing_metadata() or ())
-    await context.abort(status.code, status.details, (*kept, *status.trailing_metadata))
+    await context.abort(status.code, status.details, (*kept, *refusal.headers(), *status.trailing_metadata))
 
 
 class AioClient:
