@@ -7,11 +7,12 @@ import signal
 import sys
 from importlib import import_module
 
-import prometheus_client
 import uvloop
 
 from services.chassis.config import BadSetting, Settings, load
+from services.chassis.health import Readiness
 from services.chassis.host import SERVICES, Build, hosting
+from services.chassis.probes import probing
 from services.chassis.telemetry import log_to_stderr
 
 log = logging.getLogger("weft.host")
@@ -31,18 +32,15 @@ async def main(names: list[str], settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with hosting(builds(names), settings) as hosted:
-        _expose_metrics(settings.metrics_address)
+    readiness = Readiness()
+    async with (
+        probing(settings.metrics_address, readiness) as metrics,
+        hosting(builds(names), settings, readiness=readiness) as hosted,
+    ):
         gc.freeze()  # What is loaded by now lives as long as the process.
-        log.info("serving", extra={"facts": {"services": names, "port": hosted.port}})
+        log.info("serving", extra={"facts": {"services": names, "port": hosted.port, "metrics": metrics}})
         await stopping.wait()
         log.info("draining")
-
-
-def _expose_metrics(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if host and port != "0":
-        prometheus_client.start_http_server(int(port), host)
 
 
 def run(arguments: list[str]) -> int:

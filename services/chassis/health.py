@@ -19,6 +19,7 @@ from services.chassis.telemetry import READY
 Check = Callable[[], Awaitable[object]]
 
 LIVE = "live"
+PROCESS = "process"
 INTERVAL_S = 2.0  # Between two rounds of checks; a dead dependency is seen within about this.
 CHECK_S_MAX = 1.5  # A check that takes longer has failed.
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
@@ -78,7 +79,7 @@ class Readiness:
         self._checks: dict[str, dict[str, Check]] = {}
         self._names: dict[str, list[str]] = {}
         self._failing: dict[str, str] = {}  # By service: the check that failed, and why.
-        self._draining = False
+        self._judged = self._draining = False
 
     def add(self, service: str, names: list[str], checks: Mapping[str, Check]) -> None:
         """`names` are the gRPC services that stand or fall with `service`."""
@@ -86,9 +87,11 @@ class Readiness:
         self._failing[service] = "not checked yet"
 
     @property
-    def failing(self) -> Mapping[str, str]:
-        """Services that cannot do their work now, and why."""
-        return self._failing
+    def failing(self) -> dict[str, str]:
+        """What keeps calls away, and why: services that fail, or the process itself. From any thread."""
+        if self._draining or not self._judged:
+            return {PROCESS: "draining" if self._draining else "starting"}
+        return dict(self._failing)
 
     async def run(self) -> None:
         """Checks for ever."""
@@ -104,11 +107,13 @@ class Readiness:
             if why != self._failing.get(service, ""):
                 facts = {"facts": {"service": service, "why": why or "all checks pass"}}
                 log.log(logging.WARNING if why else logging.INFO, "readiness changed", extra=facts)
-            self._failing.pop(service, None)
             if why:
                 self._failing[service] = why
+            else:
+                self._failing.pop(service, None)
             READY.labels(service).set(0 if why else 1)
             await self._tell(service, not why)
+        self._judged = True
         await self.servicer.set("", NOT_SERVING if self._failing or self._draining else SERVING)
 
     async def drain(self) -> None:
