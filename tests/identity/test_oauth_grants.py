@@ -193,6 +193,8 @@ async def test_a_device_is_let_in_by_the_code_that_it_shows(world: World, admin:
     answers = await asyncio.gather(*(poll() for _ in range(64)))
     assert len([answer for answer in answers if answer.status == 200]) == 1
     assert {answer.error for answer in answers} <= {"", "slow_down", "expired_token"}
+    world.clock.advance(70)
+    assert (await poll()).error == "expired_token"
 
 
 async def test_a_device_is_kept_out_or_comes_too_late(world: World, admin: Person) -> None:
