@@ -40,6 +40,9 @@ class IdentitySettings:
     code_hours: int = setting("Life of a mailed code to confirm an address.", 24)
     reset_minutes: int = setting("Life of a mailed code to set a password.", 30)
     mail_hourly_max: int = setting("Mails that requests may cause to one address in an hour.", 5)
+    heartbeat_s: float = setting(
+        "Silence of an activity stream before a sign of life; proxies drop what is silent for a minute.", 15.0
+    )
     totp_issuer: str = setting("Name that authenticator apps show.", "Weft")
 
     def __post_init__(self) -> None:

@@ -5,7 +5,9 @@ import asyncio
 import grpc.aio
 
 from services.chassis.testing import until
+from tests.identity.conftest import identity
 from tests.identity.people import Person, World, refused
+from tests.servers import Shared
 from weft.identity.v1 import activity_pb2, user_pb2 as pb
 from weft.identity.v1.sign_in_pb2 import SignOutRequest
 
@@ -66,3 +68,14 @@ async def test_parallel_changes_are_numbered_without_gaps(world: World) -> None:
     listing = activity_pb2.ListActivityRequest(user_id=person.user_id)
     entries = (await world.activity.ListActivity(listing, metadata=person.bearer)).activities
     assert [entry.sequence for entry in entries] == [7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_silent_stream_shows_that_it_lives(postgres: str, servers: Shared) -> None:
+    async with identity(postgres, servers.account(), {"WEFT_IDENTITY_HEARTBEAT_S": "0.05"}) as running:
+        world = World(running, "heart00000")
+        person = await world.person()
+        request = activity_pb2.WatchActivityRequest(user_id=person.user_id, after_sequence=2)
+        stream = world.activity.WatchActivity(request, metadata=person.bearer)
+        for _ in range(3):
+            assert (await stream.read()).HasField("heartbeat")
+        stream.cancel()

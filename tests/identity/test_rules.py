@@ -282,3 +282,9 @@ def test_settings_below_the_norm_are_refused() -> None:
     for fields in ({"password_chars_min": 7}, {"failures_max": 101}, {"access_s": 7200}):
         with pytest.raises(BadSetting):
             IdentitySettings(**fields)
+
+
+def test_key_that_everybody_knows_is_refused_in_production() -> None:
+    with pytest.raises(BadSetting):
+        IdentitySettings().refuse_development_key()
+    IdentitySettings(encryption_key=base64.b64encode(bytes(32)).decode()).refuse_development_key()

@@ -17,14 +17,13 @@ from services.identity.store import activity as store, session as sessions
 from weft.identity.v1 import activity_pb2 as pb
 from weft.identity.v1.activity_pb2_grpc import ActivityServiceServicer
 
-HEARTBEAT_S = 15.0  # Proxies and phones drop what is silent for a minute.
 BATCH_MAX = 100  # Entries read at once.
 STREAMS_MAX = 10  # Of one account at one process; a person has few windows open.
 
 
 class Activities(ActivityServiceServicer):
-    def __init__(self, shared: Shared, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._shared, self._heartbeat_s = shared, heartbeat_s
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._heartbeat_s = shared, shared.settings.heartbeat_s
         self._streams: Counter[str] = Counter()
 
     async def ListActivity(self, request: pb.ListActivityRequest, call: Call) -> pb.ListActivityResponse:
@@ -51,8 +50,7 @@ class Activities(ActivityServiceServicer):
                         yield self._heartbeat()
 
     async def _after(self, user_id: UUID, sequence: int) -> Sequence[Activity]:
-        async with self._shared.db.transaction() as tx:
-            return await store.after(tx, user_id, sequence, BATCH_MAX)
+        return await store.after(self._shared.db, user_id, sequence, BATCH_MAX)
 
     async def _require_open(self, call: Call) -> None:
         """A stream does not outlive its session, though the token was good when it began."""

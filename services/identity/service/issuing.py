@@ -56,8 +56,11 @@ class Issuer:
         """New tokens for a refresh token. None: refused, and `tx` is to be committed all the same, for a
         token that came twice has ended its session by then."""
         now, hash_ = self._clock.now(), rules.refresh_hash(token)
-        session_id = await store.session_of(tx, hash_)
-        session = await store.lock(tx, session_id) if session_id else None
+        found = await store.session_of(tx, hash_)
+        if found is None:
+            return None
+        await users.hold(tx, found[1])
+        session = await store.lock(tx, found[0])
         if session is None or session.client_id != client_id or not session.open(now):
             return None
         if await store.use_refresh_token(tx, hash_, now) is None:
@@ -71,7 +74,7 @@ class Issuer:
     async def end(
         self, tx: Tx, session: Session, cause: "RevocationCause.ValueType", entry: bool = True
     ) -> bool:
-        """Ends the session, with every token of it. False: it was over before."""
+        """Ends the session, with every token of it; its person is held. False: it was over before."""
         if session.ended_at is not None:
             return False
         session.ended_at, session.cause = self._clock.now(), RevocationCause.Name(cause)
@@ -91,6 +94,7 @@ class Issuer:
 
     async def end_all(self, tx: Tx, subject: str, cause: "RevocationCause.ValueType", keep: str = "") -> int:
         """Ends every open session of a subject but `keep`. Returns how many."""
+        await users.hold(tx, subject)
         found = await store.all_open(tx, subject, self._clock.now())
         ended = [await self.end(tx, session, cause) for session in found if str(session.session_id) != keep]
         return len(ended)
@@ -104,7 +108,9 @@ class Issuer:
         return session.kind != "user" or await users.active(tx, UUID(session.subject))
 
     async def _opened(self, tx: Tx, grant: Grant, now: datetime) -> Session:
-        session = rules.opened(uuid7(), grant, now)
+        session = rules.opened(uuid7(now), grant, now)
+        if grant.kind == "user":
+            await users.hold(tx, grant.subject, grant.acting)
         if grant.kind == "user" and not grant.acting:
             for old in await store.surplus(tx, grant.subject, now):
                 await self.end(tx, old, RevocationCause.REVOCATION_CAUSE_TOO_MANY)
@@ -135,7 +141,7 @@ class Issuer:
         await self._journal.write(tx, line, event)
 
     async def _note_impersonation(self, tx: Tx, session: Session) -> None:
-        """In both accounts' activity; in the order of their ids, so that two at once do not deadlock."""
+        """In both accounts' activity."""
         event = ImpersonationStarted(
             user_id=session.subject, impersonator_id=session.acting, session_id=str(session.session_id)
         )

@@ -38,6 +38,7 @@ class Sessions(SessionServiceServicer):
 
     async def RevokeSession(self, request: pb.RevokeSessionRequest, call: Call) -> pb.RevokeSessionResponse:
         async with self._shared.db.transaction() as tx:
+            await users.hold(tx, request.user_id)
             session = await store.own(tx, request.user_id, UUID(request.session_id))
             await self._shared.issuer.end(tx, session, REVOKED)
         return pb.RevokeSessionResponse()

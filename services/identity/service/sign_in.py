@@ -14,7 +14,7 @@ from services.identity.service.proving import Prover
 from services.identity.service.registration import Registrations
 from services.identity.service.second_step import SecondSteps
 from services.identity.service.shared import Shared, device
-from services.identity.store import credential as credentials, session as sessions
+from services.identity.store import credential as credentials, session as sessions, user as users
 from weft.identity.v1 import sign_in_pb2 as pb
 from weft.identity.v1.activity_pb2 import ActivityKind
 from weft.identity.v1.events_pb2 import RevocationCause, SteppedUp
@@ -75,6 +75,7 @@ class SignIn(SignInServiceServicer):
         proof, now = await self._prover.prove_caller(request.password, call), self._shared.clock.now()
         async with self._shared.db.transaction() as tx:
             await self._prover.settle(tx, proof)
+            await users.hold(tx, call.caller.subject)
             session = await sessions.lock(tx, UUID(call.caller.session)) if call.caller.session else None
             if session is None or not session.open(now):
                 raise SessionEnded
@@ -95,6 +96,7 @@ class SignIn(SignInServiceServicer):
     async def SignOut(self, request: pb.SignOutRequest, call: Call) -> pb.SignOutResponse:
         if call.caller.session:
             async with self._shared.db.transaction() as tx:
+                await users.hold(tx, call.caller.subject if call.caller.kind == "user" else "")
                 session = await sessions.lock(tx, UUID(call.caller.session))
                 if session is not None:
                     await self._shared.issuer.end(tx, session, RevocationCause.REVOCATION_CAUSE_SIGNED_OUT)

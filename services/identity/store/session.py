@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import case, delete, exists, select, update
 
 from services.chassis.db import Database, Tx
 from services.chassis.filtering import Field
@@ -73,10 +73,14 @@ async def use_refresh_token(tx: Tx, hash_: bytes, now: datetime) -> UUID | None:
     return session_id
 
 
-async def session_of(tx: Tx, hash_: bytes) -> UUID | None:
-    """The session that a refresh token belongs to, spent or not."""
-    found: UUID | None = await tx.scalar(select(RefreshToken.session_id).where(RefreshToken.hash == hash_))
-    return found
+async def session_of(tx: Tx, hash_: bytes) -> tuple[UUID, str] | None:
+    """The session that a refresh token belongs to, spent or not, and the user whose it is, if any."""
+    person = case((Session.kind == "user", Session.subject), else_="")
+    query = select(Session.session_id, person).join(
+        RefreshToken, RefreshToken.session_id == Session.session_id
+    )
+    row = (await tx.execute(query.where(RefreshToken.hash == hash_))).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 async def spent(tx: Tx, hash_: bytes) -> bool:

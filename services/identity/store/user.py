@@ -46,6 +46,16 @@ async def get(tx: Tx, user_id: UUID, *, lock: bool = False) -> Person:
     return person
 
 
+async def hold(tx: Tx, *subjects: str) -> None:
+    """Locks the accounts of these ids until `tx` ends, in one order; ids of no account are passed over.
+
+    Whoever locks sessions or writes activity holds the account first, so that no two wait for each other.
+    """
+    ids = [UUID(subject) for subject in subjects if subject]
+    query = select(Person.user_id).where(Person.user_id.in_(ids)).order_by(Person.user_id)
+    await tx.execute(query.with_for_update(key_share=True))
+
+
 async def living(tx: Tx, user_id: UUID, *, lock: bool = False) -> Person:
     """Raises UserNotFound for an erased one too."""
     person = await get(tx, user_id, lock=lock)
