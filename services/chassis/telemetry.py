@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import trace as otel
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -92,6 +91,9 @@ class Tracing:
         """Exports to an OTLP/gRPC collector; to nowhere when `endpoint` is empty."""
         if not endpoint:
             return cls(ratio)
+        # Loading it takes a process 0.1 s, which a mesh without a collector need not spend at each start.
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True)
         return cls(ratio, BatchSpanProcessor(exporter, max_queue_size=OTLP_QUEUE_MAX))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,6 @@ MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 TIMES = ("Date", "DayOfMonth", "DayOfWeek", "DayOfYear", "FullYear", "Hours", "Minutes", "Month", "Seconds")
 METHODS = frozenset({"contains", "endsWith", "size", "startsWith", *(f"get{part}" for part in TIMES)})
 FUNCTIONS = frozenset({"bool", "double", "duration", "has", "int", "size", "string", "timestamp"})
-ENVIRONMENT = celpy.Environment()
 
 
 class PolicyNotFound(NotFound):
@@ -172,14 +171,20 @@ def _holds(policy: Policy, facts: Mapping[str, Any]) -> bool | None:
     return bool(result) if isinstance(result, celtypes.BoolType) else None
 
 
+@cache
+def environment() -> celpy.Environment:
+    """Made when the first condition is read: its grammar takes 0.4 s, and most starts need none."""
+    return celpy.Environment()
+
+
 @lru_cache(maxsize=PROGRAMS_CACHED_MAX)
 def _program(condition: str) -> Any:
-    return ENVIRONMENT.program(ENVIRONMENT.compile(condition))
+    return environment().program(environment().compile(condition))
 
 
 def _parsed(condition: str) -> Any:
     try:
-        return ENVIRONMENT.compile(condition)
+        return environment().compile(condition)
     except (CELParseError, RecursionError):
         raise ConditionRefused(field="condition", rule="syntax") from None
 

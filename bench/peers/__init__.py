@@ -1,0 +1,1 @@
+"""What the mesh is measured against: a usual REST service without a gateway, and gRPC's own floor."""
