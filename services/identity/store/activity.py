@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
-from services.chassis.db import Tx
+from services.chassis.db import Database, Tx
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 from services.identity.domain.activity import Activity
@@ -24,11 +24,15 @@ async def next_sequence(tx: Tx, user_id: UUID) -> int | None:
     return number
 
 
-async def after(tx: Tx, user_id: UUID, sequence: int, limit: int) -> Sequence[Activity]:
-    """Oldest first."""
-    query = select(Activity).where(Activity.user_id == user_id, Activity.sequence > sequence)
-    return (await tx.scalars(query.order_by(Activity.sequence).limit(limit))).all()
+async def after(db: Database, user_id: UUID, sequence: int, limit: int) -> Sequence[Activity]:
+    """Oldest first. Every watcher asks at every event, so it is one prepared statement."""
+    return [Activity(**row) for row in await db.fetch(AFTER, user_id, sequence, limit)]
 
+
+AFTER = """
+select user_id, sequence, at, kind, session_id, actor, acting, address, about from activity
+where user_id = $1 and sequence > $2 order by sequence limit $3
+"""
 
 LISTING = Listing({"sequence": Field(Activity.sequence)}, order="sequence desc", unique="sequence")
 
