@@ -19,6 +19,7 @@ CONNECT_S_MAX = 5.0
 REQUEST_S_MAX = 5.0
 CHECK_S_MAX = 1.0
 RECONNECT_WAIT_S = 0.2
+PING_EVERY_S = 5  # A server that leaves three unanswered is gone, whatever TCP says: we connect anew.
 DAY_S = 86_400.0
 EVENTS_AGE_D_MAX = 30  # Streams are for delivery; the event tables keep everything.
 DEAD_AGE_D_MAX = 365  # Somebody may come back to them.
@@ -55,10 +56,13 @@ class Bus:
                 name="weft",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_WAIT_S,
+                ping_interval=PING_EVERY_S,
                 error_cb=_noted,
                 reconnected_cb=self._on_reconnected,
             )
         self._js = self._nc.jetstream(timeout=REQUEST_S_MAX)
+        self._echo = self._nc.new_inbox()
+        await self._nc.subscribe(self._echo, cb=_echoed)
 
     async def _probe(self) -> None:
         """A client that never gives up would not tell us that nobody is there at the start."""
@@ -79,10 +83,14 @@ class Bus:
             await self._nc.close()
 
     async def check(self) -> None:
-        """Raises when the server cannot be reached."""
+        """Raises when the server does not answer; else it has all that was sent before.
+
+        Not by `flush`: the client's reader dies, silently and for ever, of a PONG that comes when its flush
+        has given up, as it does from a server that was paused.
+        """
         if not self._nc.is_connected:
             raise ConnectionError("NATS is away")
-        await self._nc.flush(timeout=CHECK_S_MAX)  # type: ignore[arg-type]
+        await self._nc.request(self._echo, timeout=CHECK_S_MAX)
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Calls `callback` each time the connection is back; whatever came meanwhile was missed."""
@@ -224,6 +232,10 @@ async def within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
+
+
+async def _echoed(message: Msg) -> None:
+    await message.respond(b"")
 
 
 async def _noted(error: Exception) -> None:

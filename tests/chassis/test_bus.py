@@ -1,8 +1,10 @@
 """Streams and buckets are made once, and a watcher misses nothing, outages included."""
 
 import asyncio
+import signal
 from pathlib import Path
 
+import nats.errors
 import pytest
 
 from services.chassis.bus import Bus
@@ -44,6 +46,32 @@ async def test_a_lost_server_fails_the_check_until_it_is_back(tmp_path: Path) ->
     await bus.check()
     await bus.close()
     again.kill()
+
+
+async def test_a_server_that_was_paused_is_heard_again(tmp_path: Path) -> None:
+    server = start_nats(tmp_path / "nats")
+    bus = Bus(server.url)
+    await bus.connect()
+    await bus.ensure_stream("demo")
+    server.process.send_signal(signal.SIGSTOP)
+    await until(lambda: _is_deaf(bus))
+    server.process.send_signal(signal.SIGCONT)
+    await until(lambda: _is_well(bus))
+    await bus.publish("weft.demo.v1.Happened.a", b"")
+    await bus.close()
+    server.kill()
+
+
+async def _is_deaf(bus: Bus) -> bool:
+    try:
+        await bus.check()
+    except nats.errors.TimeoutError:
+        return True
+    return False
+
+
+async def _is_well(bus: Bus) -> bool:
+    return not await _is_deaf(bus)
 
 
 async def test_a_watcher_sees_the_value_and_its_changes_through_an_outage(tmp_path: Path) -> None:
