@@ -12,7 +12,7 @@ import pytest
 from scripts.browser import Browser, find_browser
 from scripts.journey import Journey
 
-REDIRECT = "https://app.weft.example/back"
+REDIRECT, TOKEN = "https://app.weft.example/back", "/oauth2/token"
 
 
 async def application(journey: Journey) -> dict[str, Any]:
@@ -57,33 +57,10 @@ async def code_by_rest(journey: Journey, query: str) -> str:
 
 @pytest.mark.timeout(120)
 async def test_an_application_signs_a_person_in(member: Journey) -> None:
-    rest, made = member.rest, await application(member)
-    client_id, auth = made["client"]["clientId"], (made["client"]["clientId"], made["clientSecret"])
-    discovery = (await rest.get("/.well-known/openid-configuration")).json()
-    assert discovery["issuer"] == (await rest.get("/.well-known/oauth-authorization-server")).json()["issuer"]
-    verifier = secrets.token_urlsafe(48)
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    query = urlencode(
-        {
-            "response_type": "code",
-            "client_id": client_id,
-            "redirect_uri": REDIRECT,
-            "scope": "openid profile offline_access",
-            "state": "s-1",
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        }
-    )
-    executable = find_browser()
-    code = await (code_by_browser(member, executable, query) if executable else code_by_rest(member, query))
-    form = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": REDIRECT,
-        "code_verifier": verifier,
-    }
-    path = urlsplit(discovery["token_endpoint"]).path
-    given = await rest.post(path, data=form, auth=auth)
+    rest, made, verifier = member.rest, await application(member), secrets.token_urlsafe(48)
+    auth = (made["client"]["clientId"], made["clientSecret"])
+    form = await code_form(member, auth[0], verifier)
+    given = await rest.post(TOKEN, data=form, auth=auth)
     assert (given.status_code, given.headers["content-type"]) == (200, "application/json"), given.text
     assert given.headers["cache-control"] == "no-store"
     bearer = {"authorization": f"Bearer {given.json()['access_token']}"}
@@ -91,15 +68,38 @@ async def test_an_application_signs_a_person_in(member: Journey) -> None:
     assert info.json()["name"] == member.display_name
     narrow = await rest.get(f"/v1/users/{member.user_id}", headers=bearer)
     assert narrow.status_code == httpx.codes.FORBIDDEN
-    again = await rest.post(path, data=form, auth=auth)
+    again = await rest.post(TOKEN, data=form, auth=auth)
     assert (again.status_code, again.json()) == (400, {"error": "invalid_grant"})
     refresh = {"grant_type": "refresh_token", "refresh_token": given.json()["refresh_token"]}
-    assert (await rest.post(path, data=refresh, auth=auth)).json() == {"error": "invalid_grant"}
-    wrong = await rest.post(path, data=refresh, auth=(client_id, "wrong"))
+    assert (await rest.post(TOKEN, data=refresh, auth=auth)).json() == {"error": "invalid_grant"}
+    told = await rest.post("/oauth2/introspect", data={"token": given.json()["access_token"]}, auth=auth)
+    assert told.json() == {"active": False}
+
+
+async def test_the_endpoints_answer_as_the_standards_say(journey: Journey) -> None:
+    rest = journey.rest
+    discovery = (await rest.get("/.well-known/openid-configuration")).json()
+    assert discovery == (await rest.get("/.well-known/oauth-authorization-server")).json()
+    assert urlsplit(discovery["token_endpoint"]).path == TOKEN
+    wrong = await rest.post(TOKEN, data={"grant_type": "refresh_token"}, auth=("a" * 24, "wrong"))
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
     assert wrong.headers["www-authenticate"].startswith("Basic")
     assert "x-weft-http-status" not in wrong.headers
-    told = await rest.post(
-        "/oauth2/introspect", data={"token": bearer["authorization"].split()[1]}, auth=auth
-    )
-    assert told.json() == {"active": False}
+
+
+async def code_form(member: Journey, client_id: str, verifier: str) -> dict[str, str]:
+    """What the application sends to the token endpoint, once the person is back."""
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    asked = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": REDIRECT,
+        "scope": "openid profile offline_access",
+        "state": "s-1",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    query, executable = urlencode(asked), find_browser()
+    code = await (code_by_browser(member, executable, query) if executable else code_by_rest(member, query))
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
+    return {**form, "code_verifier": verifier}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
+from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.identity.domain.row import Row
 from services.identity.domain.sealing import Sealer
 
@@ -39,10 +39,6 @@ class OwnerNotFound(NotFound):
 
 class ExpiryRefused(InvalidArgument):
     """An API key expires in the future."""
-
-
-class ApiKeyRefused(Unauthenticated):
-    """The API key is not good."""
 
 
 class ApiKey(Row):

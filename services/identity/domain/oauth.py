@@ -13,8 +13,8 @@ from services.identity.domain.oauth_client import CODE as AUTHORIZATION_CODE
 
 FORM = "application/x-www-form-urlencoded"
 FIELDS_MAX = 40  # All standards together define fewer.
-SCOPES_MAX, SCOPE_CHARS_MAX = 50, 100
-STATE_CHARS_MAX, NONCE_CHARS_MAX = 2_048, 512
+SCOPES_MAX, SCOPE_CHARS_MAX = 50, 100  # A consent page lists them; permissions have under 50 letters.
+STATE_CHARS_MAX, NONCE_CHARS_MAX = 2_048, 512  # Both travel in addresses, which proxies cut at 8,000.
 CODE_S = 60  # RFC 6749 4.1.2 allows ten minutes; a redirect takes seconds.
 LOGIN_S = 120  # How old a sign-in may be that `prompt=login` has just asked for.
 CODE = "oauth_code"  # Purpose of a one-use code.

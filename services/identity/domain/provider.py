@@ -13,7 +13,7 @@ from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidAr
 from services.identity.domain.oauth import s256
 from services.identity.domain.row import Row
 
-PROVIDERS_MAX = 50
+PROVIDERS_MAX = 50  # A sign-in page shows a button for each.
 FLOW_S = 600  # To sign in there and be back.
 FLOW = "provider_flow"  # Purpose of a one-use code: the `state`.
 SKEW_S = 60  # Clocks of other organisations; theirs to keep, ours to bear.

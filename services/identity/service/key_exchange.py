@@ -22,7 +22,7 @@ from envoy.service.auth.v3.external_auth_pb2 import (
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from services.chassis.method import Call
 from services.identity.domain import api_key as rules
-from services.identity.domain.api_key import ApiKeyRefused, Presented
+from services.identity.domain.api_key import Presented
 from services.identity.domain.token import ACCOUNT, Grant, narrowed
 from services.identity.federation_settings import FederationSettings
 from services.identity.service.shared import Shared
@@ -33,6 +33,7 @@ TOKENS_MAX = 10_000  # Signed tokens a process keeps; about 1 kB each.
 USES_MAX = 10_000  # Keys whose use waits to be written.
 USES_WRITTEN_EVERY_S = 15.0  # Well under the minute that a last use is exact to.
 UNAUTHORIZED = 401
+DENIAL = "The API key is not good."  # The edge makes its usual error of it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,7 @@ def _allowed(token: str) -> CheckResponse:
 
 
 def _denied() -> CheckResponse:
-    """A sentence, of which the edge makes its usual error."""
-    body = str(ApiKeyRefused())
-    denial = DeniedHttpResponse(status=HttpStatus(code=UNAUTHORIZED), body=body)
+    denial = DeniedHttpResponse(status=HttpStatus(code=UNAUTHORIZED), body=DENIAL)
     response = CheckResponse(denied_response=denial)
-    response.status.code, response.status.message = code_pb2.UNAUTHENTICATED, body
+    response.status.code, response.status.message = code_pb2.UNAUTHENTICATED, DENIAL
     return response

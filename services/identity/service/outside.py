@@ -33,7 +33,7 @@ KEYS_S, KEYS_AGAIN_S = 600.0, 30.0  # Keys are read again when one is missing, b
 DOCUMENTS_MAX = 100  # Twice as many as there are providers.
 DISCOVERY = "/.well-known/openid-configuration"
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-TOKEN_CHARS_MAX = 16_384
+TOKEN_CHARS_MAX = 16_384  # Providers put groups into id tokens; the longest known have a few thousand.
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from services.identity.domain.api_key import (
     TooManyApiKeys,
 )
 
-LISTED_MAX = 200
+LISTED_MAX = 200  # Twice the good ones that an owner may have: the rest are void ones.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended('identity.api_keys:' || :owner_id, 0))")
 
 # One indexed read tells whether a key is good at this instant, whose it is, and what they may do now.

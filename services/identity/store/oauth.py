@@ -20,7 +20,7 @@ from services.identity.domain.oauth_client import (
 )
 from services.identity.domain.session import RefreshToken, Session
 
-CONSENTS_MAX = 200
+CONSENTS_MAX = 200  # Listed in one answer; people let in a handful of applications.
 PAGES = Listing({"client_id": Field(OAuthClient.client_id)}, "client_id", "client_id")
 CONSENT_LOCK = text("select pg_advisory_xact_lock(hashtextextended('identity.consent:' || :key, 0))")
 
