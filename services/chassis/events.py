@@ -57,6 +57,13 @@ class Provenance:
 provenance: ContextVar[Provenance] = ContextVar("provenance", default=Provenance(actor="system"))  # noqa: B039
 
 
+def proven(actor: str) -> None:
+    """From here on the call is `actor`'s: it came anonymous, and has proven who it is."""
+    came = provenance.get()
+    if came.actor == "anonymous":
+        provenance.set(replace(came, actor=actor))
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """An event and all that is known about it."""

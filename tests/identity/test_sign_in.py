@@ -160,3 +160,10 @@ async def test_changed_password_ends_the_other_sessions(world: World) -> None:
 )
 def test_what_people_type_finds_their_account(typed: str, key: str) -> None:
     assert sign_in_key(typed) == key
+
+
+async def test_a_sign_in_is_the_act_of_the_person_who_proved_themself(world: World) -> None:
+    user_id = await world.open_account()
+    await world.sign_in()
+    query = "select actor from event where type = 'weft.identity.v1.SignedIn' and key = $1"
+    assert await world.lab.db("identity").fetchval(query, user_id) == f"user:{user_id}"

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Tx
+from services.chassis.events import proven
 from services.identity.domain import session as rules
 from services.identity.domain.role import union
 from services.identity.domain.session import Session
@@ -43,6 +44,8 @@ class Issuer:
         The oldest sessions beyond the bound end. Emits SignedIn, or ImpersonationStarted.
         """
         now = self._clock.now()
+        if grant.kind == "user" and not grant.acting:
+            proven(f"user:{grant.subject}")
         if grant.session_id is not None:
             session = await store.lock(tx, grant.session_id)
             if session is None or not session.open(now):
