@@ -130,8 +130,7 @@ class Answering:
         finally:
             self._calls -= 1
             telemetry.IN_FLIGHT.dec()
-            telemetry.HANDLED.labels(path, code_pb2.Code.Name(code)).inc()
-            telemetry.SECONDS.labels(path).observe(time.perf_counter() - began)
+            telemetry.answered(path, code, time.perf_counter() - began)
             telemetry.end(span, path, code, code in FAULTS)
             _restore(marks)
 

@@ -12,8 +12,10 @@ import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+from google.rpc import code_pb2
 from opentelemetry import trace as otel
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -121,6 +123,19 @@ def place(span: otel.Span | None, parent: Trace) -> Trace:
         return parent
     context = span.get_span_context()
     return Trace(parent.trace_id, format(context.span_id, "016x"), parent.sampled)
+
+
+def answered(path: str, code: int, seconds: float) -> None:
+    """Counts and times a call that was answered. `path` is one of this process's methods."""
+    handled, taken = _metrics_of(path, code)
+    handled.inc()
+    taken.observe(seconds)
+
+
+@cache
+def _metrics_of(path: str, code: int) -> tuple[Counter, Histogram]:
+    """Kept, for looking them up by their labels costs more than counting: 8 of 11 us."""
+    return HANDLED.labels(path, code_pb2.Code.Name(code)), SECONDS.labels(path)
 
 
 def end(span: otel.Span | None, path: str, code: int, failed: bool) -> None:
