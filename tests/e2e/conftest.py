@@ -1,86 +1,22 @@
 """A whole mesh, started as a newcomer starts it, with ports and a data folder of its own."""
 
 import asyncio
-import json
-import os
-import random
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc.aio
 import pytest
 
 from scripts.journey import Journey, travelling
-
-ROOT = Path(__file__).resolve().parents[2]
-START_S_MAX = 180  # Two cores, shared with the other tests.
-OFFSETS = (*range(9), *range(20, 24))
-SPAN = 100  # What --port-base takes, at most.
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """The running mesh."""
-
-    home: Path
-    edge: str
-    ca: Path
-    admin: tuple[str, str]
-
-    def weft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs the launcher against this mesh."""
-        return weft(self.home, *arguments)
-
-    def components(self) -> dict[str, Any]:
-        """By name: what `status --json` says of each part."""
-        told = json.loads(self.weft("status", "--json").stdout)
-        return {part["name"]: part for part in told["components"]}
-
-
-def weft(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command: Sequence[str] = [sys.executable, str(ROOT / "scripts" / "weft"), *arguments]
-    environment = {**os.environ, "WEFT_HOME": str(home), "WEFT_VENV": sys.prefix}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=START_S_MAX, check=False
-    )
-
-
-def free_base() -> int:
-    """A port with SPAN free ones behind it; below those that the system hands out by itself."""
-    for _ in range(100):
-        base = random.randrange(20_000, 32_000 - SPAN)
-        if all(_free(base + offset) for offset in OFFSETS):
-            return base
-    raise AssertionError("no free ports")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+from tests import meshes
+from tests.meshes import Mesh
 
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
     """Started once a run; every test of this folder is in the xdist group `mesh`, so in one worker."""
-    home = Path(tempfile.mkdtemp(prefix="weft-e2e-", dir="/var/tmp"))
-    home.chmod(0o755)
-    up = weft(home, "up", "--port-base", str(free_base()))
-    assert up.returncode == 0, up.stdout + up.stderr
-    secrets = json.loads((home / "secrets.json").read_text())
-    told = json.loads(weft(home, "status", "--json").stdout)
-    port = told["ports"]["edge"]
-    admin = (secrets["admin_email"], secrets["admin_password"])
-    yield Mesh(home, f"https://127.0.0.1:{port}", home / "certificates" / "ca.crt", admin)
-    weft(home, "down")
-    shutil.rmtree(home, ignore_errors=True)
+    with meshes.running() as mesh:
+        yield mesh
 
 
 @pytest.fixture
