@@ -30,9 +30,6 @@ class ApiKeyServiceStub:
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-    UNAUTHENTICATED API_KEY_REFUSED
     """
 
     def __init__(self, channel):
@@ -73,9 +70,6 @@ class ApiKeyServiceServicer:
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-    UNAUTHENTICATED API_KEY_REFUSED
     """
 
     def CreateApiKey(self, request, context):
@@ -176,9 +170,6 @@ class ApiKeyService:
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-    UNAUTHENTICATED API_KEY_REFUSED
     """
 
     @staticmethod

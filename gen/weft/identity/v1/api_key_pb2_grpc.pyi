@@ -31,9 +31,6 @@ class ApiKeyServiceStub:
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-      UNAUTHENTICATED API_KEY_REFUSED
     """
 
     @_typing.overload
@@ -83,9 +80,6 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-      UNAUTHENTICATED API_KEY_REFUSED
     """
 
     def __init__(self, channel: _typing.Any) -> None: ...
@@ -131,9 +125,6 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-      UNAUTHENTICATED API_KEY_REFUSED
     """
 
     @_abc_1.abstractmethod

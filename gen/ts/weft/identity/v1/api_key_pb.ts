@@ -330,9 +330,6 @@ export const RevokeApiKeyResponseSchema: GenMessage<RevokeApiKeyResponse> = /*@_
  * The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
  * from the next call on. A key never reaches a service.
  *
- * Errors of any call that brings a key which is unknown, expired or revoked:
- *   UNAUTHENTICATED API_KEY_REFUSED
- *
  * @generated from service weft.identity.v1.ApiKeyService
  */
 export const ApiKeyService: GenService<{

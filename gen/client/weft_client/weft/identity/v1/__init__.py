@@ -6530,9 +6530,6 @@ class ApiKeyServiceSyncStub:
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-      UNAUTHENTICATED API_KEY_REFUSED
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -6622,9 +6619,6 @@ class ApiKeyServiceStub(betterproto2_grpclib.ServiceStub):
 
     The edge exchanges a key for an access token of minutes at each call, so a revoked key is refused
     from the next call on. A key never reaches a service.
-
-    Errors of any call that brings a key which is unknown, expired or revoked:
-      UNAUTHENTICATED API_KEY_REFUSED
     """
 
     async def create_api_key(
