@@ -26,13 +26,12 @@ async def eventually(what: str, ask: Callable[[], Awaitable[bool]]) -> None:
         raise AssertionError(f"never: {what}") from None
 
 
-async def kill(mesh: Mesh, *parts: str) -> None:
-    """kill -9 of all of them, and until the supervisor has them back."""
-    pids = {part: mesh.parts()[part]["pid"] for part in parts}
+def kill(mesh: Mesh, *parts: str) -> dict[str, int]:
+    """kill -9 of all of them. Returns the pids that are no more."""
+    pids = {part: int(mesh.parts()[part]["pid"]) for part in parts}
     for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
-    for part, pid in pids.items():
-        await back(mesh, part, pid)
+    return pids
 
 
 async def back(mesh: Mesh, part: str, pid: int) -> None:

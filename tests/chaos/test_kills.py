@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.chaos.faults import PARTS, freeze, healthy, kill, thaw
+from tests.chaos.faults import PARTS, back, freeze, healthy, kill, thaw
 from tests.chaos.load import Load, load
 from tests.chaos.verdict import judge
 from tests.meshes import Mesh
@@ -14,11 +14,17 @@ ROUNDS = 40  # About ten minutes.
 FROZEN_S_MAX = 8.0  # Beyond every keep-alive and lease of the test's settings.
 
 
-async def strike(load: Load, *parts: str) -> None:
-    """Kills parts at once, and waits until all callers are served again."""
+async def strike(load: Load, *parts: str) -> dict[str, int]:
+    """Kills parts at once, and waits until all callers are served again. Returns the dead's pids."""
     load.ledger.struck = frozenset(parts)
-    await kill(load.mesh, *parts)
+    dead = kill(load.mesh, *parts)
     await load.progress()
+    return dead
+
+
+async def all_back(mesh: Mesh, dead: dict[str, int]) -> None:
+    for part, pid in dead.items():
+        await back(mesh, part, pid)
 
 
 @pytest.mark.timeout(240)
@@ -28,8 +34,8 @@ async def test_what_was_acknowledged_outlives_the_death_of_each_part(mesh: Mesh,
     async with load(mesh, seed) as callers:
         async with callers.calling():
             await callers.progress()
-            await strike(callers, *order[:3])
-            await strike(callers, *order[3:])
+            dead = await strike(callers, *order[:3]) | await strike(callers, *order[3:])
+            await all_back(mesh, dead)
         await healthy(mesh)
         await judge(callers)
 
@@ -45,7 +51,7 @@ async def test_what_was_acknowledged_outlives_many_deaths_and_pauses(mesh: Mesh,
                 await asyncio.sleep(chance.uniform(0, 2))
                 parts = chance.sample(PARTS, chance.randint(1, 3))
                 if chance.random() < 0.7:
-                    await strike(callers, *parts)
+                    await all_back(mesh, await strike(callers, *parts))
                 else:
                     await pause(callers, chance.uniform(1, FROZEN_S_MAX), *parts)
         await healthy(mesh)
