@@ -66,6 +66,13 @@ REFUSALS = (
     Refusal(  # a token for another audience, which Envoy takes for a matter of permission
         403, code_pb2.UNAUTHENTICATED, "BAD_CREDENTIALS", condition=_because("jwt_authn"), becomes=401
     ),
+    Refusal(
+        401,
+        code_pb2.UNAUTHENTICATED,
+        "SIGN_IN_REQUIRED",
+        "This call needs an access token or an API key.",
+        condition=_because("Jwt_is_missing"),
+    ),
     Refusal(400, code_pb2.INVALID_ARGUMENT, "BAD_REQUEST"),
     Refusal(401, code_pb2.UNAUTHENTICATED, "BAD_CREDENTIALS"),
     Refusal(403, code_pb2.PERMISSION_DENIED, "REFUSED"),

@@ -24,7 +24,7 @@ def test_a_method_for_the_signed_in_demands_a_token(web: httpx.Client, edge: Edg
     refused = web.get("/v1/things")
     assert refused.status_code == 401
     assert refused.json()["code"] == code_pb2.UNAUTHENTICATED
-    assert refused.json()["details"][0]["reason"] == "BAD_CREDENTIALS"
+    assert refused.json()["details"][0]["reason"] == "SIGN_IN_REQUIRED"
     assert refused.headers["www-authenticate"].startswith("Bearer")
     assert web.get("/v1/things", headers=edge.token()).status_code == 200
 
