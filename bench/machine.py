@@ -35,17 +35,17 @@ def described() -> dict[str, str]:
 
 
 def pin(pids: Iterable[int], cores: Cores) -> None:
-    """Puts all threads of these processes on `cores`; what they start later follows them."""
-    for pid in pids:
+    """Puts all threads of these processes and of their descendants on `cores`."""
+    for pid in {each for root in pids for each in tree(root)}:
         subprocess.run(["taskset", "-a", "-c", "-p", cores, str(pid)], capture_output=True, check=False)
 
 
 class Meter:
     """Processor seconds of groups of processes, of the load, and of strangers, over a block."""
 
-    def __init__(self, groups: Mapping[str, Iterable[int]]) -> None:
-        """`groups`: what is named is counted by itself. Children of this process are the load."""
-        self._pids = {name: list(pids) for name, pids in groups.items()}
+    def __init__(self, roots: Mapping[str, int]) -> None:
+        """`roots`: each is counted with all its descendants. Children of this process are the load."""
+        self._roots = dict(roots)
         self.seconds: dict[str, float] = {}
         self.wall = self.load = self.strangers = 0.0
 
@@ -56,22 +56,25 @@ class Meter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         self.wall = time.perf_counter() - self._began
-        self.seconds = {
-            name: sum(max(0.0, now - before[pid]) for pid, now in used.items())
-            for name, used, before in ((name, used, self._used[name]) for name, used in self._read().items())
-        }
+        self.seconds = {name: used - self._used[name] for name, used in self._read().items()}
         self.load = _own() - self._own
         strange = _busy() - self._busy - self.load - sum(self.seconds.values())
         self.strangers = max(0.0, strange) / self.wall  # Cores, on the average.
 
-    def _read(self) -> dict[str, dict[int, float]]:
-        return {name: {pid: _used(pid) for pid in pids} for name, pids in self._pids.items()}
+    def _read(self) -> dict[str, float]:
+        return {name: sum(map(_used, tree(pid))) for name, pid in self._roots.items()}
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def _used(pid: int) -> float:
+    """With what its ended children used: connections of PostgreSQL come and go."""
     with suppress(psutil.NoSuchProcess):
         times = psutil.Process(pid).cpu_times()
-        return float(times.user + times.system)
+        return float(times.user + times.system + times.children_user + times.children_system)
     return 0.0
 
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).parent.parent
 HOME = Path(os.environ.get("WEFT_BENCH_HOME", ROOT / ".weft" / "bench"))
 PORT_BASE = int(os.environ.get("WEFT_BENCH_PORT_BASE", "24600"))
 RATE_FACTOR = 100_000  # The limits are in place and count each call; none is ever reached.
 TOKEN_S = 3_600  # Access tokens outlive the longest run.
 HOST = "127.0.0.1"
+SUPERVISOR = "supervisor"  # The parent of all the others.
 
 
 class MeshFailed(Exception):
@@ -48,15 +47,9 @@ class Mesh:
         password = self.secrets["postgres"] if superuser else self.secrets["databases"][name]
         return f"postgresql://{role}:{password}@{HOST}:{self.ports['postgres']}/{name}"
 
-    def trees(self, *names: str) -> dict[str, list[int]]:
-        """Process ids of components with all their children; of every component when none is named."""
-        return {name: tree(self.pids[name]) for name in names or self.pids}
-
-
-def tree(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    parent = psutil.Process(pid)
-    return [pid, *(child.pid for child in parent.children(recursive=True))]
+    def only(self, *names: str) -> dict[str, int]:
+        """Process ids of these components."""
+        return {name: self.pids[name] for name in names}
 
 
 def weft(*words: str, home: Path = HOME, environ: Mapping[str, str] | None = None) -> str:
@@ -89,7 +82,7 @@ def seen() -> Mesh:
     parts = status["components"]
     return Mesh(
         ports=status["ports"],
-        pids={part["name"]: part["pid"] for part in parts},
+        pids={part["name"]: part["pid"] for part in parts if part["name"] != SUPERVISOR},
         doors={service: part["port"] for part in parts for service in part["services"]},
         secrets=json.loads((HOME / "secrets.json").read_text()),
     )

@@ -69,7 +69,7 @@ class Trial:
 def run(seconds: float, repeats: int) -> Report:
     h2load.require()
     found = mesh.up()
-    machine.pin((pid for pids in found.trees().values() for pid in pids), ALL)
+    machine.pin(found.pids.values(), ALL)
     mix = kinds(found, people(found, READERS + WRITERS))
     report = Report("Mixed load (`bench mixed`)")
     report.say("Everything unpinned, h2load beside the mesh on the same cores.")
@@ -156,7 +156,7 @@ def search(found: Mesh, mix: Sequence[Kind], seconds: float) -> list[Trial]:
 
 
 def _trial(found: Mesh, mix: Sequence[Kind], rate: float, seconds: float) -> Trial:
-    with Meter(found.trees()) as meter:
+    with Meter(found.pids) as meter:
         answers = h2load.fire([kind.make(rate * kind.share) for kind in mix], seconds, ALL)
     names = dict.fromkeys(kind.name for kind in mix)
     by_kind = {

@@ -33,7 +33,7 @@ class Way:
 
     name: str
     shots: Sequence[Shot]
-    hops: Mapping[str, Sequence[int]]
+    hops: Mapping[str, int]
     sizes: Sequence[int] = ()  # Bytes of each shot's right answer; empty: the status says all.
 
 
@@ -52,7 +52,7 @@ def run(seconds: float, repeats: int) -> Report:
     with setting() as ways:
         for layout, (servers, load) in LAYOUTS.items():
             for way in ways:
-                machine.pin((pid for pids in way.hops.values() for pid in pids), servers)
+                machine.pin(way.hops.values(), servers)
             samples = measure(ways, seconds, repeats, load)
             _tell(report, layout, samples)
     return report
@@ -72,27 +72,26 @@ def setting() -> Iterator[list[Way]]:
 
 def mesh_ways(found: Mesh, persons: Sequence[Person]) -> list[Way]:
     """Each door."""
-    trees = found.trees("edge", "identity", "postgres")
-    own = {name: trees[name] for name in ("identity", "postgres")}
+    all_hops, own = found.only("edge", "identity", "postgres"), found.only("identity", "postgres")
     port = found.doors["identity"]
     sizes = [_size(port, person) for person in persons]
     own_door = grpc_shots(f"http://{HOST}:{port}", persons, GRPC)
     return [
-        Way("gRPC", grpc_shots(found.plain, persons, GRPC), trees, sizes),
-        Way("gRPC, TLS", grpc_shots(found.edge, persons, GRPC), trees, sizes),
-        Way("grpc-web", grpc_shots(found.plain, persons, GRPC | WEB), trees, sizes),
-        Way("REST", rest_shots(f"{found.plain}/v1/users", persons, bearer=True), trees),
+        Way("gRPC", grpc_shots(found.plain, persons, GRPC), all_hops, sizes),
+        Way("gRPC, TLS", grpc_shots(found.edge, persons, GRPC), all_hops, sizes),
+        Way("grpc-web", grpc_shots(found.plain, persons, GRPC | WEB), all_hops, sizes),
+        Way("REST", rest_shots(f"{found.plain}/v1/users", persons, bearer=True), all_hops),
         Way("direct, no edge", own_door, own, sizes),
     ]
 
 
 def _peer_ways(found: Mesh, persons: Sequence[Person], rest: Peer, echo: Peer) -> list[Way]:
-    hops = {"peer": [rest.pid], **found.trees("postgres")}
+    hops = {"peer": rest.pid, **found.only("postgres")}
     floor = grpc_shots(echo.url, persons, GRPC, "/bench.Echo/Unary")
     return [
         Way(PEER, rest_shots(f"{rest.url}/row", persons), hops),
         Way("FastAPI, whole answer", rest_shots(f"{rest.url}/user", persons), hops),
-        Way("grpc.aio echo", floor, {"peer": [echo.pid]}, [len(shot.body or b"") for shot in floor]),
+        Way("grpc.aio echo", floor, {"peer": echo.pid}, [len(shot.body or b"") for shot in floor]),
     ]
 
 
@@ -139,10 +138,7 @@ def measure(ways: Sequence[Way], seconds: float, repeats: int, load: Cores) -> d
 
 
 def _sample(way: Way, seconds: float, load: Cores) -> Sample:
-    hops = {name: pids for name, pids in way.hops.items() if name != "postgres"}
-    if "postgres" in way.hops:  # Its connections may be new.
-        hops["postgres"] = mesh.tree(way.hops["postgres"][0])
-    with Meter(hops) as meter:
+    with Meter(way.hops) as meter:
         each = h2load.fire(way.shots, seconds, load)
     whole = h2load.together(each)
     us = {name: used / max(1, whole.count) * 1e6 for name, used in meter.seconds.items()}

@@ -122,7 +122,7 @@ async def _sample(found: Mesh, url: str, nats: int, seconds: float) -> dict[str,
     await bus.connect()
     await bus.ensure_stream(STREAM)
     async with _database(found) as db:
-        groups = {"nats": [nats], "postgres": mesh.tree(found.pids["postgres"])}
+        groups = {"nats": nats, "postgres": found.pids["postgres"]}
         count = int(EVENTS_A_SECOND * seconds)
         laid = await _lay(db, count)
         relay = Relay(db, bus, STREAM, Clock())

@@ -47,7 +47,7 @@ def run(seconds: float, repeats: int) -> Report:
     )
     rows, strangers = [], []
     for layout, (servers, load) in LAYOUTS.items():
-        machine.pin((pid for pids in found.trees().values() for pid in pids), servers)
+        machine.pin(found.pids.values(), servers)
         bares, samples = [], []
         for _ in range(repeats):
             bares.append(bare(seconds / 2, servers))
@@ -87,7 +87,7 @@ def bare(seconds: float, cores: Cores) -> Bare:
 
 def _sample(found: Mesh, persons: list[Person], seconds: float, load: Cores) -> tuple[float, ...]:
     shots = [sign_in(found, person) for person in persons]
-    with Meter(found.trees("edge", "identity", "postgres")) as meter:
+    with Meter(found.pids) as meter:
         answers = h2load.together(h2load.fire(shots, seconds, load))
     count = max(1, answers.count)
     ms = [meter.seconds[hop] / count * 1000 for hop in ("identity", "edge", "postgres")]

@@ -61,7 +61,7 @@ def run(seconds: float, repeats: int) -> Report:
     )
     strangers = []
     for layout, (servers, load) in LAYOUTS.items():
-        machine.pin((pid for pids in found.trees().values() for pid in pids), servers)
+        machine.pin(found.pids.values(), servers)
         machine.pin([os.getpid()], load)
         rows = []
         for name, watch in (("SSE", _sse), ("gRPC", _grpc)):
@@ -89,8 +89,7 @@ async def _sample(found: Mesh, persons: Sequence[Person], watch: Watch, seconds:
     shots = [_change(found, person, name) for person in persons for name in NAMES]
     await asyncio.to_thread(h2load.fire, shots, SETTLE_S / 2, load)
     await asyncio.sleep(SETTLE_S)
-    groups = found.trees("edge", "identity", "postgres", "nats", "audit", "notification")
-    with Meter(groups) as meter:
+    with Meter(found.pids) as meter:
         before = count.events
         answers = h2load.together(await asyncio.to_thread(h2load.fire, shots, seconds, load))
         arrived = count.events - before
