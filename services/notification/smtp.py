@@ -58,9 +58,14 @@ class Email:
         self._idle: list[_Connection] = []
 
     def address(self, raw: str) -> str:
-        """The domain in its ASCII form (IDNA). Raises BadAddress."""
+        """The domain in its ASCII form (IDNA). Raises BadAddress.
+
+        As wide as email allows: who an account may belong to is for its owner to say, not for the carrier.
+        """
         try:
-            valid = validate_email(raw, check_deliverability=False, globally_deliverable=False)
+            valid = validate_email(
+                raw, check_deliverability=False, globally_deliverable=False, test_environment=True
+            )
         except EmailNotValidError as error:
             raise BadAddress(why=str(error), field="recipient.address") from None
         return f"{valid.local_part}@{valid.ascii_domain}"

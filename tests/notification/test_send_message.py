@@ -62,6 +62,11 @@ async def test_address_with_letters_of_the_world_gets_its_mail(lab: Lab) -> None
     assert "To: дмитрий@xn--e1afmkfd.xn--p1ai\r\n".encode() in mail.source
 
 
+async def test_address_that_an_account_may_have_gets_its_mail_in_a_test_domain_too(lab: Lab) -> None:
+    message = await send(lab, wanted(address="ada@weft.test"))
+    await becomes(lab, message.message_id, pb.MESSAGE_STATE_SENT)
+
+
 async def test_same_id_and_content_is_one_message(lab: Lab) -> None:
     request = wanted()
     first, second = await send(lab, request), await send(lab, request)
