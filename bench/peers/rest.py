@@ -1,9 +1,11 @@
 """The peer: FastAPI, uvicorn and SQLAlchemy async over asyncpg, reading the account that UserService reads.
 
-`python -m bench.peers.rest PORT DATABASE_URL`. No gateway, no token, no limits, no TLS; one worker.
-`/row/{id}` answers the account's own row, `/user/{id}` all that GetUser answers, by one statement.
+`python -m bench.peers.rest PORT`, with WEFT_BENCH_DATABASE_URL. No gateway, no token, no limits, no TLS; one
+worker. `/row/{id}` answers the account's own row, `/user/{id}` all that GetUser answers, by one
+statement.
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -16,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from bench.peers.running import DATABASE_URL
 
 POOL = 8  # As one service of the mesh has.
 
@@ -106,7 +110,7 @@ def application(url: str) -> FastAPI:
 
 if __name__ == "__main__":
     uvicorn.run(
-        application(sys.argv[2]),
+        application(os.environ[DATABASE_URL]),
         host="127.0.0.1",
         port=int(sys.argv[1]),
         loop="uvloop",

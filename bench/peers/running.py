@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bench.mesh import HOST, ROOT
 
+DATABASE_URL = "WEFT_BENCH_DATABASE_URL"
 START_S_MAX = 20.0  # FastAPI and SQLAlchemy load in two seconds on a quiet machine.
 
 
@@ -29,11 +30,14 @@ class Peer:
 
 
 @contextmanager
-def peer(name: str, *arguments: str) -> Iterator[Peer]:
-    """Runs `bench.peers.<name>`. Raises TimeoutError when it does not listen in time."""
+def peer(name: str, database_url: str = "") -> Iterator[Peer]:
+    """Runs `bench.peers.<name>`. Raises TimeoutError when it does not listen in time.
+
+    The database's URL has a password, so it goes by the environment, not by the command line.
+    """
     port = unused_port()
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
-    command = [sys.executable, "-m", f"bench.peers.{name}", str(port), *arguments]
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", DATABASE_URL: database_url}
+    command = [sys.executable, "-m", f"bench.peers.{name}", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=environ)
     try:
         listening(process, port)
