@@ -162,7 +162,7 @@ class Verifier:
         ).subject
 
     def _check(self, claims: dict[str, Any], issuer: str) -> None:
-        now = self._clock.now().timestamp()
+        now = self._clock.epoch()
         if claims.get("iss") != issuer:
             raise BadToken(why="another issuer signed it")
         if not isinstance(claims.get("exp"), int | float) or claims["exp"] + CLOCK_SKEW_S < now:
@@ -176,7 +176,7 @@ class Verifier:
         found = self._seen.get(token)
         if found is None:
             return None
-        if found[1] + CLOCK_SKEW_S < self._clock.now().timestamp():
+        if found[1] + CLOCK_SKEW_S < self._clock.epoch():
             del self._seen[token]
             return None
         return found[0]
@@ -197,7 +197,7 @@ class Signer:
         self._token, self._renew_at = "", 0.0
 
     def token(self) -> str:
-        now = self._clock.now().timestamp()
+        now = self._clock.epoch()
         if not self._renew_at - MESH_TOKEN_S < now < self._renew_at:
             claims = {"iss": MESH_ISSUER, "sub": self._service, "exp": int(now) + MESH_TOKEN_S}
             claims["jti"] = secrets.token_hex(8)

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -44,7 +44,7 @@ log = logging.getLogger("weft.rpc")
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 _validator = protovalidate.Validator()
 
-Marks = list[tuple[ContextVar[Any], Token[Any]]]
+Marks = tuple[tuple[ContextVar[Any], Token[Any]], ...]
 
 
 class Malformed(InvalidArgument):
@@ -75,26 +75,27 @@ class Answering:
     """Runs handlers for one process."""
 
     def __init__(self, verifier: Verifier, tracing: telemetry.Tracing, clock: Clock) -> None:
-        self._verifier, self._tracing, self._clock = verifier, tracing, clock
-        self._calls = 0
+        self._verifier, self._clock = verifier, clock
+        self.tracing, self.calls = tracing, 0
+        telemetry.IN_FLIGHT.set_function(lambda: self.calls)
 
     async def unary(self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport) -> Any:
         """One response; `request` is a message's bytes, or an async iterator of them."""
-        call = _call(method, transport)
-        async with self._around(call):
-            message = self._admitted(call, request)
-            return await idempotency.once(call, message, lambda: method.handler(message, call))
+        with _Around(self, method, transport) as around:
+            async with around.limit():
+                call, message = around.call, self._admitted(around.call, request)
+                return await idempotency.once(call, message, lambda: method.handler(message, call))
 
     async def stream(
         self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport
     ) -> AsyncGenerator[Any, None]:
         """Many responses. Whoever iterates closes it (`aclosing`)."""
-        call = _call(method, transport)
-        async with self._around(call):
-            message = self._admitted(call, request)
-            async with aclosing(method.handler(message, call)) as responses:
-                async for response in responses:
-                    yield response
+        with _Around(self, method, transport) as around:
+            async with around.limit():
+                message = self._admitted(around.call, request)
+                async with aclosing(method.handler(message, around.call)) as responses:
+                    async for response in responses:
+                        yield response
 
     def _admitted(self, call: Call, request: bytes | AsyncIterator[bytes]) -> Any:
         """The request, once its sender may make it and it keeps the contract's rules."""
@@ -102,89 +103,80 @@ class Answering:
         seen = provenance.get()
         provenance.set(Provenance(call.caller.actor, call.caller.acting, seen.trace, seen.causation))
         message = _decode(call.method, request) if isinstance(request, bytes) else None
-        call.method.rule.check(call.caller, message, self._clock.now().timestamp())
+        call.method.rule.check(call.caller, message, self._clock.epoch())
         if not isinstance(request, bytes):
             return _each_checked(call.method, request)
         check(message)
         return message
 
-    @asynccontextmanager
-    async def _around(self, call: Call) -> AsyncIterator[None]:
-        """What every call has around it, whatever its kind and however it ends."""
-        path, began, code = call.method.path, time.perf_counter(), code_pb2.OK
-        parent = self._tracing.begin(call.header("traceparent"))
-        span = self._tracing.span(path.strip("/"), parent, SpanKind.SERVER)
-        here = telemetry.place(span, parent)
-        marks = _mark(call, here)
-        self._calls += 1
-        telemetry.IN_FLIGHT.inc()
-        try:
-            async with _refusing(call, self._calls):
-                yield
-        except Refusal as refusal:
-            code = refusal.code
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            code = code_pb2.CANCELLED
-            raise
-        finally:
-            self._calls -= 1
-            telemetry.IN_FLIGHT.dec()
-            telemetry.answered(path, code, time.perf_counter() - began)
-            telemetry.end(span, path, code, code in FAULTS)
-            _restore(marks)
+
+class _Around:
+    """What every call has around it, whatever its kind and however it ends.
+
+    A class, for two nested `asynccontextmanager`s cost each call 15 us, a third of all the chassis does.
+    """
+
+    __slots__ = ("_answering", "_began", "_limit", "_marks", "_span", "call")
+
+    def __init__(self, answering: Answering, method: Method, transport: Transport) -> None:
+        self._answering, self._limit = answering, _NO_LIMIT
+        self.call = Call(method, transport, headers=dict(transport.metadata()))
+
+    def __enter__(self) -> _Around:
+        self._began = time.perf_counter()
+        tracing = self._answering.tracing
+        parent = tracing.begin(self.call.header("traceparent"))
+        self._span = tracing.span(self.call.method.path.strip("/"), parent, SpanKind.SERVER)
+        self._marks = _mark(self.call, telemetry.place(self._span, parent))
+        self._answering.calls += 1
+        return self
+
+    def limit(self) -> asyncio.Timeout:
+        """The call's deadline. Raises Overloaded."""
+        if self._answering.calls > CALLS_MAX:
+            raise Overloaded(calls=CALLS_MAX)
+        remaining = self.call.time_remaining()
+        if remaining is None and not self.call.method.response_streaming:
+            remaining = UNARY_S_MAX
+        self._limit = asyncio.timeout(remaining)
+        return self._limit
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """Counts the call. Whatever was raised leaves as a Refusal, save cancellation."""
+        refusal = self._refusal(error) if isinstance(error, Exception) else None
+        code = refusal.code if refusal else code_pb2.OK if error is None else code_pb2.CANCELLED
+        path = self.call.method.path
+        self._answering.calls -= 1
+        telemetry.answered(path, code, time.perf_counter() - self._began)
+        telemetry.end(self._span, path, code, code in FAULTS)
+        _restore(self._marks)
+        if refusal is not None and refusal is not error:
+            raise refusal from error
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, CallFailed) and error.code in Relayed.CODES:
+            return Relayed(error)
+        if isinstance(error, TimeoutError) and self._limit.expired():
+            return OutOfTime()
+        what = "a callee's refusal was not handled" if isinstance(error, CallFailed) else "a handler failed"
+        log.error(what, exc_info=error, extra={"facts": {"rpc": self.call.method.path}})
+        return Internal(trace=telemetry.current_trace.get().trace_id)  # The log has the rest.
 
 
-@asynccontextmanager
-async def _refusing(call: Call, calls: int) -> AsyncIterator[None]:
-    """Holds the deadline, and turns whatever is raised into a Refusal."""
-    if calls > CALLS_MAX:
-        raise Overloaded(calls=CALLS_MAX)
-    remaining = call.time_remaining()
-    if remaining is None and not call.method.response_streaming:
-        remaining = UNARY_S_MAX
-    try:
-        async with asyncio.timeout(remaining) as limit:
-            yield
-    except Refusal:
-        raise
-    except CallFailed as failed:
-        raise _relayed(call, failed) from failed
-    except TimeoutError as error:
-        raise (OutOfTime() if limit.expired() else _bug(call)) from error
-    except Exception as error:
-        raise _bug(call) from error
-
-
-def _relayed(call: Call, failed: CallFailed) -> Refusal:
-    if failed.code in Relayed.CODES:
-        return Relayed(failed)
-    log.error(
-        "a callee's refusal was not handled", exc_info=failed, extra={"facts": {"rpc": call.method.path}}
-    )
-    return Internal(trace=telemetry.current_trace.get().trace_id)
-
-
-def _bug(call: Call) -> Internal:
-    """Logged whole; the caller gets the trace id only."""
-    log.exception("a handler failed", extra={"facts": {"rpc": call.method.path}})
-    return Internal(trace=telemetry.current_trace.get().trace_id)
-
-
-def _call(method: Method, transport: Transport) -> Call:
-    return Call(method, transport, headers=dict(transport.metadata()))
+_NO_LIMIT = asyncio.Timeout(None)
 
 
 def _mark(call: Call, here: telemetry.Trace) -> Marks:
     """Sets what code below may ask of the context."""
     came = Provenance(actor="anonymous", acting="", trace=here.trace_id, causation=None)
-    values: dict[ContextVar[Any], Any] = {
-        current_call: call,
-        telemetry.current_trace: here,
-        provenance: came,
-        on_begin: None,
-    }
-    return [(variable, variable.set(value)) for variable, value in values.items()]
+    return (
+        (current_call, current_call.set(call)),
+        (telemetry.current_trace, telemetry.current_trace.set(here)),
+        (provenance, provenance.set(came)),
+        (on_begin, on_begin.set(None)),
+    )
 
 
 def _restore(marks: Marks) -> None:
