@@ -21,7 +21,7 @@ Check = Callable[[], Awaitable[object]]
 LIVE = "live"
 PROCESS = "process"
 INTERVAL_S = 2.0  # Between two rounds of checks; a dead dependency is seen within about this.
-CHECK_S_MAX = 1.5  # A check that takes longer has failed.
+CHECK_S_MAX = 1.5  # A check that takes longer is late; late twice in a row has failed.
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 UNKNOWN, UNTOLD = pb.HealthCheckResponse.SERVICE_UNKNOWN, -1
 
@@ -79,6 +79,7 @@ class Readiness:
         self._checks: dict[str, dict[str, Check]] = {}
         self._names: dict[str, list[str]] = {}
         self._failing: dict[str, str] = {}  # By service: the check that failed, and why.
+        self._late: set[str] = set()  # Services whose last round found a late check.
         self._judged = self._draining = False
 
     def add(self, service: str, names: list[str], checks: Mapping[str, Check]) -> None:
@@ -103,7 +104,9 @@ class Readiness:
     async def round(self) -> None:
         """One round of all checks."""
         for service, checks in self._checks.items():
-            why = await _first_failure(checks)
+            why, late = await _first_failure(checks)
+            if self._forgiven(service, late):
+                continue
             if why != self._failing.get(service, ""):
                 facts = {"facts": {"service": service, "why": why or "all checks pass"}}
                 log.log(logging.WARNING if why else logging.INFO, "readiness changed", extra=facts)
@@ -115,6 +118,12 @@ class Readiness:
             await self._tell(service, not why)
         self._judged = True
         await self.servicer.set("", NOT_SERVING if self._failing or self._draining else SERVING)
+
+    def _forgiven(self, service: str, late: bool) -> bool:
+        """One late check is a process that is busy; taking it away would make the others busier."""
+        first = late and service not in self._late
+        (self._late.add if late else self._late.discard)(service)
+        return first
 
     async def drain(self) -> None:
         """Readiness goes, liveness stays: the edge sends no new calls, those in flight end."""
@@ -129,12 +138,13 @@ class Readiness:
             await self.servicer.set(name, status)
 
 
-async def _first_failure(checks: Mapping[str, Check]) -> str:
-    """Names the first check that fails; empty when all pass."""
+async def _first_failure(checks: Mapping[str, Check]) -> tuple[str, bool]:
+    """Names the first check that fails (empty when all pass), and whether it was only late."""
     for name, check in checks.items():
+        limit = asyncio.timeout(CHECK_S_MAX)
         try:
-            async with asyncio.timeout(CHECK_S_MAX):
+            async with limit:
                 await check()
         except Exception as error:
-            return f"{name}: {type(error).__name__}"
-    return ""
+            return f"{name}: {type(error).__name__}", limit.expired()
+    return "", False
