@@ -1,0 +1,99 @@
+"""Length-prefixed messages of gRPC, and their compression.
+
+gRPC over HTTP2: Length-Prefixed-Message = Compressed-Flag Message-Length Message.
+"""
+
+import zlib
+
+from grpc import StatusCode
+
+PREFIX_BYTES = 5
+GZIP_WBITS = 31  # zlib: a gzip header and trailer around 32 KB of history.
+
+
+class MessageFault(Exception):
+    """A message that ends its call with `code`; the stream's other side is reset."""
+
+    def __init__(self, code: StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+def pack(payload: bytes, compressed: bool = False) -> bytes:
+    """One message as it stands in DATA; `compressed` says that `payload` is."""
+    return (b"\x01" if compressed else b"\x00") + len(payload).to_bytes(4, "big") + payload
+
+
+class Splitter:
+    """Finds messages in the bytes of a stream, however these were split into frames."""
+
+    __slots__ = ("_bytes_max", "_held")
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._held = bytearray()
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and not ended: at the end of a stream, an error."""
+        return bool(self._held)
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Compressed-Flag and payload of each message that ends in `data`. Holds at most one message.
+
+        Raises MessageFault for a message longer than the bound, before its bytes are taken in.
+        """
+        held, found, at = self._held, [], 0
+        held += data
+        while len(held) - at >= PREFIX_BYTES:
+            size = int.from_bytes(held[at + 1 : at + PREFIX_BYTES], "big")
+            self._check(held[at], size)
+            end = at + PREFIX_BYTES + size
+            if end > len(held):
+                break
+            found.append((held[at], bytes(held[at + PREFIX_BYTES : end])))
+            at = end
+        del held[:at]
+        return found
+
+    def _check(self, flag: int, size: int) -> None:
+        if flag > 1:
+            raise MessageFault(StatusCode.INTERNAL, f"a message has the Compressed-Flag {flag}")
+        if size > self._bytes_max:
+            reason = f"a message of {size} bytes is longer than {self._bytes_max}"
+            raise MessageFault(StatusCode.RESOURCE_EXHAUSTED, reason)
+
+
+def unpack(flag: int, payload: bytes, encoding: bytes | None, bytes_max: int) -> bytes:
+    """The message, decompressed if its flag says so. `encoding` is the stream's grpc-encoding.
+
+    To be called when the message is consumed, not when it arrives: what waits stays small.
+    """
+    if not flag:
+        return payload
+    if encoding is None or encoding == b"identity":
+        raise MessageFault(StatusCode.INTERNAL, "a message is compressed, and no grpc-encoding was announced")
+    if encoding != b"gzip":
+        name = encoding.decode("latin-1")
+        raise MessageFault(StatusCode.UNIMPLEMENTED, f"grpc-encoding {name} is not supported")
+    return decompress(payload, bytes_max)
+
+
+def compress(payload: bytes) -> bytes:
+    """gzip (RFC 1952)."""
+    return zlib.compress(payload, wbits=GZIP_WBITS)
+
+
+def decompress(payload: bytes, bytes_max: int) -> bytes:
+    """The inverse; a result longer than `bytes_max` is never made."""
+    engine = zlib.decompressobj(wbits=GZIP_WBITS)
+    try:
+        plain = engine.decompress(payload, bytes_max + 1)
+    except zlib.error as error:
+        raise MessageFault(StatusCode.INTERNAL, "a message is no valid gzip") from error
+    if len(plain) > bytes_max:
+        reason = f"a decompressed message is longer than {bytes_max} bytes"
+        raise MessageFault(StatusCode.RESOURCE_EXHAUSTED, reason)
+    if not engine.eof or engine.unused_data:
+        raise MessageFault(StatusCode.INTERNAL, "a message is no valid gzip")
+    return plain
