@@ -11,6 +11,9 @@ export {
 } from "@bufbuild/protobuf/wkt";
 export * as auditV1 from "./weft/audit/v1/index.js";
 export * as identityV1 from "./weft/identity/v1/index.js";
+export * as jobsV1 from "./weft/jobs/v1/index.js";
 export * as notificationV1 from "./weft/notification/v1/index.js";
 export * as optionsV1 from "./weft/options/v1/index.js";
+export * as queueV1 from "./weft/queue/v1/index.js";
+export * as schedulerV1 from "./weft/scheduler/v1/index.js";
 export * as rpc from "./google/rpc/index.js";
