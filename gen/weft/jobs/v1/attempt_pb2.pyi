@@ -173,6 +173,7 @@ class Failure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Name of the exception, such as `ValueError`; of a process, its signal. At most 200 characters."""
     message: _builtins.str
@@ -181,6 +182,8 @@ class Failure(_message.Message):
     """Traceback, its last 16,000 characters. Absence: none."""
     exit_code: _builtins.int
     """Exit status of the attempt's process; negative: the signal that ended it. Absence: none ended."""
+    code: _builtins.str
+    """What the handler itself called it, for programs, such as `CARD_EXPIRED`. Absence: nothing."""
     def __init__(
         self,
         *,
@@ -188,10 +191,11 @@ class Failure(_message.Message):
         message: _builtins.str = ...,
         trace: _builtins.str = ...,
         exit_code: _builtins.int = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exit_code", b"exit_code", "kind", b"kind", "message", b"message", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "exit_code", b"exit_code", "kind", b"kind", "message", b"message", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

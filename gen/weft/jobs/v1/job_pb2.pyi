@@ -153,6 +153,10 @@ class _EndReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EndReason.V
     """Its queue was purged."""
     END_REASON_QUEUED_TOO_LONG: _EndReason.ValueType  # 19
     """Its queue timeout or expire time passed."""
+    END_REASON_OUTPUT_EXCEEDED: _EndReason.ValueType  # 20
+    """The attempt's process printed more than it may."""
+    END_REASON_PROCESSES_EXCEEDED: _EndReason.ValueType  # 21
+    """The attempt's process started more processes than it may."""
 
 class EndReason(_EndReason, metaclass=_EndReasonEnumTypeWrapper):
     """Why an attempt or a run ended as it did."""
@@ -193,6 +197,10 @@ END_REASON_PURGED: EndReason.ValueType  # 18
 """Its queue was purged."""
 END_REASON_QUEUED_TOO_LONG: EndReason.ValueType  # 19
 """Its queue timeout or expire time passed."""
+END_REASON_OUTPUT_EXCEEDED: EndReason.ValueType  # 20
+"""The attempt's process printed more than it may."""
+END_REASON_PROCESSES_EXCEEDED: EndReason.ValueType  # 21
+"""The attempt's process started more processes than it may."""
 Global___EndReason: _TypeAlias = EndReason  # noqa: Y015
 
 @_typing.final
@@ -247,6 +255,7 @@ class Envelope(_message.Message):
     RECORDED_FIELD_NUMBER: _builtins.int
     VERIFY_FIELD_NUMBER: _builtins.int
     ANNOUNCE_FIELD_NUMBER: _builtins.int
+    CRASHES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """A UUIDv7, chosen by the enqueuer: it names the job for ever and makes enqueuing idempotent."""
     run: _builtins.int
@@ -276,6 +285,10 @@ class Envelope(_message.Message):
     """
     announce: _builtins.bool
     """Its end is announced as weft.queue.v1.JobEnded."""
+    crashes: _builtins.int
+    """Attempts of this run that ended the process they ran in. After the first the job runs in a process
+    of its own; after the third it is POISONOUS.
+    """
     @_builtins.property
     def payload(self) -> Global___Payload: ...
     @_builtins.property
@@ -324,10 +337,11 @@ class Envelope(_message.Message):
         recorded: _builtins.bool = ...,
         verify: _builtins.bool = ...,
         announce: _builtins.bool = ...,
+        crashes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "due_time", b"due_time", "execution_timeout", b"execution_timeout", "expire_time", b"expire_time", "payload", b"payload", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "attempt", b"attempt", "create_time", b"create_time", "due_time", b"due_time", "enqueuer", b"enqueuer", "execution_timeout", b"execution_timeout", "expire_time", b"expire_time", "group_id", b"group_id", "job_id", b"job_id", "key", b"key", "labels", b"labels", "payload", b"payload", "priority", b"priority", "queue", b"queue", "recorded", b"recorded", "retry", b"retry", "run", b"run", "trace", b"trace", "type", b"type", "unique", b"unique", "verify", b"verify"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "attempt", b"attempt", "crashes", b"crashes", "create_time", b"create_time", "due_time", b"due_time", "enqueuer", b"enqueuer", "execution_timeout", b"execution_timeout", "expire_time", b"expire_time", "group_id", b"group_id", "job_id", b"job_id", "key", b"key", "labels", b"labels", "payload", b"payload", "priority", b"priority", "queue", b"queue", "recorded", b"recorded", "retry", b"retry", "run", b"run", "trace", b"trace", "type", b"type", "unique", b"unique", "verify", b"verify"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -194,6 +194,16 @@ class EndReason(betterproto2.Enum):
     Its queue timeout or expire time passed.
     """
 
+    OUTPUT_EXCEEDED = 20
+    """
+    The attempt's process printed more than it may.
+    """
+
+    PROCESSES_EXCEEDED = 21
+    """
+    The attempt's process started more processes than it may.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -217,6 +227,8 @@ class EndReason(betterproto2.Enum):
             17: "END_REASON_REPLACED",
             18: "END_REASON_PURGED",
             19: "END_REASON_QUEUED_TOO_LONG",
+            20: "END_REASON_OUTPUT_EXCEEDED",
+            21: "END_REASON_PROCESSES_EXCEEDED",
         }
 
     @classmethod
@@ -242,6 +254,8 @@ class EndReason(betterproto2.Enum):
             "END_REASON_REPLACED": 17,
             "END_REASON_PURGED": 18,
             "END_REASON_QUEUED_TOO_LONG": 19,
+            "END_REASON_OUTPUT_EXCEEDED": 20,
+            "END_REASON_PROCESSES_EXCEEDED": 21,
         }
 
 
@@ -736,6 +750,14 @@ class Envelope(betterproto2.Message):
     Its end is announced as weft.queue.v1.JobEnded.
     """
 
+    crashes: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(22, betterproto2.TYPE_INT32)
+    )
+    """
+    Attempts of this run that ended the process they ran in. After the first the job runs in a process
+    of its own; after the third it is POISONOUS.
+    """
+
 
 default_message_pool.register_message("weft.jobs.v1", "Envelope", Envelope)
 
@@ -772,6 +794,13 @@ class Failure(betterproto2.Message):
     )
     """
     Exit status of the attempt's process; negative: the signal that ended it. Absence: none ended.
+    """
+
+    code: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING
+    )
+    """
+    What the handler itself called it, for programs, such as `CARD_EXPIRED`. Absence: nothing.
     """
 
 
