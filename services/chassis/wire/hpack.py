@@ -1,10 +1,8 @@
-"""Header compression (RFC 7541).
-
-Header lists of one connection look alike: blocks that read and write no dynamic entry are decoded once.
-"""
+"""Header compression (RFC 7541)."""
 
 from collections import deque
 from collections.abc import Iterable
+from functools import lru_cache
 
 from services.chassis.wire import huffman
 from services.chassis.wire.errors import ConnectionFault, ErrorCode, HeaderListTooLong
@@ -77,100 +75,140 @@ STATIC_TABLE: tuple[Header, ...] = (
 )
 ENTRY_OVERHEAD_BYTES = 32  # §4.1.
 FIRST_DYNAMIC = len(STATIC_TABLE) + 1  # §2.3.3.
-TABLE_BYTES_MAX = 4096  # RFC 9113 §6.5.2: the default, and as much as we use of a larger one.
-LIST_BYTES_MAX = 16_384  # Names, values and 32 for each field: gRPC's servers take 8 to 16 KB.
-INTEGER_SHIFT_MAX = 21  # §5.1: four octets of continuation say 2^28; no length or index of ours is near it.
+TABLE_BYTES = 4096  # RFC 9113 §6.5.2: until a peer says otherwise. We use no more of a larger one.
+LIST_BYTES_MAX = 16_384  # Names, values and 32 for each field: metadata is for small things.
+INTEGER_OCTETS_MAX = 4  # §5.1: behind the prefix. They count to 2^28, and no length of ours is near it.
+NAMES_MAX = 256  # Names that are written; an application has a handful.
+KNOWN_BLOCKS_MAX, KNOWN_BYTES_MAX = 64, 512  # A client has a few methods and a few callers at a time.
+REPEATED_MAX, REPEATED_BYTES_MAX = 512, 2048  # Paths, timeouts and tokens, of all connections.
 
 
 def _fault(reason: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason)
 
 
-class Decoder:
-    """What the peer's encoder has said so far. One for each connection."""
+def _size(field: Header) -> int:
+    """§4.1."""
+    return len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
 
-    def __init__(self, table_bytes_max: int = TABLE_BYTES_MAX, list_bytes_max: int = LIST_BYTES_MAX) -> None:
-        self._bytes_max = list_bytes_max
-        self._ceiling = self._size_max = table_bytes_max
-        self._size = 0
-        self._table: list[Header] = [(b"", b""), *STATIC_TABLE]  # By index; the newest dynamic one first.
+
+class Decoder:
+    """What a peer's encoder has said so far. One for each connection.
+
+    Clients repeat themselves: a block that neither reads nor writes the dynamic table is decoded once.
+    """
+
+    def __init__(self, table_bytes_max: int = TABLE_BYTES, list_bytes_max: int = LIST_BYTES_MAX) -> None:
+        self._list_bytes_max = list_bytes_max
+        self._ceiling = self._bytes_max = max(table_bytes_max, TABLE_BYTES)  # A peer starts with TABLE_BYTES.
+        self._bytes = 0
+        self._table: list[Header] = [(b"", b""), *STATIC_TABLE]  # By index; the newest dynamic entry first.
+        self._largest = max(map(_size, STATIC_TABLE))  # Of all entries that ever were.
+        self._known: dict[bytes, list[Header]] = {}
+        self._dynamic = False  # Whether the block at hand touches the dynamic table.
 
     def decode(self, block: bytes) -> list[Header]:
-        """The header list of a whole block. It is shared with later calls: read it only.
+        """The header list of a whole block. Calls may share it: read it only.
 
-        Raises ConnectionFault, after which the decoder is of no use, or HeaderListTooLong, after which it is.
+        Raises HeaderListTooLong, or ConnectionFault(COMPRESSION_ERROR), after which the decoder is of no use.
         """
+        known = self._known.get(block)
+        if known is not None:
+            return known
+        self._dynamic = False
         try:
-            return self._decode(block)
+            fields = self._fields(block)
         except IndexError:
-            raise _fault("a header block ends too soon, or names an entry that is not there") from None
-
-    def _decode(self, block: bytes) -> list[Header]:
-        fields: list[Header] = []
-        at, end, size = 0, len(block), 0
-        while at < end:
-            first = block[at]
-            if first & 0xE0 == 0x20:
-                if fields or size:
-                    raise _fault("a table size update stands behind a field")
-                at = self._update(block, at)
-                continue
-            field, at = self._field(block, at, first)
-            size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
-            if size <= self._bytes_max:
-                fields.append(field)
-        if size > self._bytes_max:
-            raise HeaderListTooLong(self._bytes_max)
+            raise _fault("a header block ends too soon or names an entry that is not there") from None
+        # No list is longer than this, and nearly all of these are short enough: they need not be measured.
+        if len(fields) * self._largest + 2 * len(block) > self._list_bytes_max:
+            if sum(map(_size, fields)) > self._list_bytes_max:
+                raise HeaderListTooLong(self._list_bytes_max)
+        elif not self._dynamic and len(block) <= KNOWN_BYTES_MAX:
+            if len(self._known) == KNOWN_BLOCKS_MAX:
+                self._known.clear()
+            self._known[block] = fields
         return fields
 
-    def _update(self, block: bytes, at: int) -> int:
-        """§6.3."""
-        size, at = _integer(block, at, 0x1F)
-        if size > self._ceiling:
-            raise _fault(f"a table size update to {size} is above {self._ceiling}")
-        self._size_max = size
-        self._evict()
+    def _fields(self, block: bytes) -> list[Header]:
+        table, fields, at, end = self._table, list[Header](), 0, len(block)
+        while at < end:
+            first = block[at]
+            at += 1
+            if 0x80 < first < 0xFF:  # §6.1, in one octet.
+                fields.append(table[first - 0x80])
+                if first >= 0x80 + FIRST_DYNAMIC:
+                    self._dynamic = True
+            elif first >= 0x80:
+                at = self._indexed(block, at, first, fields)
+            elif first & 0xE0 == 0x20:
+                at = self._resize(block, at, first, fields)
+            else:
+                at = self._literal(block, at, first, fields)
+        return fields
+
+    def _indexed(self, block: bytes, at: int, first: int, fields: list[Header]) -> int:
+        """§6.1, in several octets."""
+        if first == 0x80:
+            raise _fault("index 0 is used")
+        index, at = _more(block, at, 0x7F)
+        fields.append(self._table[index])
+        self._dynamic = True
         return at
 
-    def _field(self, block: bytes, at: int, first: int) -> tuple[Header, int]:
-        """§6.1, §6.2."""
-        if first & 0x80:
-            index, at = _integer(block, at, 0x7F)
-            return self._entry(index), at
-        index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+    def _literal(self, block: bytes, at: int, first: int, fields: list[Header]) -> int:
+        """§6.2. What the peer does not index is likely to come again."""
+        insert = first & 0x40
+        mask = 0x3F if insert else 0x0F
+        index = first & mask
+        if index == mask:
+            index, at = _more(block, at, mask)
         if index:
-            name = self._entry(index)[0]
+            name = self._table[index][0]
+            if index >= FIRST_DYNAMIC:
+                self._dynamic = True
         else:
-            name, at = _string(block, at)
-        value, at = _string(block, at)
-        if first & 0x40:
-            self._insert((name, value))
-        return (name, value), at
+            name, at = _string(block, at, True)
+        value, at = _string(block, at, not insert)
+        fields.append((name, value))
+        if insert:
+            self._insert((name, value), len(name) + len(value) + ENTRY_OVERHEAD_BYTES)
+        return at
 
-    def _entry(self, index: int) -> Header:
-        if not index:
-            raise _fault("index 0 is used")
-        return self._table[index]
-
-    def _insert(self, field: Header) -> None:
+    def _insert(self, field: Header, size: int) -> None:
         """§4.4: what is larger than the table empties it."""
         self._table.insert(FIRST_DYNAMIC, field)
-        self._size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
+        self._dynamic = True
+        self._bytes += size
+        if size > self._largest:
+            self._largest = size
+        if self._bytes > self._bytes_max:
+            self._evict()
+
+    def _resize(self, block: bytes, at: int, first: int, fields: list[Header]) -> int:
+        """§6.3; §4.2: at the start of a block only."""
+        size = first & 0x1F
+        if size == 0x1F:
+            size, at = _more(block, at, 0x1F)
+        if fields:
+            raise _fault("a table size update stands behind a field")
+        if size > self._ceiling:
+            raise _fault(f"a table size update to {size} is above {self._ceiling}")
+        self._bytes_max = size
         self._evict()
+        self._dynamic = True
+        return at
 
     def _evict(self) -> None:
-        while self._size > self._size_max:
+        """§4.3."""
+        while self._bytes > self._bytes_max:
             name, value = self._table.pop()
-            self._size -= len(name) + len(value) + ENTRY_OVERHEAD_BYTES
+            self._bytes -= len(name) + len(value) + ENTRY_OVERHEAD_BYTES
 
 
-def _integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
-    """§5.1: the integer at `at`, whose prefix has the bits `prefix`, and where it ends."""
-    value = block[at] & prefix
-    at += 1
-    if value < prefix:
-        return value, at
-    for shift in range(0, INTEGER_SHIFT_MAX + 1, 7):
+def _more(block: bytes, at: int, value: int) -> tuple[int, int]:
+    """§5.1: an integer whose prefix is full, so that more octets follow at `at`; and where it ends."""
+    for shift in range(0, 7 * INTEGER_OCTETS_MAX, 7):
         octet = block[at]
         at += 1
         value += (octet & 0x7F) << shift
@@ -179,96 +217,131 @@ def _integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
     raise _fault("an integer is too long")
 
 
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
-    """§5.2."""
-    coded = block[at] & 0x80
-    size, at = _integer(block, at, 0x7F)
-    text = block[at : at + size]
+def _string(block: bytes, at: int, repeated: bool) -> tuple[bytes, int]:
+    """§5.2: the string at `at`, and where it ends. What is `repeated` is remembered."""
+    first = block[at]
+    at += 1
+    size = first & 0x7F
+    if size == 0x7F:
+        size, at = _more(block, at, 0x7F)
+    end = at + size
+    text = block[at:end]
     if len(text) != size:
         raise _fault("a header block ends within a string")
-    return huffman.decode(text) if coded else text, at + size
+    if first < 0x80:
+        return text, end
+    return (_remembered if repeated and size <= REPEATED_BYTES_MAX else huffman.decode)(text), end
 
 
-# §7.1.3: fields whose value an intermediary must not compress either, lest it be guessed by length.
-NEVER_INDEXED = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization", b"x-api-key"))
-# Fields that differ from call to call: an entry would push out a useful one.
-NOT_INDEXED = frozenset((b":path", b"grpc-timeout", b"content-length", b"grpc-message"))
+_remembered = lru_cache(REPEATED_MAX)(huffman.decode)
+
+
+# §7.1.3: an intermediary must not index these either, lest they be guessed by length.
+NEVER_INDEXED = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key"))
+# These differ from call to call: an entry would only push out others.
+NOT_INDEXED = frozenset(
+    (
+        b"content-length",
+        b"grpc-message",
+        b"grpc-status-details-bin",
+        b"grpc-timeout",
+        b"traceparent",
+        b"tracestate",
+        b"x-request-id",
+    )
+)
+ENTRY_BYTES_MAX = TABLE_BYTES // 8  # What is larger would push out too many others.
 
 
 class Encoder:
-    """Writes header blocks for a peer's decoder. One for each connection."""
+    """Writes header blocks for a peer's decoder. One for each connection, which sends them in this order."""
 
-    def __init__(self, table_bytes_max: int = TABLE_BYTES_MAX) -> None:
-        self._size_max = TABLE_BYTES_MAX  # What the peer's decoder starts with.
-        self._size = 0
-        self._entries: deque[Header] = deque()
-        self._updates: list[int] = []
+    def __init__(self, table_bytes_max: int = TABLE_BYTES) -> None:
+        self._bytes_max = TABLE_BYTES
+        self._bytes = 0
+        self._entries: deque[Header] = deque()  # The oldest first.
+        self._numbers: dict[
+            Header, int
+        ] = {}  # The newest entry with this field, counted from the first ever.
+        self._newest = 0
+        self._resizes: list[int] = []
         self.table_bytes_max = table_bytes_max
 
     @property
     def table_bytes_max(self) -> int:
-        """The peer's SETTINGS_HEADER_TABLE_SIZE. Setting it announces itself in the next block (§4.2)."""
-        return self._size_max
+        """The size of the table: the peer's SETTINGS_HEADER_TABLE_SIZE, or what of it we use.
+
+        A change is told at the start of the next block (§4.2).
+        """
+        return self._bytes_max
 
     @table_bytes_max.setter
     def table_bytes_max(self, size: int) -> None:
-        size = min(size, TABLE_BYTES_MAX)
-        if size != self._size_max:
-            self._updates = [*(each for each in self._updates if each < size), size]
-            self._size_max = size
+        size = min(size, TABLE_BYTES)
+        if size != self._bytes_max:
+            self._resizes = [*(each for each in self._resizes if each < size), size]
+            self._bytes_max = size
             self._evict()
 
     def encode(self, headers: Iterable[Header]) -> bytes:
         """One header block. Names are in lower case already."""
-        parts = [_write_integer(size, 0x1F, 0x20) for size in self._updates]
-        self._updates.clear()
-        parts += [self._field(field) for field in headers]
+        parts = []
+        if self._resizes:
+            parts = [_write_integer(size, 0x1F, 0x20) for size in self._resizes]
+            self._resizes.clear()
+        for field in headers:
+            number = self._numbers.get(field)
+            if number is not None:
+                parts.append(_INDEXED[FIRST_DYNAMIC + self._newest - number])
+            else:
+                parts.append(_STATIC_FIELDS.get(field) or self._literal(field))
         return b"".join(parts)
 
-    def _field(self, field: Header) -> bytes:
-        index = _STATIC_INDEX.get(field) or self._index(field)
-        if index:
-            return _write_integer(index, 0x7F, 0x80)
+    def _literal(self, field: Header) -> bytes:
         name, value = field
         if name in NEVER_INDEXED:
-            return _literal(0x10, 0x0F, name, value)
-        if name in NOT_INDEXED or len(name) + len(value) + ENTRY_OVERHEAD_BYTES > self._size_max:
-            return _literal(0x00, 0x0F, name, value)
-        self._entries.appendleft(field)
-        self._size += len(name) + len(value) + ENTRY_OVERHEAD_BYTES
+            return _write_literal(0x10, 0x0F, name, value)
+        size = _size(field)
+        if name in NOT_INDEXED or size > ENTRY_BYTES_MAX or size > self._bytes_max:
+            return _write_literal(0x00, 0x0F, name, value)
+        self._newest += 1
+        self._numbers[field] = self._newest
+        self._entries.append(field)
+        self._bytes += size
         self._evict()
-        return _literal(0x40, 0x3F, name, value)
-
-    def _index(self, field: Header) -> int:
-        try:
-            return FIRST_DYNAMIC + self._entries.index(field)
-        except ValueError:
-            return 0
+        return _write_literal(0x40, 0x3F, name, value)
 
     def _evict(self) -> None:
-        while self._size > self._size_max:
-            name, value = self._entries.pop()
-            self._size -= len(name) + len(value) + ENTRY_OVERHEAD_BYTES
-
-
-_STATIC_INDEX = {field: index for index, field in reversed([*enumerate(STATIC_TABLE, 1)])}
-_STATIC_NAME = {field[0]: index for index, field in reversed([*enumerate(STATIC_TABLE, 1)])}
+        """§4.3. Each field is in the table but once."""
+        while self._bytes > self._bytes_max:
+            field = self._entries.popleft()
+            self._bytes -= _size(field)
+            del self._numbers[field]
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """§6.2.2: a field that touches no table; right in any block of any connection."""
-    return _literal(0x00, 0x0F, name, value)
+    """§6.2.2: a field that touches no table, so it is right in any block of any connection.
+
+    It is not Huffman-coded: between machines of one mesh, time is dearer than bytes.
+    """
+    return _write_literal(0x00, 0x0F, name, value)
 
 
-def _literal(first: int, prefix: int, name: bytes, value: bytes) -> bytes:
-    index = _STATIC_NAME.get(name, 0)
-    start = _write_integer(index, prefix, first)
-    return start + (b"" if index else _write_string(name)) + _write_string(value)
+def _write_literal(first: int, prefix: int, name: bytes, value: bytes) -> bytes:
+    size = len(value)
+    return (
+        _start(first, prefix, name)
+        + (_OCTETS[size] if size < 0x7F else _write_integer(size, 0x7F, 0))
+        + value
+    )
 
 
-def _write_string(text: bytes) -> bytes:
-    """Without Huffman: within a machine room, bytes are cheaper than the time that they take."""
-    return _write_integer(len(text), 0x7F, 0x00) + text
+@lru_cache(NAMES_MAX)
+def _start(first: int, prefix: int, name: bytes) -> bytes:
+    """The name, by its index or as a string."""
+    if name in _STATIC_NAMES:
+        return _write_integer(_STATIC_NAMES[name], prefix, first)
+    return bytes((first,)) + _write_integer(len(name), 0x7F, 0) + name
 
 
 def _write_integer(value: int, prefix: int, first: int) -> bytes:
@@ -282,3 +355,10 @@ def _write_integer(value: int, prefix: int, first: int) -> bytes:
         value >>= 7
     octets.append(value)
     return bytes(octets)
+
+
+_OCTETS = [bytes((size,)) for size in range(0x7F)]
+_ENTRIES_MAX = FIRST_DYNAMIC + TABLE_BYTES // ENTRY_OVERHEAD_BYTES  # §4.1: an entry has 32 bytes at least.
+_INDEXED = [_write_integer(index, 0x7F, 0x80) for index in range(_ENTRIES_MAX)]
+_STATIC_FIELDS = {field: _INDEXED[index] for index, field in enumerate(STATIC_TABLE, 1)}
+_STATIC_NAMES = {field[0]: index for index, field in reversed([*enumerate(STATIC_TABLE, 1)])}
