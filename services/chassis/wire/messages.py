@@ -4,11 +4,14 @@ gRPC over HTTP2: Length-Prefixed-Message = Compressed-Flag Message-Length Messag
 """
 
 import zlib
+from struct import Struct
 
 from grpc import StatusCode
 
 PREFIX_BYTES = 5
 GZIP_WBITS = 31  # zlib: a gzip header and trailer around 32 KB of history.
+
+_PREFIX = Struct(">BI").unpack_from
 
 
 class MessageFault(Exception):
@@ -25,36 +28,54 @@ def pack(payload: bytes, compressed: bool = False) -> bytes:
 
 
 class Splitter:
-    """Finds messages in the bytes of a stream, however these were split into frames."""
+    """Finds messages in the bytes of a stream, however these were split into frames. Holds one at most."""
 
-    __slots__ = ("_bytes_max", "_held")
+    __slots__ = ("_bytes_max", "_held", "_wanted")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._held = bytearray()
+        self._held = bytearray()  # What has come of a message, and not chunks of it: these may be tiny.
+        self._wanted = PREFIX_BYTES  # Fewer tell nothing new.
 
     @property
     def partial(self) -> bool:
-        """Whether a message has begun and not ended: at the end of a stream, an error."""
+        """Whether a message has begun and not ended: at the end of a stream, a fault."""
         return bool(self._held)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Compressed-Flag and payload of each message that ends in `data`. Holds at most one message.
+        """Compressed-Flag and payload of each message that ends in `data`.
 
-        Raises MessageFault for a message longer than the bound, before its bytes are taken in.
+        Raises MessageFault for a message longer than the bound as soon as it says so; the splitter is then of
+        no use.
         """
-        held, found, at = self._held, [], 0
+        held = self._held
+        if not held:
+            found, at = self._split(data)
+            held += data[at:]
+            return found
         held += data
-        while len(held) - at >= PREFIX_BYTES:
-            size = int.from_bytes(held[at + 1 : at + PREFIX_BYTES], "big")
-            self._check(held[at], size)
-            end = at + PREFIX_BYTES + size
-            if end > len(held):
-                break
-            found.append((held[at], bytes(held[at + PREFIX_BYTES : end])))
-            at = end
+        if len(held) < self._wanted:
+            return []
+        with memoryview(held) as view:
+            found, at = self._split(view)
         del held[:at]
         return found
+
+    def _split(self, data: bytes | memoryview) -> tuple[list[tuple[int, bytes]], int]:
+        """The messages of `data`, and where the last of them ends."""
+        found: list[tuple[int, bytes]] = []
+        at, end = 0, len(data)
+        while end - at >= PREFIX_BYTES:
+            flag, size = _PREFIX(data, at)
+            self._check(flag, size)
+            start = at + PREFIX_BYTES
+            if start + size > end:
+                self._wanted = PREFIX_BYTES + size
+                return found, at
+            at = start + size
+            found.append((flag, bytes(data[start:at])))
+        self._wanted = PREFIX_BYTES
+        return found, at
 
     def _check(self, flag: int, size: int) -> None:
         if flag > 1:
@@ -80,8 +101,8 @@ def unpack(flag: int, payload: bytes, encoding: bytes | None, bytes_max: int) ->
 
 
 def compress(payload: bytes) -> bytes:
-    """gzip (RFC 1952)."""
-    return zlib.compress(payload, wbits=GZIP_WBITS)
+    """gzip (RFC 1952), at its fastest: it is the event loop that waits."""
+    return zlib.compress(payload, zlib.Z_BEST_SPEED, wbits=GZIP_WBITS)
 
 
 def decompress(payload: bytes, bytes_max: int) -> bytes:

@@ -1,10 +1,10 @@
 """Metadata, status and timeouts of gRPC as header fields (the gRPC-over-HTTP2 protocol document)."""
 
-import math
 import re
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from binascii import Error as Base64Error, a2b_base64, b2a_base64
 from collections.abc import Iterable
+from functools import lru_cache
+from math import ceil
 from urllib.parse import unquote_to_bytes
 
 from grpc import StatusCode
@@ -14,8 +14,7 @@ from services.chassis.wire.errors import ErrorCode
 Field = tuple[bytes, bytes]
 Metadatum = tuple[str, str | bytes]
 
-TIMEOUT_DIGITS_MAX = 8  # Timeout: TimeoutValue is "positive integer as ASCII string of at most 8 digits".
-# What the protocol itself says; metadata may not say it over (Call-Definition, RFC 9113 §8.2.2).
+# What the protocol itself says in a call: no metadata may say it over, nor is told of it.
 OWNED = frozenset(
     (
         "te",
@@ -26,28 +25,26 @@ OWNED = frozenset(
         "grpc-message-type",
         "grpc-status",
         "grpc-message",
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "transfer-encoding",
-        "upgrade",
         "host",
         "content-length",
+        "connection",  # RFC 9113 §8.2.2: this and those below.
+        "proxy-connection",
+        "keep-alive",
+        "transfer-encoding",
+        "upgrade",
     )
 )
-_OWNED_FIELDS = frozenset(name.encode() for name in OWNED)
+TIMEOUT_MAX = 99_999_999  # TimeoutValue has at most 8 digits.
+MESSAGE_BYTES_MAX = 4096  # Of a grpc-message; with 8 KB of trailers, gRPC's clients refuse the whole answer.
+NAMES_MAX = 256  # Keys that are remembered; an application has a handful.
+
 _KEY = re.compile(r"[0-9a-z_.-]+")  # Header-Name.
-_VALUE = re.compile(r"[\x20-\x7e]*")  # ASCII-Value.
-_UNITS = (
-    (b"n", 1e-9),
-    (b"u", 1e-6),
-    (b"m", 1e-3),
-    (b"S", 1.0),
-    (b"M", 60.0),
-    (b"H", 3600.0),
-)
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
-_SECONDS = dict(_UNITS)
+_TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x7e]")  # Percent-Encoded: all but Percent-Byte-Unencoded.
+_CUT_OFF = re.compile(rb"%[0-9A-F]?\Z")
+# TimeoutUnit, and its length in seconds as a fraction of integers: these divide exactly.
+_UNITS = ((b"n", 10**9, 1), (b"u", 10**6, 1), (b"m", 1000, 1), (b"S", 1, 1), (b"M", 1, 60), (b"H", 1, 3600))
+_SECONDS = {unit: (many, one) for unit, one, many in _UNITS}
 
 
 class MetadataFault(ValueError):
@@ -55,22 +52,36 @@ class MetadataFault(ValueError):
 
 
 def to_fields(metadata: Iterable[Metadatum]) -> list[Field]:
-    """Header fields of what an application says. Raises MetadataFault naming key and rule."""
-    return [_to_field(key, value) for key, value in metadata]
+    """Header fields of what an application says. Raises MetadataFault naming key and rule.
+
+    Blanks around a value are left out, as RFC 9113 §8.2.1 forbids them.
+    """
+    fields = []
+    for key, value in metadata:
+        name, binary = _name(key)
+        if binary:
+            fields.append((name, b2a_base64(_octets(value), newline=False).rstrip(b"=")))
+            continue
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
+            rule = "other characters than printable ASCII: only keys with -bin may have them"
+            raise MetadataFault(f"the value of metadata key {key!r} has {rule}")
+        fields.append((name, text.strip(" ").encode()))
+    return fields
 
 
-def _to_field(key: str, value: str | bytes) -> Field:
+@lru_cache(NAMES_MAX)
+def _name(key: str) -> tuple[bytes, bool]:
+    """As it stands in a field, and whether its values are binary."""
     if not _KEY.fullmatch(key):
         raise MetadataFault(f"metadata key {key!r} has other characters than 0-9 a-z _ - .")
     if key in OWNED:
         raise MetadataFault(f"metadata key {key!r} belongs to the protocol")
-    if key.endswith("-bin"):
-        raw = value.encode() if isinstance(value, str) else value
-        return key.encode(), b64encode(raw).rstrip(b"=")
-    text = value if isinstance(value, str) else value.decode("latin-1")
-    if not _VALUE.fullmatch(text):
-        raise MetadataFault(f"the value of metadata key {key!r} has other characters than printable ASCII")
-    return key.encode(), text.strip(" ").encode()
+    return key.encode(), key.endswith("-bin")
+
+
+def _octets(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def from_fields(fields: Iterable[Field]) -> tuple[Metadatum, ...]:
@@ -80,47 +91,54 @@ def from_fields(fields: Iterable[Field]) -> tuple[Metadatum, ...]:
     """
     found: list[Metadatum] = []
     for name, value in fields:
-        if name[:1] == b":" or name in _OWNED_FIELDS:
-            continue
-        key = name.decode("latin-1")
-        if name.endswith(b"-bin"):
-            found += [(key, _from_base64(key, part.strip(b" "))) for part in value.split(b",")]
-        else:
+        key, binary = _key(name)
+        if binary:
+            found += [(key, _from_base64(key, part)) for part in value.split(b",")]
+        elif key:
             found.append((key, value.decode("latin-1")))
     return tuple(found)
 
 
+@lru_cache(NAMES_MAX)
+def _key(name: bytes) -> tuple[str, bool]:
+    """As an application is told of it, and whether its values are binary; empty if it is not told."""
+    key = name.decode("latin-1")
+    return ("", False) if key[:1] == ":" or key in OWNED else (key, key.endswith("-bin"))
+
+
 def _from_base64(key: str, value: bytes) -> bytes:
     """With or without padding, as receivers must take it."""
+    bare = value.strip(b" ").rstrip(b"=")
     try:
-        return b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
+        return a2b_base64(bare + b"=" * (-len(bare) % 4), strict_mode=True)
     except Base64Error as error:
         raise MetadataFault(f"the value of metadata key {key!r} is no base64") from error
 
 
 def encode_message(text: str) -> bytes:
-    """grpc-message: UTF-8, percent-encoded but for printable ASCII without `%`."""
-    return _ENCODED.sub(lambda byte: b"%%%02X" % byte[0][0], text.encode(errors="replace"))
-
-
-_ENCODED = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+    """grpc-message: UTF-8, percent-encoded but for printable ASCII without `%`. Cut off if it is too long."""
+    message = text[:MESSAGE_BYTES_MAX].encode(errors="replace")
+    message = _TO_ENCODE.sub(lambda octet: b"%%%02X" % octet[0][0], message)
+    return message if len(message) <= MESSAGE_BYTES_MAX else _CUT_OFF.sub(b"", message[:MESSAGE_BYTES_MAX])
 
 
 def decode_message(value: bytes) -> str:
-    """The inverse. What is wrong is kept as it stands, as receivers must: a message is never lost."""
+    """The inverse. What is wrong stays as it is, as receivers must do: a message is never lost."""
     return unquote_to_bytes(value).decode(errors="replace")
 
 
 def encode_timeout(seconds: float) -> bytes:
-    """grpc-timeout, rounded up to the finest unit of at most 8 digits: no deadline comes early.
+    """grpc-timeout, in the finest unit that has digits for it, rounded up: no deadline comes early.
 
-    What is past already becomes the shortest timeout there is.
+    What is over already becomes the shortest timeout that can be said, as none at all would last for ever.
     """
-    for unit, size in _UNITS:
-        count = max(1, math.ceil(seconds / size))
-        if count < 10**TIMEOUT_DIGITS_MAX:
-            return b"%d%b" % (count, unit)
-    return b"99999999H"
+    if not seconds > 0:
+        return b"1n"
+    for unit, one, many in _UNITS:
+        count = seconds * one / many
+        if count <= TIMEOUT_MAX:
+            return b"%d%b" % (ceil(count), unit)
+    return b"%dH" % TIMEOUT_MAX
 
 
 def decode_timeout(value: bytes) -> float:
@@ -128,11 +146,12 @@ def decode_timeout(value: bytes) -> float:
     found = _TIMEOUT.fullmatch(value)
     if found is None:
         raise MetadataFault(f"grpc-timeout {value.decode('latin-1')!r} is not up to 8 digits and a unit")
-    return int(found[1]) * _SECONDS[found[2]]
+    many, one = _SECONDS[found[2]]
+    return int(found[1]) * many / one
 
 
 def status_fields(code: int, message: str = "") -> list[Field]:
-    """Status and Status-Message of Trailers."""
+    """Status and Status-Message."""
     fields = [(b"grpc-status", b"%d" % code)]
     if message:
         fields.append((b"grpc-message", encode_message(message)))
@@ -140,21 +159,22 @@ def status_fields(code: int, message: str = "") -> list[Field]:
 
 
 def read_status(fields: Iterable[Field]) -> tuple[int, str] | None:
-    """Code and message of trailers; None if they have no grpc-status. A code nobody knows is UNKNOWN."""
-    code: int | None = None
-    message = ""
+    """Code and message of trailers; None if they have no grpc-status. A code that nobody knows is UNKNOWN."""
+    status, message = None, b""
     for name, value in fields:
         if name == b"grpc-status":
-            code = int(value) if value.isdigit() and len(value) <= 2 else _UNKNOWN
+            status = value
         elif name == b"grpc-message":
-            message = decode_message(value)
-    if code is None:
+            message = value
+    if status is None:
         return None
-    return (code if code in CODES else _UNKNOWN), message
+    code = _BY_STATUS.get(status, _UNKNOWN)
+    return code, decode_message(message) if message else ""
 
 
 CODES: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
 _UNKNOWN = int(StatusCode.UNKNOWN.value[0])
+_BY_STATUS = {b"%d" % code: code for code in CODES}
 
 # "HTTP to gRPC Status Code Mapping": for answers that did not come from a gRPC server.
 _BY_HTTP_STATUS = {
@@ -177,8 +197,10 @@ _BY_ERROR_CODE: dict[int, StatusCode] = {
 
 
 def code_of_http_status(status: int) -> StatusCode:
+    """Of an answer without grpc-status."""
     return _BY_HTTP_STATUS.get(status, StatusCode.UNKNOWN)
 
 
 def code_of_reset(code: int) -> StatusCode:
+    """Of a stream that ended with RST_STREAM; `code` may be one that RFC 9113 does not know."""
     return _BY_ERROR_CODE.get(code, StatusCode.INTERNAL)

@@ -8,6 +8,7 @@ from services.chassis.wire import frames
 from services.chassis.wire.errors import ConnectionFault, ErrorCode
 
 UNLIMITED = 2**32 - 1  # The largest value that a setting can have: as good as none.
+VALUES_MAX = 32  # Of a frame. There are a dozen settings, and a new window size visits each stream.
 
 
 class Setting(IntEnum):
@@ -65,6 +66,8 @@ def parse(stream_id: int, flags: int, payload: bytes, from_server: bool = False)
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
     if len(payload) % 6 or (flags & frames.Flag.ACK and payload):
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
+    if len(payload) > 6 * VALUES_MAX:
+        raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"SETTINGS of more than {VALUES_MAX} values")
     values = list(iter_unpack(">HI", payload))
     for key, value in values:
         low, high, code = _RANGES.get(key, (0, UNLIMITED, ErrorCode.PROTOCOL_ERROR))
