@@ -1,0 +1,58 @@
+"""Acknowledgements: many in one write, and confirmed together where it matters.
+
+Anyone may acknowledge by a message's ack subject, also for a worker that is no more.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import Disconnected, NoResponders
+
+ACK, NAK, PROGRESS, TERM = b"+ACK", b"-NAK", b"+WPI", b"+TERM"
+CONFIRM_MAX = 2_000  # Acknowledged together: the answers to them fill one read of the socket or two.
+ANSWER_S_MAX = 2.0  # A confirmation that has not come by then is lost, and to ask again costs little.
+CONFIRM_S_MAX = 30.0  # Then the caller decides; the messages may come again.
+REASON_CHARS_MAX = 500  # Of why a message is given up; advisories carry it.
+RETRY_S = 0.05
+
+
+def nak_after(delay_s: float) -> bytes:
+    """Not now, but again in `delay_s`. Until then it counts as being worked on."""
+    return b'-NAK {"delay": %d}' % int(delay_s * 1e9)
+
+
+def term(reason: str) -> bytes:
+    """Never again."""
+    return b"+TERM %b" % " ".join(reason[:REASON_CHARS_MAX].split()).encode()
+
+
+def send(connection: Connection, replies: Sequence[bytes], word: bytes = ACK) -> None:
+    """Says `word` of each message, and does not wait. Raises Disconnected or Overrun."""
+    tail = b" %d\r\n%b\r\n" % (len(word), word)
+    connection.write(b"".join([b"PUB %b%b" % (reply, tail) for reply in replies]))
+
+
+async def confirm(connection: Connection, replies: Sequence[bytes], word: bytes = ACK) -> None:
+    """Says `word` of each, and returns when the server has heard it of all; outages are waited out.
+
+    To say it twice does no harm. Raises TimeoutError after CONFIRM_S_MAX.
+    """
+    async with asyncio.timeout(CONFIRM_S_MAX):
+        for first in range(0, len(replies), CONFIRM_MAX):
+            await _confirm(connection, replies[first : first + CONFIRM_MAX], word)
+
+
+async def _confirm(connection: Connection, replies: Sequence[bytes], word: bytes) -> None:
+    def commands(inbox: bytes) -> bytes:
+        tail = b" %b %d\r\n%b\r\n" % (inbox, len(word), word)
+        return b"".join([b"PUB %b%b" % (reply, tail) for reply in replies])
+
+    while True:
+        await connection.ready()
+        try:
+            await connection.link.ask(commands, ANSWER_S_MAX, answers=len(replies))
+        except (Disconnected, NoResponders, TimeoutError):
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
