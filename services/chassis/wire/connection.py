@@ -50,6 +50,9 @@ class Connection(asyncio.Protocol):
         self.inflow = Inflow(limits.connection_window_bytes)
         self.last_stream_id = 0  # The highest that the peer has opened (§5.1.1).
         self.closing = ""  # Why the connection ends, once it does.
+        self.table_update = b""  # What must begin the next header block (RFC 7541 §4.2).
+        self.gone_away = False  # Whether the peer was told the last stream that we process.
+        self.sent = 0  # Frames.
         self.heard = False  # Something came since this was last set to False.
         self.resets = Allowance("resets", limits.resets_max, limits.resets_per_s)
         self.idle_frames = Allowance(
@@ -90,7 +93,7 @@ class Connection(asyncio.Protocol):
         """§6.8: the peer processes no stream above `last_stream_id`."""
 
     def on_ping(self) -> None:
-        """§6.7: the peer asked for a sign of life; it is answered."""
+        """§6.7: the peer asks for a sign of life; it is answered next."""
 
     def on_forgotten(self, stream: Stream) -> None:
         """A stream is closed, and no longer in `streams`."""
@@ -217,6 +220,8 @@ class Connection(asyncio.Protocol):
     def send_headers(self, stream_id: int, fields: Iterable[Header], ended: bool = False) -> bool:
         """A header block is made when it is sent: the peer's decoder follows our encoder step by step."""
         block = self.encoder.encode(fields)
+        if self.table_update:
+            block, self.table_update = self.table_update + block, b""
         return self.send(frames.headers(stream_id, block, ended, self.peer.frame_bytes_max))
 
     def reset(self, stream_id: int, code: int, late_frames: bool) -> None:
@@ -271,6 +276,7 @@ class Connection(asyncio.Protocol):
         transport, out = self._transport, self._out
         if out and transport is not None:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self.sent += len(out)
             self.idle_frames.earn(len(out))
             if self._paused and transport.get_write_buffer_size() > self.limits.unsent_bytes_max:
                 self._stop_reading(transport)
@@ -333,7 +339,8 @@ class Connection(asyncio.Protocol):
         if self.closing or self._transport is None:
             return
         self.closing = f"{code.name}: {reason}" if reason else code.name
-        self.send(frames.goaway(self.last_stream_id, code, reason.encode()))
+        if code or not self.gone_away:
+            self.send(frames.goaway(self.last_stream_id, code, reason.encode()))
         self._flush()
         transport = self._transport
         self.after("linger", self.limits.linger_s, transport.abort)

@@ -150,6 +150,7 @@ def _settings(connection: Connection, flags: int, stream_id: int, payload: bytes
             _rewindow(connection, value - peer.window_bytes)
         peer.apply([(key, value)])
     connection.encoder.table_bytes_max = peer.header_table_bytes
+    connection.table_update += connection.encoder.encode(())
     connection.send(frames.SETTINGS_ACK)
     connection.on_settings()
 
@@ -185,8 +186,8 @@ def _ping(connection: Connection, flags: int, stream_id: int, payload: bytes) ->
     if flags & Flag.ACK:
         connection.pinged(opaque)
         return
-    connection.send(frames.ping(opaque, ack=True))
     connection.on_ping()
+    connection.send(frames.ping(opaque, ack=True))
 
 
 def _goaway(connection: Connection, flags: int, stream_id: int, payload: bytes) -> None:

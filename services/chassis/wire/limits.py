@@ -34,3 +34,20 @@ class Limits:
     resets_per_s: float = 100.0  # CVE-2023-44487 sent hundreds of thousands.
     idle_frames_max: int = 10_000  # SETTINGS, PING, PRIORITY, empty DATA, small WINDOW_UPDATE, unknown kinds.
     idle_frames_per_s: float = 1_000.0  # Each frame that we send earns one: honest peers answer frames.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits(Limits):
+    """What a server bounds besides."""
+
+    streams_max: int = 2_000  # Calls of one connection: a front end multiplexes all its callers over a few.
+    calls_max: int = 10_000  # Handlers of all connections, also those that take long to be cancelled.
+    connections_max: int = 10_000  # Sockets; one more is cut at once.
+    request_s: float = 60.0  # In which a unary request must be whole: slow senders hold a stream.
+    idle_s: float | None = 900.0  # Without calls; the peer connects again when it needs to.
+    age_s: float | None = None  # After which a connection is drained: load spreads to new servers.
+    age_grace_s: float = 60.0  # That its calls are given then.
+    ping_interval_s: float = 10.0  # Between a peer's PINGs while nothing is sent to it,
+    ping_strikes_max: int = 2  # and how often it may be too early (gRPC's default).
+    drain_ping_s: float = 1.0  # For the answer that shows that our first GOAWAY has arrived.
+    sweep_s: float = 1.0  # How exactly idle connections and slow requests are found.

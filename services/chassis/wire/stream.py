@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _PREFIX = Struct(">BI")
-_HEAD_AND_PREFIX = Struct(">HBBBIBI").pack  # RFC 9113 §4.1, and gRPC's Compressed-Flag and Message-Length.
+MESSAGE_HEAD = Struct(">HBBBIBI").pack  # RFC 9113 §4.1, and gRPC's Compressed-Flag and Message-Length.
 
 
 class StreamGone(ConnectionError):
@@ -202,7 +202,7 @@ class Stream:
         """HEADERS now; with `ended`, the last that is sent."""
         self.connection.send_headers(self.id, fields, ended)
         if ended:
-            self._end_local()
+            self.end_local()
 
     def send_message(self, payload: bytes, flag: int = 0, ended: bool = False) -> bool:
         """Sends a message at once, or when the windows allow; with `ended`, the last.
@@ -215,10 +215,10 @@ class Stream:
             return False
         self.window -= size
         connection.window -= size
-        head = _HEAD_AND_PREFIX(size >> 8, size & 0xFF, 0, ended, self.id, flag, size - PREFIX_BYTES)
+        head = MESSAGE_HEAD(size >> 8, size & 0xFF, 0, ended, self.id, flag, size - PREFIX_BYTES)
         room = connection.send(head + payload)
         if ended:
-            self._end_local()
+            self.end_local()
         return room
 
     def send_end(self, trailers: list[Header] | None = None) -> None:
@@ -229,7 +229,7 @@ class Stream:
             self.send_headers(trailers, ended=True)
         else:
             self.connection.send(frames.data(self.id, b"", True))
-            self._end_local()
+            self.end_local()
 
     async def drained(self) -> None:
         """Returns when another message may be sent: no polling, no queue that grows. Raises StreamGone."""
@@ -286,9 +286,10 @@ class Stream:
         if isinstance(trailers, list):
             self.send_headers(trailers, ended=True)
         elif trailers:
-            self._end_local()
+            self.end_local()
 
-    def _end_local(self) -> None:
+    def end_local(self) -> None:
+        """Our last frame is queued."""
         self.local_ended = True
         if self.remote_ended:
             self.connection.forget(self)
