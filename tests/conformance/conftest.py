@@ -14,7 +14,7 @@ from tests.servers import Shared
 
 HERE = Path(__file__).parent
 IMAGE = HERE.parents[1] / "gen" / "envoy" / "weft.binpb"  # All that test protos may import.
-ENGINES = ["aio"]
+ENGINES = ["aio", "wire"]
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 ENCODINGS = b"identity,gzip"
 _PSEUDO = {b":method", b":scheme", b":path", b":authority"}  # §8.3.1
 _CONNECTION_SPECIFIC = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
-# §8.2.1: names are tokens in lower case, values have no NUL, CR, LF and no blanks around them.
+# §8.2.1: names are tokens in lower case, values have no NUL, CR and LF. Blanks around values, which it
+# forbids too, are let pass: grpcio's clients send what they are given, and gRPC says that we may.
 _NAMES = re.compile(rb"(?::?[!#$%&'*+\-.^_`|~0-9a-z]+\n)*")
-_VALUES = re.compile(rb"(?:(?![ \t])[^\0\r\n]*(?<![ \t])\n)*")
+_VALUES = re.compile(rb"(?:[^\0\r\n]*\n)*")
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:\+proto)?(?:;.*)?")
 
 
