@@ -47,6 +47,10 @@ class Bus:
     def js(self) -> JetStreamContext:
         return self._js
 
+    @property
+    def replicas(self) -> int:
+        return self._replicas
+
     async def connect(self) -> None:
         """Raises OSError or TimeoutError while no server answers."""
         await self._probe()

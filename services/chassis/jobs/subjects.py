@@ -9,6 +9,7 @@ STREAM = "jobs"  # What is due, and what is not yet.
 LIVE = "jobs-live"  # What happens now, for watchers.
 CLAIMS = "jobs-claims"  # Who holds which message.
 DUE, LATER, HAPPENING = "jobs.q", "jobs.s", "jobs.live"  # First tokens of their subjects.
+CLAIMED = "jobs.claims"
 EVERYONE = "jobs.control.all"
 HISTORY = "history"  # The queue's own consumer of STREAM: its record of what others enqueued.
 
