@@ -95,7 +95,8 @@ def _size(field: Header) -> int:
 class Decoder:
     """What a peer's encoder has said so far. One for each connection.
 
-    Clients repeat themselves: a block that neither reads nor writes the dynamic table is decoded once.
+    Clients repeat themselves: a block that does not change the dynamic table is decoded once, and if it reads
+    of the table, once after each change.
     """
 
     def __init__(self, table_bytes_max: int = TABLE_BYTES, list_bytes_max: int = LIST_BYTES_MAX) -> None:
@@ -104,18 +105,19 @@ class Decoder:
         self._bytes = 0
         self._table: list[Header] = [(b"", b""), *STATIC_TABLE]  # By index; the newest dynamic entry first.
         self._largest = max(map(_size, STATIC_TABLE))  # Of all entries that ever were.
-        self._known: dict[bytes, list[Header]] = {}
-        self._dynamic = False  # Whether the block at hand touches the dynamic table.
+        self._known: dict[bytes, list[Header]] = {}  # Blocks that read nothing of the dynamic table,
+        self._known_until_change: dict[bytes, list[Header]] = {}  # and those that do.
+        self._reads = self._changes = False  # What the block at hand does to the dynamic table.
 
     def decode(self, block: bytes) -> list[Header]:
         """The header list of a whole block. Calls may share it: read it only.
 
         Raises HeaderListTooLong, or ConnectionFault(COMPRESSION_ERROR), after which the decoder is of no use.
         """
-        known = self._known.get(block)
-        if known is not None:
+        known = self._known_until_change.get(block) or self._known.get(block)
+        if known:
             return known
-        self._dynamic = False
+        self._reads = self._changes = False
         try:
             fields = self._fields(block)
         except IndexError:
@@ -124,10 +126,11 @@ class Decoder:
         if len(fields) * self._largest + 2 * len(block) > self._list_bytes_max:
             if sum(map(_size, fields)) > self._list_bytes_max:
                 raise HeaderListTooLong(self._list_bytes_max)
-        elif not self._dynamic and len(block) <= KNOWN_BYTES_MAX:
-            if len(self._known) == KNOWN_BLOCKS_MAX:
-                self._known.clear()
-            self._known[block] = fields
+        elif not self._changes and len(block) <= KNOWN_BYTES_MAX:
+            blocks = self._known_until_change if self._reads else self._known
+            if len(blocks) == KNOWN_BLOCKS_MAX:
+                blocks.clear()
+            blocks[block] = fields
         return fields
 
     def _fields(self, block: bytes) -> list[Header]:
@@ -138,7 +141,7 @@ class Decoder:
             if 0x80 < first < 0xFF:  # §6.1, in one octet.
                 fields.append(table[first - 0x80])
                 if first >= 0x80 + FIRST_DYNAMIC:
-                    self._dynamic = True
+                    self._reads = True
             elif first >= 0x80:
                 at = self._indexed(block, at, first, fields)
             elif first & 0xE0 == 0x20:
@@ -153,7 +156,7 @@ class Decoder:
             raise _fault("index 0 is used")
         index, at = _more(block, at, 0x7F)
         fields.append(self._table[index])
-        self._dynamic = True
+        self._reads = True
         return at
 
     def _literal(self, block: bytes, at: int, first: int, fields: list[Header]) -> int:
@@ -166,7 +169,7 @@ class Decoder:
         if index:
             name = self._table[index][0]
             if index >= FIRST_DYNAMIC:
-                self._dynamic = True
+                self._reads = True
         else:
             name, at = _string(block, at, True)
         value, at = _string(block, at, not insert)
@@ -178,7 +181,7 @@ class Decoder:
     def _insert(self, field: Header, size: int) -> None:
         """§4.4: what is larger than the table empties it."""
         self._table.insert(FIRST_DYNAMIC, field)
-        self._dynamic = True
+        self._change()
         self._bytes += size
         if size > self._largest:
             self._largest = size
@@ -196,8 +199,14 @@ class Decoder:
             raise _fault(f"a table size update to {size} is above {self._ceiling}")
         self._bytes_max = size
         self._evict()
-        self._dynamic = True
+        self._change()
         return at
+
+    def _change(self) -> None:
+        """Indexes say something else from here on."""
+        self._changes = True
+        if self._known_until_change:
+            self._known_until_change.clear()
 
     def _evict(self) -> None:
         """§4.3."""
