@@ -219,6 +219,7 @@ USED_AS = {
     "pytest-asyncio": r"asyncio_mode",
     "pytest-grpc": r"grpc_servicer|grpc_add_to_server|grpc_stub_cls",
     "pytest-timeout": r"^timeout = ",
+    "tzdata": r"from zoneinfo import",  # The database that zoneinfo reads where the system has none.
     "pytest-xdist": r"\"-n\"|-n auto|-n [0-9]|--numprocesses|--dist",
     "py-spy": r"py-spy|py_spy",
     "ruff": r"\bruff\b",

@@ -1,0 +1,1 @@
+"""Schedules, calendars and workflows: rows, rules and refusals, one noun a module."""
