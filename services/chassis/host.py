@@ -25,6 +25,7 @@ from services.chassis.db import Database
 from services.chassis.engine import Server, engine
 from services.chassis.health import Check, Readiness
 from services.chassis.inbox import Consumer, Every, Handler
+from services.chassis.jobs import effects
 from services.chassis.keys import Keys
 from services.chassis.mesh import Local, Mesh, Ways
 from services.chassis.method import Methods
@@ -222,6 +223,7 @@ def _forgetting(tools: Tools) -> Callable[[], Awaitable[None]]:
     async def forget() -> None:
         while True:
             await tools.db.execute(idempotency.FORGET, idempotency.RETENTION_H)
+            await tools.db.execute(effects.FORGET, effects.KEPT_D)
             await asyncio.sleep(FORGET_EVERY_S)
 
     return forget

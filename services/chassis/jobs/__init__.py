@@ -1,0 +1,1 @@
+"""Jobs, for those who write handlers and those who enqueue."""

@@ -1,0 +1,304 @@
+"""Runs the jobs that a source hands over, in slots: coroutines, threads and processes.
+
+Nothing here knows where jobs come from or where their ends are written down. A slot is a task that runs one
+attempt after the other; it costs a job no task of its own. One timer looks at all running attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from services.chassis import telemetry
+from services.chassis.jobs.handlers import Handler, Kind, Registry
+from services.worker.bench import Bench
+from services.worker.delivery import Delivery, Outside, Run, facts
+from services.worker.ending import Ending, because, judge, raised
+from services.worker.performing import Performers
+from weft.jobs.v1.job_pb2 import EndReason
+
+TICK_S = 0.05  # How late a timeout may be noticed.
+ASK_AGAIN_S = 5.0  # Between two cancellations of a handler that swallows them.
+BREATH = 32  # Attempts that a slot runs without letting others have the loop: about a millisecond of no-ops.
+PREFETCH_S = 0.1  # Jobs done in this time may wait here in advance, so that slots never wait for the network.
+PREFETCH_MAX = 4_000  # More in advance than a worker does in a tick of its source helps nobody.
+PREFETCH_MIN = 2  # So that a slot that ends finds the next job here.
+SUSPECT_DELIVERIES = 3  # Two holders vanished while they had it: from here on it cannot take a third along.
+
+log = logging.getLogger("weft.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many attempts run at once."""
+
+    slots: int = 64  # Coroutines.
+    threads: int = 8
+    processes: int = 2
+
+
+class Runner:
+    """All that runs in one worker."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        outside: Outside,
+        tracing: telemetry.Tracing,
+        performers: Performers,
+        room: Room,
+    ) -> None:
+        self._registry, self._outside, self._tracing, self._performers = (
+            registry,
+            outside,
+            tracing,
+            performers,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[str, Delivery] = {}
+        self.running: dict[str, Run] = {}
+        self._draining = False
+        self._stirred = asyncio.Event()  # Something ended.
+        limits = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
+        self._benches = {kind: Bench(self._slot, limits) for kind in Kind}
+        self._rate, self._done, self._ticked = 0.0, 0, self._loop.time()
+        self.resize(room)
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def resize(self, room: Room) -> None:
+        """Slots that are too many end after what they run now."""
+        self._benches[Kind.ASYNC].resize(room.slots)
+        self._benches[Kind.THREAD].resize(room.threads)
+        self._benches[Kind.PROCESS].resize(room.processes)
+
+    @property
+    def slots(self) -> int:
+        return sum(bench.size for bench in self._benches.values())
+
+    @property
+    def held(self) -> int:
+        """Jobs that are here, running or not."""
+        return len(self._held)
+
+    @property
+    def room(self) -> int:
+        """How many more it takes now: one for each free slot, and some in advance."""
+        if self._draining:
+            return 0
+        ahead = max(PREFETCH_MIN, min(PREFETCH_MAX, int(self._rate * PREFETCH_S)))
+        return max(0, self.slots + ahead - len(self._held))
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Runs them in their turn. One that is here already only comes by a newer handle."""
+        for delivery in deliveries:
+            known = self._held.get(delivery.envelope.job_id)
+            if known is not None and known.envelope.run == delivery.envelope.run:
+                known.handle, known.deliveries = delivery.handle, delivery.deliveries
+                continue
+            self._held[delivery.envelope.job_id] = delivery
+            if self._draining:
+                self._end(delivery, Ending(EndReason.END_REASON_WORKER_STOPPED))
+            else:
+                self._seat(delivery)
+        for bench in self._benches.values():
+            bench.call()
+
+    def _seat(self, delivery: Delivery) -> None:
+        handler = self._registry.handlers.get(delivery.envelope.type)
+        if handler is None:
+            words = f"this worker has no handler for {delivery.envelope.type}"
+            self._end(delivery, because(EndReason.END_REASON_TYPE_UNKNOWN, words))
+        else:
+            kind = Kind.PROCESS if _isolated(delivery) else handler.kind
+            self._benches[kind].seat(delivery, handler)
+
+    def stop(self, job_id: str, run: int, reason: EndReason.ValueType) -> bool:
+        """Ends what is held of a job, up to this run; False when nothing is. It is told as ever."""
+        delivery = self._held.get(job_id)
+        if delivery is None or delivery.envelope.run > run:
+            return False
+        self._stop(delivery, reason)
+        return True
+
+    def _stop(self, delivery: Delivery, reason: EndReason.ValueType) -> None:
+        if delivery.stop is None:
+            delivery.stop = reason
+            if run := self.running.get(delivery.envelope.job_id):
+                run.asked_at = self._loop.time()
+                run.task.cancel()
+
+    async def drain(self, grace_s: float) -> None:
+        """Gives back what has not begun, waits for the rest, and after `grace_s` gives that back, too."""
+        self._draining = True
+        for bench in self._benches.values():
+            for delivery in bench.clear():
+                self._end(delivery, Ending(EndReason.END_REASON_WORKER_STOPPED))
+        ends = self._loop.time() + grace_s
+        while self.running and self._loop.time() < ends:
+            self._stirred.clear()
+            try:
+                async with asyncio.timeout(max(0.0, ends - self._loop.time())):
+                    await self._stirred.wait()
+            except TimeoutError:
+                break
+        for run in list(self.running.values()):
+            self._stop(run.delivery, EndReason.END_REASON_WORKER_STOPPED)
+        while self.running:
+            self._stirred.clear()
+            await self._stirred.wait()
+
+    async def close(self) -> None:
+        """Ends the slots. What runs is cut off and not told: it was to be drained before."""
+        self._timer.cancel()
+        for bench in self._benches.values():
+            await bench.close()
+        await self._performers.close()
+
+    async def _slot(self, bench: Bench) -> None:
+        """Runs one attempt after the other, until it is one too many."""
+        me = asyncio.current_task()
+        assert me is not None
+        since_breath = 0
+        while bench.keeps(me):
+            found = bench.next()
+            if found is None:
+                since_breath = 0
+                await bench.rest()
+                continue
+            bench.call()
+            delivery, handler = found
+            if ending := self._refused(delivery):
+                bench.free(handler)
+                self._end(delivery, ending)
+            else:
+                await self._attempt(bench, delivery, handler, me)
+            since_breath += 1
+            if since_breath >= BREATH:
+                since_breath = 0
+                await asyncio.sleep(0)
+
+    def _refused(self, delivery: Delivery) -> Ending | None:
+        """Why it is not begun, if so."""
+        if delivery.stop is not None:
+            return Ending(delivery.stop)
+        if delivery.expires_s is not None and delivery.expires_s < time.time():
+            return Ending(EndReason.END_REASON_QUEUED_TOO_LONG)
+        return None
+
+    async def _attempt(
+        self, bench: Bench, delivery: Delivery, handler: Handler[..., object], me: asyncio.Task[None]
+    ) -> None:
+        run, span = self._begin(delivery, handler, me)
+        try:
+            ending = await self._performers.perform(run)
+        except asyncio.CancelledError:
+            if delivery.stop is None:  # The worker itself is torn down.
+                raise
+            ending = _stopped(delivery)
+        except Exception as error:
+            log.exception(
+                "an attempt could not be made", extra={"facts": {"job_id": delivery.envelope.job_id}}
+            )
+            ending = raised(error)
+        finally:
+            while me.uncancel():
+                pass
+            del self.running[delivery.envelope.job_id]
+            bench.free(handler)
+        _finish(span, delivery, ending)
+        ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), list(run.lines)
+        self._end(delivery, ending)
+
+    def _begin(
+        self, delivery: Delivery, handler: Handler[..., object], me: asyncio.Task[None]
+    ) -> tuple[Run, Span | None]:
+        envelope, start_s = delivery.envelope, time.time()
+        timeout_s = _timeout_s(delivery, handler)
+        parent = self._tracing.begin(envelope.trace)
+        span = self._tracing.span(f"job {envelope.type}", parent, SpanKind.CONSUMER)
+        trace = telemetry.place(span, parent)
+        ends_s = None if timeout_s is None else start_s + timeout_s
+        run = Run(
+            delivery=delivery,
+            handler=handler,
+            outside=self._outside,
+            task=me,
+            trace=trace,
+            start_s=start_s,
+            ends=None if timeout_s is None else self._loop.time() + timeout_s,
+            facts=facts(delivery, ends_s, trace),
+            isolated=_isolated(delivery),
+        )
+        self.running[envelope.job_id] = run
+        self._outside.begun(run)
+        return run, span
+
+    def _end(self, delivery: Delivery, ending: Ending) -> None:
+        envelope = delivery.envelope
+        del self._held[envelope.job_id]
+        if ending.crashed:
+            envelope.crashes += 1
+        self._done += 1
+        self._outside.ended(
+            delivery, ending, judge(ending, delivery.policy, envelope.attempt, envelope.crashes)
+        )
+        self._stirred.set()
+
+    def _tick(self) -> None:
+        """Ends what is out of time, asks again what was asked to end, and measures the rate."""
+        now = self._loop.time()
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+        for run in list(self.running.values()):
+            if run.cancelled:
+                if now - run.asked_at > ASK_AGAIN_S:
+                    run.asked_at = now
+                    run.task.cancel()
+            elif run.ends is not None and run.ends <= now:
+                self._stop(run.delivery, EndReason.END_REASON_TIMED_OUT)
+        passed = now - self._ticked
+        share = min(1.0, passed)  # A moving average over about a second.
+        self._rate += (self._done / passed - self._rate) * share if passed > 0 else 0.0
+        self._done, self._ticked = 0, now
+
+
+def _isolated(delivery: Delivery) -> bool:
+    """Whether it may take its process along, as its like has shown."""
+    return delivery.envelope.crashes > 0 or delivery.deliveries >= SUSPECT_DELIVERIES
+
+
+def _stopped(delivery: Delivery) -> Ending:
+    assert delivery.stop is not None
+    if delivery.stop == EndReason.END_REASON_TIMED_OUT:
+        return because(delivery.stop, "the attempt took longer than it may")
+    return Ending(delivery.stop)
+
+
+def _finish(span: Span | None, delivery: Delivery, ending: Ending) -> None:
+    """Closes the attempt's span, named by the OpenTelemetry messaging conventions."""
+    if span is None:
+        return
+    envelope = delivery.envelope
+    span.set_attributes(
+        {
+            "messaging.system": "nats",
+            "messaging.destination.name": envelope.queue,
+            "messaging.message.id": envelope.job_id,
+            "weft.job.type": envelope.type,
+            "weft.job.attempt": envelope.attempt,
+            "weft.job.reason": EndReason.Name(ending.reason),
+        }
+    )
+    span.set_status(StatusCode.ERROR if ending.failure is not None else StatusCode.UNSET)
+    span.end()
+
+
+def _timeout_s(delivery: Delivery, handler: Handler[..., object]) -> float | None:
+    """The job's own, else the handler's, else the queue's."""
+    if delivery.envelope.HasField("execution_timeout"):
+        return delivery.envelope.execution_timeout.ToMilliseconds() / 1000
+    return handler.timeout_s if handler.timeout_s is not None else delivery.timeout_s

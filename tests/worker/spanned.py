@@ -1,0 +1,20 @@
+"""A handler that needs its module's lifespan."""
+
+from collections.abc import AsyncIterator
+
+from services.chassis.jobs.context import Job
+from services.chassis.jobs.handlers import job, lifespan
+
+resources = ["closed"]
+
+
+@lifespan
+async def resource() -> AsyncIterator[None]:
+    resources.append("open")
+    yield
+    resources.pop()
+
+
+@job("spanned")
+async def spanned(job: Job) -> bytes:
+    return resources[-1].encode()
