@@ -135,12 +135,25 @@ class Connection(asyncio.Protocol):
         try:
             if self._preface:
                 data = self._without_preface(data)
-            self._read(data)
+            if self._preface:
+                self._rest = data
+            else:
+                self._read(data)
         except ConnectionFault as fault:
             self.fail(fault.code, fault.reason)
         except Exception:
             self.fail(ErrorCode.INTERNAL_ERROR, "a frame could not be processed")
             raise
+
+    def _without_preface(self, data: bytes) -> bytes:
+        """§3.4: checked byte by byte, so that another protocol is told off at its first."""
+        expected = self._preface
+        if not data.startswith(expected[: len(data)]):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
+        if len(data) < len(expected):
+            return data
+        self._preface = b""
+        return data[len(expected) :]
 
     def _read(self, data: bytes) -> None:
         """Every whole frame of `data`; what is left waits for more."""
@@ -161,16 +174,6 @@ class Connection(asyncio.Protocol):
                 return
             at = after
         self._rest = data[at:] if at else data
-
-    def _without_preface(self, data: bytes) -> bytes:
-        """§3.4: checked byte by byte, so that another protocol is told off at its first."""
-        expected = self._preface
-        if not data.startswith(expected[: len(data)]):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
-        if len(data) < len(expected):
-            return data
-        self._preface = b""
-        return data[len(expected) :]
 
     def _fault_stream(self, fault: StreamFault) -> None:
         """§5.4.2. The peer may not make us do this for nothing either (CVE-2025-8671)."""

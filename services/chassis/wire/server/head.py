@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 ENCODINGS = b"identity,gzip"
 _PSEUDO = {b":method", b":scheme", b":path", b":authority"}  # §8.3.1
 _CONNECTION_SPECIFIC = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
-# §8.2.1: names are tokens in lower case, values have no NUL, CR and LF. Blanks around values, which it
-# forbids too, are let pass: grpcio's clients send what they are given, and gRPC says that we may.
+# §8.2.1: names are tokens in lower case; values have no NUL, CR, LF, and no tab at either end. Spaces there,
+# which it forbids too, are let pass: grpcio's clients send what they are given, and gRPC says that we may.
 _NAMES = re.compile(rb"(?::?[!#$%&'*+\-.^_`|~0-9a-z]+\n)*")
-_VALUES = re.compile(rb"(?:[^\0\r\n]*\n)*")
+_VALUES = re.compile(rb"(?:(?!\t)[^\0\r\n]*(?<!\t)\n)*")
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:\+proto)?(?:;.*)?")
 
 
@@ -79,8 +79,8 @@ def check(fields: list[Header], trailers: bool = False) -> None:
         raise Malformed("a field name is not valid")
     if fields and (values.count(b"\n") != count or not _VALUES.fullmatch(values)):
         raise Malformed("a field value is not valid")
-    if trailers and any(name[:1] == b":" for name, _ in fields):
-        raise Malformed("a pseudo-header in trailers")
+    if trailers and any(name[:1] == b":" or name in _CONNECTION_SPECIFIC for name, _ in fields):
+        raise Malformed("trailers have a pseudo-header or a connection-specific field")
 
 
 def _divided(fields: list[Header]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
@@ -94,8 +94,8 @@ def _divided(fields: list[Header]) -> tuple[dict[bytes, bytes], dict[bytes, byte
             raise Malformed("a pseudo-header is unknown, repeated or out of place")
         else:
             pseudo[name] = value
-    if not {b":method", b":scheme", b":path"} <= pseudo.keys() or not pseudo[b":path"]:
-        raise Malformed("a pseudo-header is missing")
+    if not {b":method", b":scheme", b":path"} <= pseudo.keys() or not all(pseudo.values()):
+        raise Malformed("a pseudo-header is missing or empty")
     if _CONNECTION_SPECIFIC & named.keys() or named.get(b"te", b"trailers") != b"trailers":
         raise Malformed("a connection-specific field")
     return pseudo, named
