@@ -24,7 +24,8 @@ UNSAMPLED = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-00"),)
 
 
 @pytest.fixture(scope="module")
-def spans() -> InMemorySpanExporter:
+def spans(engine: str) -> InMemorySpanExporter:
+    """One for each engine: a process that ends shuts its exporter."""
     return InMemorySpanExporter()
 
 

@@ -55,10 +55,3 @@ def test_the_bucket_is_neither_overfull_nor_in_debt() -> None:
     for _ in range(5):
         throttle.failed()
     assert throttle.tokens == 0
-
-
-def test_a_new_config_keeps_how_full_the_bucket_is() -> None:
-    throttle = Throttle(Throttling(10, 1))
-    throttle.failed()
-    throttle.changed(Throttling(100, 1))
-    assert throttle.tokens == pytest.approx(90)

@@ -30,6 +30,9 @@ class Endpoint:
     def disconnect(self) -> None:
         self.state = IDLE
 
+    def begin(self, waiting: object) -> bool:
+        return True
+
     def become(self, state: State, told: Balancer) -> None:
         self.state = state
         told.changed(self)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from google.rpc import status_pb2
 from grpc import StatusCode
+from grpc_status import rpc_status
 
-from services.chassis.engine import MESSAGE_BYTES_MAX
-from services.chassis.engine.aio import connect
-from services.chassis.errors import Refusal
-from services.chassis.method import Method
+from services.chassis.engine import MESSAGE_BYTES_MAX, Outgoing
+from services.chassis.errors import CallFailed, Refusal
+from services.chassis.method import Metadata, Method
 from services.chassis.rpc import CALLS_MAX, Answering
-from services.chassis.wire.limits import ServerLimits
+from services.chassis.wire.client import Channel, Options, RpcError, parse
+from services.chassis.wire.limits import Limits, ServerLimits
 from services.chassis.wire.metadata import CODES, Metadatum
 from services.chassis.wire.server import Call, Refused, Route, Server
-
-__all__ = ["connect", "serve"]
 
 KEEPALIVE_S = 30.0  # A dead peer is noticed within a minute.
 DETAILS = "grpc-status-details-bin"  # Where gRPC puts a google.rpc.Status.
@@ -28,6 +28,10 @@ LIMITS = ServerLimits(
     keepalive_s=KEEPALIVE_S,
     keepalive_timeout_s=KEEPALIVE_S,
     keepalive_idle=True,
+)
+
+CLIENT_LIMITS = Limits(
+    message_bytes_max=MESSAGE_BYTES_MAX, keepalive_s=KEEPALIVE_S, keepalive_timeout_s=KEEPALIVE_S
 )
 
 
@@ -65,9 +69,7 @@ def _unary(method: Method, answering: Answering) -> Answer:
 
     async def answer(call: Call, request: bytes) -> bytes:
         try:
-            return serialize(
-                await answering.unary(method, call.requests() if streaming else request, call)
-            )
+            return serialize(await answering.unary(method, call.requests() if streaming else request, call))
         except Refusal as refusal:
             raise _refused(refusal) from None
 
@@ -94,3 +96,59 @@ def _refused(refusal: Refusal) -> Refused:
     status: status_pb2.Status = refusal.status()
     trailers: tuple[Metadatum, ...] = (*refusal.headers(), (DETAILS, status.SerializeToString()))
     return Refused(CODES.get(status.code, StatusCode.UNKNOWN), status.message, trailers)
+
+
+class WireClient:
+    """A channel of the wire; it reconnects and, as its service config says, retries by itself."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._calls: dict[str, Any] = {}
+
+    async def unary(self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata) -> Any:
+        call = self._calls.get(method.path) or self._callable(method)
+        try:
+            return await call(request, timeout=timeout_s, metadata=metadata)
+        except RpcError as error:
+            raise _failed(method.path, error) from error
+
+    async def stream(
+        self, method: Outgoing, request: Any, timeout_s: float | None, metadata: Metadata
+    ) -> AsyncGenerator[Any, None]:
+        call = self._callable(method)(request, timeout=timeout_s, metadata=metadata)
+        try:
+            async for response in call:
+                yield response
+        except RpcError as error:
+            raise _failed(method.path, error) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    def _callable(self, method: Outgoing) -> Any:
+        if method.path not in self._calls:
+            kind = {False: "unary", True: "stream"}
+            make = getattr(
+                self._channel, f"{kind[method.request_streaming]}_{kind[method.response_streaming]}"
+            )
+            self._calls[method.path] = make(method.path, method.encode, method.decode)
+        return self._calls[method.path]
+
+
+def connect(address: str, service_config: str) -> WireClient:
+    """A client of `address`, connecting when first used. Raises ConfigError."""
+    config = parse(service_config)
+    return WireClient(
+        Channel(address, Options(config=config, limits=CLIENT_LIMITS, request_bytes_max=MESSAGE_BYTES_MAX))
+    )
+
+
+def _failed(path: str, error: RpcError) -> CallFailed:
+    rich: status_pb2.Status | None = None
+    try:
+        rich = rpc_status.from_call(error)  # type: ignore[arg-type] # typed for the sync API
+    except ValueError:  # The details disagree with the code: a proxy rewrote the status.
+        rich = None
+    return CallFailed(path, rich or status_pb2.Status(code=error.code().value[0], message=error.details()))

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from grpc import ChannelConnectivity as State
 
+from services.chassis.wire.client.method import Waiting
 from services.chassis.wire.client.service_config import LEAST_REQUEST, PICK_FIRST, ROUND_ROBIN, Balancing
 
 
@@ -24,6 +25,9 @@ class Target(Protocol):
     @property
     def load(self) -> int:
         """Calls in flight and waiting."""
+
+    def begin(self, waiting: Waiting) -> bool:
+        """Has a call begun on it, now (True) or when it has room."""
 
     def connect(self) -> None:
         """From IDLE; in any other state nothing happens."""

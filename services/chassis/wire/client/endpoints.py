@@ -1,7 +1,7 @@
 """Where the servers of a channel listen: given once, or followed as it changes.
 
-An address is `host:port`, `[v6]:port` or `unix:path`; the schemes dns, ipv4 and ipv6 of gRPC's naming
-document are understood before them.
+An address is `host:port`, `[v6]:port`, `unix:path` or `unix-abstract:name`; before the first two may stand
+the schemes dns, ipv4 and ipv6 of gRPC's naming document.
 """
 
 from __future__ import annotations
@@ -76,10 +76,11 @@ def checked(addresses: Sequence[str]) -> tuple[str, ...]:
 
 def place(address: str) -> Place:
     """Raises ValueError."""
-    if address.startswith("unix:"):
-        path = address.removeprefix("unix:").removeprefix("//")
-        if not path:
-            raise ValueError(f"{address!r}: a path is wanted after unix:")
+    scheme, _, rest = address.partition(":")
+    if scheme in ("unix", "unix-abstract"):
+        path = rest.removeprefix("//") if scheme == "unix" else "\0" + rest
+        if not rest:
+            raise ValueError(f"{address!r}: a path is wanted after {scheme}:")
         return Place("", 0, path)
     for scheme in ("dns:", "ipv4:", "ipv6:"):
         address = address.removeprefix(scheme).removeprefix("///")

@@ -24,9 +24,3 @@ class Throttle:
     def allows(self) -> bool:
         """Whether another attempt may follow; the first of a call always may."""
         return self.tokens > self._max / 2
-
-    def changed(self, throttling: Throttling) -> None:
-        """Follows a new config, as full as it was before."""
-        share = self.tokens / self._max
-        self._max, self._ratio = throttling.tokens_max, throttling.token_ratio
-        self.tokens = self._max * share
