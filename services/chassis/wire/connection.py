@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._scheduled = self._paused = self._reading_paused = False
         self._turns = Turns()
+        self.pending = 0  # Bytes of messages that wait for windows, of all streams.
         self._held = 0
         self._abandoned: dict[int, None] = {}
         self._pings: dict[bytes, Callable[[], None]] = {}
@@ -273,7 +274,7 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """The end of a turn: what streams have waited to send, and one write for all of it."""
-        self._scheduled = False
+        self._scheduled = True  # What is sent from here on is in this turn.
         if self._turns and not self._paused and self.window > 0:
             self.window -= self._turns.send(self.window, self.peer.frame_bytes_max)
         transport, out = self._transport, self._out
@@ -284,6 +285,7 @@ class Connection(asyncio.Protocol):
             if self._paused and transport.get_write_buffer_size() > self.limits.unsent_bytes_max:
                 self._stop_reading(transport)
         out.clear()
+        self._scheduled = False
         self._settle()
         if self._turns and not self._paused and self.window > 0:
             self._schedule()
@@ -305,6 +307,8 @@ class Connection(asyncio.Protocol):
         """The stream is closed (§5.1)."""
         if self.streams.pop(stream.id, None) is not None:
             self._turns.leave(stream)
+            self._held -= stream.held
+            stream.held = 0
             if not stream.gone:
                 self.resets.earn()
             self.on_forgotten(stream)

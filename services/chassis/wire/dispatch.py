@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from services.chassis.wire import flow, frames, settings
 from services.chassis.wire.errors import ConnectionFault, ErrorCode, HeaderListTooLong, StreamFault
 from services.chassis.wire.frames import Flag, FrameType
-from services.chassis.wire.settings import Setting
 
 if TYPE_CHECKING:
     from services.chassis.wire.connection import Connection
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 Reader = Callable[["Connection", int, int, bytes], None]
 
 ANSWERED = 2  # What a frame costs that makes us send one: each frame that is sent earns one.
+STREAMS_A_FRAME = 100  # So many windows are changed in the time of one more frame.
 SMALL_INCREMENT = (
     1_024  # A WINDOW_UPDATE below it is counted: by single bytes, each costs more than it moves.
 )
@@ -141,14 +141,14 @@ def _rst_stream(connection: Connection, flags: int, stream_id: int, payload: byt
 def _settings(connection: Connection, flags: int, stream_id: int, payload: bytes) -> None:
     """§6.5."""
     values = settings.parse(stream_id, flags, payload, connection.from_server)
-    connection.idle_frames.spend(connection.loop.time(), ANSWERED)
+    cost = ANSWERED + len(connection.streams) // STREAMS_A_FRAME
+    connection.idle_frames.spend(connection.loop.time(), cost)
     if flags & Flag.ACK:
         return
-    peer = connection.peer
-    for key, value in values:
-        if key == Setting.INITIAL_WINDOW_SIZE:
-            _rewindow(connection, value - peer.window_bytes)
-        peer.apply([(key, value)])
+    peer, before = connection.peer, connection.peer.window_bytes
+    peer.apply(values)
+    if peer.window_bytes != before:  # Once for all that the frame says of it: streams are many.
+        _rewindow(connection, peer.window_bytes - before)
     connection.encoder.table_bytes_max = peer.header_table_bytes
     connection.table_update += connection.encoder.encode(())
     connection.send(frames.SETTINGS_ACK)

@@ -7,7 +7,7 @@ from services.chassis.wire.errors import ErrorCode
 
 
 class Keepalive:
-    """PING after `keepalive_s` of silence; the connection ends when no frame follows in time."""
+    """PING after a silence of one to two `keepalive_s`; the connection ends when no frame follows in time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._limits = connection, connection.limits

@@ -18,6 +18,7 @@ class Limits:
     stream_window_bytes: int = 1024 * 1024  # A megabyte in half a millisecond is 16 Gbit/s.
     connection_window_bytes: int = 16 * 1024 * 1024  # Given back on arrival: no stream holds up the others.
     unread_bytes_max: int = 64 * 1024 * 1024  # Came and was not consumed, over all streams of a connection.
+    pending_bytes_max: int = 256 * 1024 * 1024  # Messages that no window is open for: one more ends its call.
     unsent_bytes_max: int = 1024 * 1024  # In the socket's queue; who does not read further is not read.
 
     # Time, in seconds; None: no such bound.

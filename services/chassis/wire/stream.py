@@ -37,7 +37,6 @@ class Stream:
     __slots__ = (
         "_at",
         "_drained",
-        "_held",
         "_inbox",
         "_inflow",
         "_pending",
@@ -46,6 +45,7 @@ class Stream:
         "_trailers",
         "connection",
         "gone",
+        "held",
         "id",
         "local_ended",
         "remote_ended",
@@ -59,7 +59,7 @@ class Stream:
         self.gone = ""  # Why the stream was cut off, if it was.
         self._inflow: Inflow | None = None  # None until a frame is not the only one.
         self._splitter: Splitter | None = None  # None until a frame is not exactly one message.
-        self._held = 0  # Bytes that came, and that the peer was not given back.
+        self.held = 0  # Bytes that came, and that the peer was not given back.
         self._inbox: deque[tuple[int, bytes]] | None = None  # Messages that nobody has read.
         self._reader: asyncio.Future[None] | None = None
         self._pending: deque[bytes] | None = None  # Messages that no window was wide enough for,
@@ -104,10 +104,10 @@ class Stream:
             self._take(size)
         if payload and not self._messages(payload):
             return
+        if self.held and not self._inbox:
+            self._give(self.held)
         if ended:
             self.receive_end()
-        elif not self._inbox:
-            self._give(self._held)
 
     def receive_end(self) -> None:
         """END_STREAM."""
@@ -144,7 +144,7 @@ class Stream:
             finally:
                 self._reader = None
         message = self._inbox.popleft()
-        self._give(min(self._held, len(message[1]) + PREFIX_BYTES) if self._inbox else self._held)
+        self._give(min(self.held, len(message[1]) + PREFIX_BYTES) if self._inbox else self.held)
         return message
 
     @property
@@ -173,7 +173,7 @@ class Stream:
     def _take(self, size: int) -> None:
         if self._inflow is None:
             self._inflow = Inflow(self.connection.limits.stream_window_bytes)
-        self._held += size
+        self.held += size
         self.connection.hold(self, size)
         if not self._inflow.take(size):
             raise StreamFault(self.id, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
@@ -184,7 +184,7 @@ class Stream:
         While the application waits for a message, what came of it so far counts as consumed: else one larger
         than the window would never arrive. So a stream holds its window and one message, no more.
         """
-        self._held -= size
+        self.held -= size
         self.connection.release(size)
         if self._inflow is not None and not self.remote_ended and not self.gone:
             increment = self._inflow.give(size)
@@ -265,6 +265,7 @@ class Stream:
             pending.popleft()
             self._at = 0
         self.window -= len(piece)
+        self.connection.pending -= len(piece)
         bare_end = not pending and self._trailers is True
         self.connection.send(frames.data(self.id, piece, bare_end))
         if not pending:
@@ -272,11 +273,16 @@ class Stream:
         return len(piece)
 
     def _wait(self, message: bytes, ended: bool) -> None:
+        connection = self.connection
         if self._pending is None:
             self._pending = deque()
         self._pending.append(message)
         self._trailers = ended
-        self.connection.wait_turn(self)
+        connection.pending += len(message)
+        if connection.pending > connection.limits.pending_bytes_max:
+            self.reset(ErrorCode.ENHANCE_YOUR_CALM)
+        else:
+            connection.wait_turn(self)
 
     def _finish_pending(self) -> None:
         trailers, self._trailers = self._trailers, False
@@ -297,15 +303,14 @@ class Stream:
     def _end(self, reason: str) -> None:
         """Frees what is held, and whoever waits."""
         self.gone = reason
-        self._pending = None
-        self._inbox = None
+        if self._pending:
+            self.connection.pending -= sum(map(len, self._pending)) - self._at
+        self._pending = self._inbox = None
         self.connection.forget(self)
         self._wake_reader()
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
-        self.connection.release(self._held)
-        self._held = 0
 
 
 def _name(code: int) -> str:
