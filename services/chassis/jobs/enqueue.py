@@ -10,8 +10,7 @@ queue can decide goes by its rpc: unique keys, dependencies, routing rules. `req
 own outbox: an event that the queue takes in once.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +26,8 @@ from services.chassis.jobs.queues import Queues
 from services.chassis.jobs.sending import DEFAULT, OversizedJob, envelope, item
 from services.chassis.mesh import Mesh
 from services.chassis.rpc import check
-from weft.jobs.v1.job_pb2 import Payload, Priority
+from weft.jobs.v1.job_pb2 import Payload
+from weft.queue.v1 import job_pb2  # noqa: F401 - its stub names messages only, and forgets the contract
 from weft.queue.v1.events_pb2 import JobRequested
 from weft.queue.v1.job_messages_pb2 import EnqueueJobRequest, EnqueueJobResponse
 from weft.queue.v1.job_pb2_grpc import JobServiceStub
@@ -58,33 +58,16 @@ class JobsBusy(ResourceExhausted):
     """More jobs wait to be stored than JetStream keeps up with."""
 
 
-def spec(
-    kind: str,
-    value: Any = None,
-    *,
-    queue: str = "",
-    key: str = "",
-    priority: Priority.ValueType = Priority.PRIORITY_UNSPECIFIED,
-    delay: timedelta | None = None,
-    due: datetime | None = None,
-    labels: Mapping[str, str] | None = None,
-    job_id: UUID | None = None,
-    **others: Any,
-) -> JobSpec:
+def spec(kind: str, value: Any = None, **fields: Any) -> JobSpec:
     """A job of the type `kind` with `value` (a message, a dataclass, bytes) for its payload.
 
-    `others` are further fields of weft.queue.v1.JobSpec.
+    `fields` are further ones of weft.queue.v1.JobSpec: `queue="mails"`, `key=...`,
+    `delay=timedelta(hours=1)`, `due_time=...`. It has an id from now on: enqueued twice, it is one job.
     """
     how = codec(type(value))
     payload = Payload(data=how.encode(value), content_type=how.content_type)
-    made = JobSpec(
-        type=kind, queue=queue, key=key, priority=priority, payload=payload, labels=labels, **others
-    )
-    made.job_id = str(job_id or uuid7())
-    if delay is not None:
-        made.delay.FromTimedelta(delay)
-    if due is not None:
-        made.due_time.FromDatetime(due)
+    made = JobSpec(type=kind, payload=payload, **fields)
+    made.job_id = made.job_id or str(uuid7())
     return made
 
 
@@ -145,7 +128,7 @@ async def _published(publisher: Publisher, items: Sequence[Item]) -> Sequence[St
 
 async def record(mesh: Mesh, job: JobSpec) -> EnqueueJobResponse:
     """By the queue's rpc: written down first, then published. Raises CallFailed, with the queue's reasons."""
-    stub = JobServiceStub(mesh)  # type: ignore[arg-type] # the mesh is a channel to stubs
+    stub = JobServiceStub(mesh)
     answered: EnqueueJobResponse = await stub.EnqueueJob(EnqueueJobRequest(job=job))
     return answered
 

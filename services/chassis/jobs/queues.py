@@ -50,7 +50,7 @@ class Queues:
     """Kept current by `run`."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self._record = RecordServiceStub(mesh)  # type: ignore[arg-type] # the mesh is a channel to stubs
+        self._record = RecordServiceStub(mesh)
         self._known: dict[str, Known] = {}
         self._heard = asyncio.Event()
         self._callbacks: list[Callable[[Mapping[str, Known]], None]] = []

@@ -3,6 +3,8 @@
 Made and changed by the queue service, as often as it likes: what is there already is left as it is.
 """
 
+import re
+
 from nats.js import api
 
 from services.chassis.bus import Bus
@@ -109,10 +111,11 @@ async def _ensure_consumer(bus: Bus, name: str, subjects: list[str], pending_max
 
 
 async def _consumers(bus: Bus, queue: str) -> list[str]:
-    """Names of the queue's consumers that exist."""
+    """Names of the consumers of the queue's places that exist."""
     found: list[str] = []
     while True:
         page = await bus.request(f"CONSUMER.NAMES.{STREAM}", {"offset": len(found)})
         found += page["consumers"] or []
         if not page["consumers"] or len(found) >= page["total"]:
-            return [name for name in found if name.startswith(consumer(queue, ""))]
+            own = re.compile(rf"{re.escape(consumer(queue, ''))}([hml]|k\d+)")
+            return [name for name in found if own.fullmatch(name)]
