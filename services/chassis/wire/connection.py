@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self.inflow = Inflow(limits.connection_window_bytes)
         self.last_stream_id = 0  # The highest that the peer has opened (§5.1.1).
         self.closing = ""  # Why the connection ends, once it does.
-        self.table_update = b""  # What must begin the next header block (RFC 7541 §4.2).
+        self.table_changed = False  # The next header block begins with that (RFC 7541 §4.2).
         self.gone_away = False  # Whether the peer was told the last stream that we process.
         self.sent = 0  # Frames.
         self.heard = False  # Something came since this was last set to False.
@@ -224,9 +224,13 @@ class Connection(asyncio.Protocol):
     def send_headers(self, stream_id: int, fields: Iterable[Header], ended: bool = False) -> bool:
         """A header block is made when it is sent: the peer's decoder follows our encoder step by step."""
         block = self.encoder.encode(fields)
-        if self.table_update:
-            block, self.table_update = self.table_update + block, b""
+        self.table_changed = False
         return self.send(frames.headers(stream_id, block, ended, self.peer.frame_bytes_max))
+
+    def table_update(self) -> bytes:
+        """What a header block begins with that was made without the encoder, if `table_changed`."""
+        self.table_changed = False
+        return self.encoder.encode(())
 
     def reset(self, stream_id: int, code: int, late_frames: bool) -> None:
         """RST_STREAM; `late_frames` says that the peer may not have sent its last yet."""

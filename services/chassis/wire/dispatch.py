@@ -150,7 +150,7 @@ def _settings(connection: Connection, flags: int, stream_id: int, payload: bytes
     if peer.window_bytes != before:  # Once for all that the frame says of it: streams are many.
         _rewindow(connection, peer.window_bytes - before)
     connection.encoder.table_bytes_max = peer.header_table_bytes
-    connection.table_update += connection.encoder.encode(())
+    connection.table_changed = True
     connection.send(frames.SETTINGS_ACK)
     connection.on_settings()
 

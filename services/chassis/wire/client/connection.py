@@ -74,8 +74,8 @@ class ClientConnection(Connection):
         stream_id = attempt.id
         self.next_id = stream_id + 2
         self.streams[stream_id] = attempt
-        if self.table_update:
-            block, self.table_update = self.table_update + block, b""
+        if self.table_changed:
+            block = self.table_update() + block
         opening = frames.headers(stream_id, block, False, self.peer.frame_bytes_max)
         if message is None:
             self.send(opening)

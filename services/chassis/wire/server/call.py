@@ -307,7 +307,7 @@ class Call(Stream):
             or self.headers_sent
             or self._trailing
             or self._compressed
-            or connection.table_update
+            or connection.table_changed
             or self.gone
         ):
             self._respond_slowly(response)
