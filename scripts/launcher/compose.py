@@ -19,6 +19,7 @@ from launcher.problem import say
 POSTGRES_IMAGE, NATS_IMAGE, ENVOY_IMAGE = "postgres:18", "nats:2.15-alpine", "envoyproxy/envoy:v1.40.0"
 IMAGE = "weft"
 SECRETS = Path("deploy/secrets")
+NATS_PASSWORD = "WEFT_NATS_PASSWORD"
 EVERYWHERE = "0.0.0.0"  # Within the containers' own network; only the edge is published, on loopback.
 PORTS = Ports(postgres=5432, nats=4222, monitor=8222, metrics=9464)
 HEADER = "# Written by `scripts/weft compose`; edit scripts/launcher/compose.py instead.\n"
@@ -196,9 +197,11 @@ def _nats_configuration() -> str:
                 "http": f"127.0.0.1:{PORTS.monitor}",
                 "jetstream": {"store_dir": "/data", **nats.JETSTREAM},
                 **nats.SETTINGS,
+                **nats.accounts(NATS_PASSWORD),
             }
         )
-        + f"authorization {{ user: {nats.USER}, password: $$WEFT_NATS_PASSWORD }}\n"
+        .replace("$SYS", "$$SYS")
+        .replace(f'"{NATS_PASSWORD}"', f"$${NATS_PASSWORD}")
     )
 
 
@@ -225,7 +228,7 @@ def secrets(names: list[str], known: Credentials) -> dict[str, str]:
     files = {
         "postgres.env": {"POSTGRES_PASSWORD": known.postgres},
         "databases.env": {"PGPASSWORD": known.postgres},
-        "nats.env": {"WEFT_NATS_PASSWORD": known.nats},
+        "nats.env": {NATS_PASSWORD: known.nats},
     }
     for name in names:
         values = roster.secret(roster.Group(name, (name,), 0, 0), PORTS, known)

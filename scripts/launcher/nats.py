@@ -2,21 +2,30 @@
 
 import json
 import os
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from launcher.credentials import Credentials
 from launcher.ports import HOST, Ports
+from launcher.problem import Problem
 
 USER = "weft"
+ACCOUNT, SYSTEM = "WEFT", "SYS"
+# Who ends a connection is told to the mesh: what a killed worker held is then given to others at once.
+ENDED = f"$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT"
+SYNC_VARIABLE = "WEFT_NATS_SYNC"
+SYNC = re.compile(r"always|[1-9][0-9]*(ms|s|m)")
 
 # What the mesh asks of NATS; compose.yaml is tested against it.
 JETSTREAM = {
-    "max_memory_store": 268_435_456,  # 256 MB: claims and live status are the only streams in memory.
-    "max_file_store": 10_737_418_240,  # 10 GB of events; a limit, nothing is reserved.
-    # Written through to disk at least so often. A process killed loses nothing; only a power cut may, and
-    # then the event tables still hold every event. `always` would hold single publishes to 0.6-4k/s.
-    "sync_interval": "10s",
+    "max_memory_store": 268_435_456,  # 256 MB: workers' claims are the only stream in memory.
+    "max_file_store": 10_737_418_240,  # 10 GB of events and jobs; a limit, nothing is reserved.
+    # Written through to disk before it is acknowledged: a job that was enqueued outlives a power cut. What
+    # is published in batches pays once for each (docs/decisions/0009).
+    "sync_interval": "always",
 }
 SETTINGS = {
     "max_payload": 1_048_576,  # NATS's default, said aloud: an event must fit.
@@ -32,20 +41,50 @@ def program() -> Path:
 
 
 def write(folder: Path, ports: Ports, credentials: Credentials) -> Path:
-    """The configuration (JSON is valid NATS configuration); only its owner may read it."""
+    """The configuration (JSON is valid NATS configuration); only its owner may read it. Raises Problem."""
+    store = folder / "store"
     values = {
         "server_name": "weft",
         "listen": f"{HOST}:{ports.nats}",
         "http": f"{HOST}:{ports.monitor}",
-        "authorization": {"user": USER, "password": credentials.nats},
-        "jetstream": {"store_dir": str(folder / "store"), **JETSTREAM},
+        **accounts(credentials.nats),
+        "jetstream": {"store_dir": str(store), **JETSTREAM, "sync_interval": sync_interval(os.environ)},
         **SETTINGS,
     }
+    _keep_streams(store / "jetstream")
     path = folder / "nats.conf"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         json.dump(values, file, indent=2)
     return path
+
+
+def accounts(password: str) -> dict[str, Any]:
+    """One account for the mesh, which hears from the server's own who disconnected."""
+    heard = {"stream": {"account": SYSTEM, "subject": ENDED}}
+    user = {"user": USER, "password": password}
+    return {
+        "accounts": {
+            ACCOUNT: {"jetstream": "enabled", "users": [user], "imports": [heard]},
+            SYSTEM: {"exports": [{"stream": ENDED, "accounts": [ACCOUNT]}]},
+        },
+        "system_account": SYSTEM,
+    }
+
+
+def sync_interval(environ: Mapping[str, str]) -> str:
+    """How often streams are written through to disk. Raises Problem."""
+    chosen = environ.get(SYNC_VARIABLE) or JETSTREAM["sync_interval"]
+    if not SYNC.fullmatch(str(chosen)):
+        raise Problem(f"{SYNC_VARIABLE} must be `always` or a time such as 10s", "correct it, or unset it")
+    return str(chosen)
+
+
+def _keep_streams(folder: Path) -> None:
+    """Streams that were made before the account had a name are its own."""
+    nameless = folder / "$G"
+    if nameless.exists() and not (folder / ACCOUNT).exists():
+        nameless.rename(folder / ACCOUNT)
 
 
 def command(configuration: Path) -> list[str]:
