@@ -16,4 +16,5 @@ export * as notificationV1 from "./weft/notification/v1/index.js";
 export * as optionsV1 from "./weft/options/v1/index.js";
 export * as queueV1 from "./weft/queue/v1/index.js";
 export * as schedulerV1 from "./weft/scheduler/v1/index.js";
+export * as workerV1 from "./weft/worker/v1/index.js";
 export * as rpc from "./google/rpc/index.js";
