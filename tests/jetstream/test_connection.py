@@ -27,6 +27,7 @@ from services.chassis.jetstream.errors import (
 )
 from services.chassis.jetstream.feed import Feed
 from services.chassis.jetstream.protocol import Message
+from services.chassis.jetstream.publisher import Item, Publisher
 from services.chassis.jetstream.servers import Options, Servers
 from services.chassis.jetstream.signing import Key
 from services.chassis.jetstream.stream import Stream
@@ -388,3 +389,20 @@ def test_servers_that_are_told_of_come_and_go_and_those_configured_stay() -> Non
 def test_what_is_no_server_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="given as"):
         Servers([url])
+
+
+async def test_the_latest_of_many_subjects_come_together(connection: Connection) -> None:
+    await make_stream(connection)
+    stream = Stream(connection, "T")
+    assert await stream.lasts("t.none.>") == []
+    for n in range(6):
+        await connection.request(f"t.of.{n % 3}", b"%d" % n)
+    await connection.request("t.other", b"")
+    assert {each.subject: each.payload for each in await stream.lasts("t.of.*")} == {
+        "t.of.0": b"3",
+        "t.of.1": b"4",
+        "t.of.2": b"5",
+    }
+    await Publisher(connection).publish_all([Item(f"t.many.{n}", b"") for n in range(1_100)])
+    with pytest.raises(Refused):
+        await stream.lasts("t.many.*")

@@ -44,7 +44,7 @@ log = logging.getLogger("weft.jetstream")
 
 
 class _Waiter:
-    """Answers to one inbox, until there are enough."""
+    """Answers to one inbox, until there are enough, or the server says that there are no more."""
 
     __slots__ = ("answers", "count", "done")
 
@@ -198,11 +198,12 @@ class Link(asyncio.Protocol):
             waiter = self._waiters.get(message.subject)
             if waiter is None:
                 continue
-            if not message.payload and status(message.head) == NO_RESPONDERS:
+            code = status(message.head) if message.head else 0
+            if code == NO_RESPONDERS and not message.payload:
                 self._fail(waiter, NoResponders("nobody listens there"))
                 continue
             waiter.answers.append(message)
-            if len(waiter.answers) == waiter.count and not waiter.done.done():
+            if (code or len(waiter.answers) == waiter.count) and not waiter.done.done():
                 waiter.done.set_result(waiter.answers)
 
     @staticmethod
@@ -241,6 +242,7 @@ class Link(asyncio.Protocol):
     ) -> list[Message]:
         """Sends what `command` makes of a fresh inbox, and waits for that many answers to it.
 
+        Fewer come when one of them is a status, which is then the last.
         Raises Disconnected, NoResponders, TimeoutError.
         """
         self._asked += 1

@@ -1,13 +1,16 @@
 """A stream by sequence and by subject: reading, purging, deleting. It must allow direct gets."""
 
+import json
 from typing import Any, NamedTuple
 
 from services.chassis.jetstream import headers as header
-from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.connection import REQUEST_S_MAX, Connection
 from services.chassis.jetstream.errors import Refused
-from services.chassis.jetstream.protocol import Message
+from services.chassis.jetstream.protocol import Message, publication
 
 NOT_FOUND = 404
+END = 204  # After the last of several.
+LASTS_MAX = 1_024  # Subjects; the server refuses to look for more at once.
 NOT_DELETED = 10057  # For whatever cause, which only the description tells.
 
 
@@ -36,6 +39,16 @@ class Stream:
     async def last(self, subject: str) -> Record | None:
         """The latest message of that subject."""
         return _record(await self._connection.request(f"$JS.API.DIRECT.GET.{self._name}.{subject}"))
+
+    async def lasts(self, subjects: str) -> list[Record]:
+        """The latest message of each subject that fits, of at most LASTS_MAX. Raises Refused for more."""
+        body = json.dumps({"multi_last": [subjects], "batch": LASTS_MAX}).encode()
+        to = f"$JS.API.DIRECT.GET.{self._name}".encode()
+        answers = await self._connection.link.ask(
+            lambda inbox: publication(to, inbox, b"", body), REQUEST_S_MAX, answers=LASTS_MAX + 1
+        )
+        kept = [answer for answer in answers if header.status(answer.head) != END]
+        return [record for answer in kept if (record := _record(answer))]
 
     async def purge(self, subject: str, before: int = 0) -> int:
         """Deletes what is below the sequence `before` (0: all) of that subject. Returns how many it was."""
