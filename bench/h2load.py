@@ -25,6 +25,7 @@ MISSING = (
 )
 SLACK_S = 30.0  # Beyond the duration; then something hangs.
 BODY_BYTES = re.compile(r"\((\d+)\) data")
+FINISHED = re.compile(r"finished in ([\d.]+)(ms|s),")
 
 
 class LoadFailed(Exception):
@@ -41,6 +42,7 @@ class Shot:
     h1: bool = False
     verb: str = ""  # Other than GET and POST.
     in_flight: int = 1  # Streams of one connection; with h1 that many connections.
+    connections: int = 1  # Each with `in_flight` streams; with h1 one is all there is.
     rate: float = 0.0  # Requests a second; 0: as fast as answers come.
 
 
@@ -100,8 +102,19 @@ def together(answers: Sequence[Answers]) -> Answers:
     return whole
 
 
+def connect(url: str, headers: Mapping[str, str], body: Path, count: int, cores: Cores) -> float:
+    """Seconds that `count` new connections take, all at once, one request each. Raises LoadFailed."""
+    words = ["taskset", "-c", cores, PROGRAM, "-n", str(count), "-c", str(count), "-m", "1", "-d", str(body)]
+    words += [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    done = subprocess.run([*words, url], capture_output=True, text=True, check=False, timeout=SLACK_S)
+    took = FINISHED.search(done.stdout)
+    if done.returncode or not took or f"{count} succeeded" not in done.stdout:
+        raise LoadFailed(done.stdout[-600:] + done.stderr[-600:])
+    return float(took[1]) / (1000 if took[2] == "ms" else 1)
+
+
 def _start(shot: Shot, seconds: float, cores: Cores, log: Path) -> subprocess.Popen[str]:
-    clients = shot.in_flight if shot.h1 else 1
+    clients = shot.in_flight * shot.connections if shot.h1 else shot.connections
     words = ["taskset", "-c", cores, PROGRAM, "-D", f"{seconds:g}", f"--log-file={log}"]
     words += ["-c", str(clients), *(["--h1"] if shot.h1 else ["-m", str(shot.in_flight)])]
     words += [word for name, value in shot.headers.items() for word in ("-H", f"{name}: {value}")]

@@ -19,9 +19,9 @@ from launcher import paths
 from launcher.installing import INSTALLER, Installation
 from launcher.problem import Problem, warn
 
-RUN, DEV = "run", "dev"
+RUN, DEV, PEERS = "run", "dev", "peers"
 FREE_BYTES_MIN = 2_000_000_000  # The development environment takes 0.9 GB, its cache about as much.
-COVERS = {RUN: (RUN,), DEV: (RUN, DEV)}  # dev.lock holds everything of run.lock.
+COVERS = {RUN: (RUN,), DEV: (RUN, DEV), PEERS: (PEERS,)}  # dev.lock holds everything of run.lock.
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import subprocess
 from argparse import Namespace
 
 from launcher import indexes, paths
-from launcher.environment import DEV, RUN, Environment
+from launcher.environment import DEV, PEERS, RUN, Environment
 from launcher.installing import INSTALLER
 from launcher.problem import Problem, say
 
@@ -21,6 +21,9 @@ def lock(arguments: Namespace) -> int:
     _compile(environment, INSTALLER, ["-"], arguments.upgrade, stdin=INSTALLERS)
     _compile(environment, RUN, [project], arguments.upgrade)
     _compile(environment, DEV, [project, "--group", "dev", "-c", str(run)], arguments.upgrade)
+    overrides = environment.locks / "peers.overrides"
+    peers = ["--group", f"{project}:{PEERS}", "--override", str(overrides)]
+    _compile(environment, PEERS, peers, arguments.upgrade)
     return 0
 
 
