@@ -19,9 +19,9 @@ import psutil
 from bench import machine
 from bench.h2load import LoadFailed
 from bench.jobs import brokers
-from bench.jobs.marks import PATH, Marks
 from bench.machine import Cores
 from bench.mesh import ROOT, Mesh
+from bench.peers.jobs.marks import PATH, Marks
 
 sys.path.append(str(ROOT / "scripts"))
 from launcher.environment import PEERS, Environment
@@ -137,7 +137,7 @@ class Run:
         return cuts[49], cuts[94], cuts[98], memory / 1e6
 
     def _command(self, *words: str) -> list[str]:
-        module = f"bench.jobs.peers.{self._system.module}"
+        module = f"bench.peers.jobs.{self._system.module}"
         return ["taskset", "-c", self._cores, str(self._python), "-m", module, *words]
 
     def _do(self, *words: str) -> str:

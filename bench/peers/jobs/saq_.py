@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from saq.queue.redis import RedisQueue
 from saq.worker import Worker
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 CONNECTIONS_MAX = 500  # Two hundred callers at once need more than the hundred that redis-py allows.
 

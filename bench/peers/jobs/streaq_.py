@@ -4,7 +4,7 @@ import asyncio
 
 from streaq import Worker
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 worker = Worker(redis_url=verbs.URL or "redis://localhost", concurrency=verbs.SLOTS)
 

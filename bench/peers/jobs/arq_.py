@@ -7,7 +7,7 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker, func
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 POLL_S = 0.02
 CONNECTIONS_MAX = 500  # Two hundred callers at once need more than the hundred that redis-py allows.

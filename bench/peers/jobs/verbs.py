@@ -1,6 +1,6 @@
 """What every peer's module does: enqueue one by one, in bulk, at a pace; be a worker.
 
-`python -m bench.jobs.peers.<name> enqueue|bulk|pace COUNT`, `… work`. A module gives its verbs to `main`.
+`python -m bench.peers.jobs.<name> enqueue|bulk|pace COUNT`, `… work`. A module gives its verbs to `main`.
 Standard library only, but for what the peer itself needs.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bench.jobs.marks import Marks
+from bench.peers.jobs.marks import Marks
 
 URL = os.environ.get("WEFT_BENCH_BROKER_URL", "")
 CALLERS = 200

@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 from rq import Queue, SimpleWorker
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 connection = Redis.from_url(verbs.URL or "redis://localhost")
 queue = Queue(connection=connection)

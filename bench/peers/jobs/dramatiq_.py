@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 kind = RedisBroker if verbs.URL.startswith("redis") else RabbitmqBroker
 dramatiq.set_broker(kind(url=verbs.URL))
@@ -22,6 +22,6 @@ def noop(index: int, sent: float) -> None:
 if __name__ == "__main__":
     verb, count = verbs.words()
     if verb == "work":
-        module = "bench.jobs.peers.dramatiq_"
+        module = "bench.peers.jobs.dramatiq_"
         os.execv(sys.executable, [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", "8"])
     asyncio.run(verbs.fed(verb, count, noop.send, None))

@@ -4,7 +4,7 @@ import asyncio
 
 from celery import Celery
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 app = Celery("bench", broker=verbs.URL)
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)

@@ -8,7 +8,7 @@ from pgqueuer import AsyncpgDriver, PgQueuer
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 
 def payload(index: int, sent: float) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 
 from procrastinate import App, PsycopgConnector
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 app = App(connector=PsycopgConnector(conninfo=verbs.URL, max_size=10))
 

@@ -8,7 +8,7 @@ from taskiq import AsyncBroker
 from taskiq_nats import PullBasedJetStreamBroker
 from taskiq_redis import RedisStreamBroker
 
-from bench.jobs.peers import verbs
+from bench.peers.jobs import verbs
 
 
 def made() -> AsyncBroker:
@@ -35,6 +35,6 @@ if __name__ == "__main__":
     verb, count = verbs.words()
     if verb == "work":
         flags = ["--workers", "1", "--max-async-tasks", str(verbs.SLOTS), "--log-level", "ERROR"]
-        target = "bench.jobs.peers.taskiq_:broker"
+        target = "bench.peers.jobs.taskiq_:broker"
         os.execv(sys.executable, [sys.executable, "-m", "taskiq", "worker", target, *flags])
     asyncio.run(feed(verb, count))
