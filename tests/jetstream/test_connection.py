@@ -132,7 +132,9 @@ async def test_a_user_is_known_by_a_credentials_file(tmp_path: Path, connect: Co
 
 
 @pytest.mark.parametrize(
-    "seed", ["", "SU", "not base32!", Nkey("account").seed, Nkey("user").seed[:-2] + "AA"]
+    "seed",
+    ["", "SU", "not base32!", Nkey("account").seed, Nkey("user").seed[:-2] + "AA"],
+    ids=["empty", "short", "not-base32", "an-accounts", "checksum"],  # Two workers must agree on them.
 )
 def test_what_is_no_users_seed_is_refused_and_not_shown(seed: str) -> None:
     with pytest.raises(Unauthorized) as refused:
