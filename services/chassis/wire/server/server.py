@@ -159,6 +159,11 @@ class Server:
         if self._stopping:
             self._changed.set()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no handler runs."""
+        return not self._running
+
     def has_room(self) -> bool:
         return self._running < self.limits.calls_max
 
