@@ -125,7 +125,7 @@ class _Process:
         """Bus, keys and the channel out."""
         self._stack.callback(self._tracing.close)
         self._bus = Bus(self._settings.nats_url, replicas=self._settings.nats_replicas)
-        await _patiently("NATS", self._bus.connect)
+        await patiently("NATS", self._bus.connect)
         self._stack.push_async_callback(self._bus.close)
         self._keys = Keys(self._bus, self._verifier)
         await self._keys.open()
@@ -141,7 +141,7 @@ class _Process:
     async def add(self, name: str, build: Build) -> None:
         """Opens and migrates the service's database, builds it, and takes its parts in."""
         db = Database(self._settings.database(name), pool_max=self._settings.pool_max, clock=self._clock)
-        await _patiently(f"the database of {name}", db.open)
+        await patiently(f"the database of {name}", db.open)
         self._stack.push_async_callback(db.close)
         await db.migrate(SERVICES / "chassis" / "migrations", SERVICES / name / "migrations")
         tools = self._lend(name, db)
@@ -202,7 +202,7 @@ class _Process:
         await server.stop(self._settings.drain_s)
 
 
-async def _patiently(what: str, attempt: Callable[[], Awaitable[Any]]) -> None:
+async def patiently(what: str, attempt: Callable[[], Awaitable[Any]]) -> None:
     """Tries until START_S_MAX has passed; raises the last error then."""
     ends = asyncio.get_running_loop().time() + START_S_MAX
     delay = 0.1

@@ -44,6 +44,7 @@ class Delivery:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     rank: Rank = RANK
     state: bytes | None = None  # The last checkpoint; None: there is none.
+    step: int = 0  # Of the last checkpoint, if this attempt made it in an earlier life.
     stop: EndReason.ValueType | None = None  # Why it is to end, once somebody said so.
 
 

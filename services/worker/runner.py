@@ -62,7 +62,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delivery] = {}
         self.running: dict[str, Run] = {}
-        self._draining = False
+        self.draining = False
         self._stirred = asyncio.Event()  # Something ended.
         limits = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
         self._benches = {kind: Bench(self._slot, limits) for kind in Kind}
@@ -72,6 +72,7 @@ class Runner:
 
     def resize(self, room: Room) -> None:
         """Slots that are too many end after what they run now."""
+        self.size = room
         self._benches[Kind.ASYNC].resize(room.slots)
         self._benches[Kind.THREAD].resize(room.threads)
         self._benches[Kind.PROCESS].resize(room.processes)
@@ -87,11 +88,15 @@ class Runner:
 
     @property
     def room(self) -> int:
-        """How many more it takes now: one for each free slot, and some in advance."""
-        if self._draining:
+        """How many more it takes now."""
+        return max(0, self.capacity - len(self._held))
+
+    @property
+    def capacity(self) -> int:
+        """How many it has room for in all: one for each slot, and some in advance."""
+        if self.draining:
             return 0
-        ahead = max(PREFETCH_MIN, min(PREFETCH_MAX, int(self._rate * PREFETCH_S)))
-        return max(0, self.slots + ahead - len(self._held))
+        return self.slots + max(PREFETCH_MIN, min(PREFETCH_MAX, int(self._rate * PREFETCH_S)))
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Runs them in their turn. One that is here already only comes by a newer handle."""
@@ -101,7 +106,7 @@ class Runner:
                 known.handle, known.deliveries = delivery.handle, delivery.deliveries
                 continue
             self._held[delivery.envelope.job_id] = delivery
-            if self._draining:
+            if self.draining:
                 self._end(delivery, Ending(EndReason.END_REASON_WORKER_STOPPED))
             else:
                 self._seat(delivery)
@@ -134,7 +139,7 @@ class Runner:
 
     async def drain(self, grace_s: float) -> None:
         """Gives back what has not begun, waits for the rest, and after `grace_s` gives that back, too."""
-        self._draining = True
+        self.draining = True
         for bench in self._benches.values():
             for delivery in bench.clear():
                 self._end(delivery, Ending(EndReason.END_REASON_WORKER_STOPPED))

@@ -14,6 +14,8 @@ from services.chassis.jobs.context import BlockingJob, Job
 from services.chassis.jobs.errors import Fail, Retry
 from services.chassis.jobs.handlers import job
 from services.chassis.jobs.limits import MIB, Limits
+from services.worker.performing import current_run
+from weft.jobs.v1.attempt_pb2 import LogLine
 
 
 @dataclass
@@ -180,3 +182,23 @@ async def isolated(job: Job, order: Order) -> None:
     """Harmless for its worker only in a process of its own."""
     await asyncio.sleep(0)
     os._exit(order.number)
+
+
+@job("steps")
+async def steps(job: Job, order: Order) -> bytes:
+    """One step an attempt."""
+    before = job.restored(Order) or Order(0)
+    place = Order(before.number + 1, f"{before.words} {job.attempt}".strip())
+    await job.checkpoint(place)
+    if place.number < order.number:
+        raise Retry
+    return place.words.encode()
+
+
+@job("told")
+async def told(job: Job) -> None:
+    await asyncio.sleep(0.1)
+    job.progress(50, "half")
+    await asyncio.sleep(0.1)
+    current_run.get().line(LogLine(level="INFO", message="a line"))  # type: ignore[union-attr]
+    await asyncio.sleep(0.1)

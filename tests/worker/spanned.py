@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 
 from services.chassis.jobs.context import Job
 from services.chassis.jobs.handlers import job, lifespan
+from services.chassis.jobs.surroundings import Surroundings
 
 resources = ["closed"]
 
 
 @lifespan
-async def resource() -> AsyncIterator[None]:
+async def resource(around: Surroundings) -> AsyncIterator[None]:
     resources.append("open")
     yield
     resources.pop()

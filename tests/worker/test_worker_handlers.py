@@ -135,8 +135,9 @@ async def test_middleware_is_around_every_kind_of_handler() -> None:
     assert seen == [f"{sign} {each}" for each in ("echo", "thread", "process", "echo") for sign in "><"]
 
 
-async def test_a_lifespan_is_open_around_a_suspect_too() -> None:
+async def test_a_lifespan_is_open_around_a_suspect_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process is not the worker's, so that it opens what the handler needs by itself."""
+    monkeypatch.setenv("WEFT_DEVELOPMENT", "1")
     async with running(modules=["tests.worker.spanned"]) as laid:
         ending, _ = await laid.run(delivery("spanned", deliveries=3))
         assert ending.result == b"open"

@@ -13,7 +13,8 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -23,6 +24,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 from services.chassis.jobs.context import BlockingJob, Job
 from services.chassis.jobs.limits import Limits
 from services.chassis.jobs.payload import Codec, codec
+from services.chassis.jobs.surroundings import Surroundings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +79,7 @@ class Middleware:
 class Lifespan:
     """Opened before a worker's first job, closed after its last."""
 
-    run: Callable[[], AsyncIterator[None]]
+    run: Callable[[Surroundings], AsyncIterator[None]]
 
 
 def job(
@@ -111,11 +113,20 @@ def middleware(function: Callable[[Job, Next], Awaitable[Any]]) -> Middleware:
     return Middleware(function)
 
 
-def lifespan(function: Callable[[], AsyncIterator[None]]) -> Lifespan:
+def lifespan(function: Callable[[Surroundings], AsyncIterator[None]]) -> Lifespan:
     """An async generator with one `yield`: before it what handlers need is opened, after it closed."""
     if not inspect.isasyncgenfunction(function):
         raise BadHandler(f"{function!r}: a lifespan is an async generator function")
     return Lifespan(function)
+
+
+@asynccontextmanager
+async def opened(lifespans: Sequence[Lifespan], around: Surroundings) -> AsyncIterator[None]:
+    """What handlers need is there until the block ends."""
+    async with AsyncExitStack() as stack:
+        for each in lifespans:
+            await stack.enter_async_context(asynccontextmanager(each.run)(around))
+        yield
 
 
 def _kind(type: str, function: Callable[..., Any], *, process: bool) -> Kind:

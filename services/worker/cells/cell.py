@@ -12,16 +12,18 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
 
+from services.chassis.config import Settings, load
 from services.chassis.jobs.context import BlockingJob, Facts, Job, current_job
 from services.chassis.jobs.errors import Cancelled
-from services.chassis.jobs.handlers import Handler, Kind, Lifespan, Registry
+from services.chassis.jobs.handlers import Handler, Kind, Lifespan, Registry, opened
 from services.chassis.jobs.limits import Limits
+from services.chassis.jobs.surroundings import surrounding
 from services.chassis.telemetry import Trace, current_trace
 from services.worker.cells.frames import (
     Checkpoint,
@@ -41,6 +43,7 @@ from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.jobs.v1.job_pb2 import EndReason
 
 PR_SET_PDEATHSIG = 1
+SERVICE = "worker"  # As whom handlers call others.
 FULL = {errno.EMFILE, errno.ENFILE, errno.EFBIG}
 
 
@@ -141,18 +144,19 @@ def _reason(error: BaseException, limits: Limits, otherwise: EndReason.ValueType
 async def _with_lifespans(
     registry: Registry, handler: Handler[..., Any], facts: Facts, told: _Told, payload: Any
 ) -> Any:
-    async with opened(registry.lifespans):
+    async with _lives(registry.lifespans):
         if handler.kind is Kind.ASYNC:
             return await handler.start(Job(facts, _Awaited(told)), payload)
         return handler.start(BlockingJob(facts, told), payload)
 
 
 @asynccontextmanager
-async def opened(lifespans: tuple[Lifespan, ...]) -> AsyncIterator[None]:
-    """What handlers need is there until the block ends."""
-    async with AsyncExitStack() as stack:
-        for each in lifespans:
-            await stack.enter_async_context(asynccontextmanager(each.run)())
+async def _lives(lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
+    """What handlers need is there until the block ends, for this process alone."""
+    if not lifespans:
+        yield
+        return
+    async with surrounding(load(Settings), SERVICE) as around, opened(lifespans, around):
         yield
 
 

@@ -1,0 +1,327 @@
+"""Brings jobs of a worker's queues to its runner: pulled by priority, looked up when they came before.
+
+Every queue that is not keyed has a pull for each priority. All of them have room for what the runner could
+begin at once and a little more; the runner draws by weight and age from what is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from services.chassis.errors import CallFailed, Refusal
+from services.chassis.jetstream import acks
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.pulling import Delivery as Message, Pull
+from services.chassis.jobs import subjects
+from services.chassis.jobs.drawing import Weights
+from services.chassis.jobs.queues import Known, Queues
+from services.chassis.jobs.sending import seconds
+from services.worker.delivery import Delivery
+from services.worker.ending import merged
+from services.worker.holding import Claims, Handle
+from services.worker.ready import Rank
+from services.worker.reporting import Reporter
+from services.worker.runner import Runner
+from weft.jobs.v1.job_pb2 import EndReason, Envelope, RetryPolicy
+from weft.queue.v1.record_pb2 import (
+    GetCheckpointRequest,
+    GetCheckpointResponse,
+    JobRun,
+    LookupJobsRequest,
+    LookupJobsResponse,
+)
+from weft.queue.v1.settings_pb2 import QueueKind, QueueState
+
+FIT_EVERY_S = 0.05  # Rooms follow the rate this fast.
+BEAT_S = 10.0  # Between two signs of life for a message; JetStream waits at least three times as long.
+AGAIN_S = 1.0  # Until what could not be looked up comes again.
+LOOKUP_MAX = 2_000  # Jobs in one lookup, as the queue takes them.
+CHECKPOINTS_TOGETHER_MAX = 16  # After a crash hundreds come again at once.
+
+log = logging.getLogger("weft.worker")
+
+
+class Record(Protocol):
+    """weft.queue.v1.RecordService, as far as lookups go."""
+
+    def LookupJobs(self, request: LookupJobsRequest, /) -> Awaitable[LookupJobsResponse]: ...
+    def GetCheckpoint(self, request: GetCheckpointRequest, /) -> Awaitable[GetCheckpointResponse]: ...
+
+
+class Lanes(Protocol):
+    """What brings the jobs of keyed queues."""
+
+    def open(self, queues: Sequence[Known]) -> None:
+        """These, as they are now; no others."""
+
+    async def close(self) -> None:
+        """Gives all up."""
+
+
+class Feeder:
+    """All queues of one worker."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        record: Record,
+        runner: Runner,
+        reporter: Reporter,
+        names: Sequence[str],
+    ) -> None:
+        self._connection, self._record, self._runner, self._reporter = connection, record, runner, reporter
+        self._names = names
+        self.claims: Claims | None = None  # Set before it starts, where there are such.
+        self.lanes: Lanes | None = None
+        self._pulls: dict[tuple[str, str], Pull] = {}
+        self._terms: dict[str, Terms] = {}
+        self._held: dict[str, Delivery] = {}  # By job id.
+        self._looking: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def start(self, queues: Queues) -> None:
+        """Follows the queues from now on."""
+        queues.on_change(self.follow)
+
+    def follow(self, queues: Mapping[str, Known]) -> None:
+        """Pulls from those that are ours and hand out jobs."""
+        if self._stopped:
+            return
+        ours = [queue for name in self._names if (queue := queues.get(name))]
+        self._terms = {queue.name: Terms.of(queue) for queue in ours}
+        open_now = [queue for queue in ours if queue.state != QueueState.QUEUE_STATE_PAUSED]
+        wanted = {
+            (queue.name, place) for queue in open_now if not queue.lanes for place in subjects.PRIORITIES
+        }
+        for gone in self._pulls.keys() - wanted:
+            self._later(self._pulls.pop(gone).stop())
+        for new in sorted(wanted - self._pulls.keys()):
+            self._open(*new)
+        if self.lanes:
+            self.lanes.open([queue for queue in open_now if queue.lanes])
+
+    def _open(self, queue: str, place: str) -> None:
+        tap = _Tap(self)
+        name, take = subjects.consumer(queue, place), partial(self._take, tap)
+        tap.pull = self._pulls[queue, place] = Pull(
+            self._connection, subjects.STREAM, name, take, self._room()
+        )
+        tap.pull.start()
+
+    async def run(self) -> None:
+        """Keeps rooms fitting and messages alive, for ever."""
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time() + BEAT_S
+        while True:
+            await asyncio.sleep(FIT_EVERY_S)
+            room = self._room()
+            for key, pull in list(self._pulls.items()):
+                if pull.gone:  # Its queue was deleted, and perhaps made anew.
+                    self._later(self._pulls.pop(key).stop())
+                    if key[0] in self._terms:
+                        self._open(*key)
+                else:
+                    pull.resize(room)
+            if loop.time() >= beat_at:
+                beat_at = loop.time() + BEAT_S
+                self._beat()
+
+    def _room(self) -> int:
+        return 0 if self._stopped or self._reporter.away else self._runner.capacity
+
+    def _beat(self) -> None:
+        """Nobody else gets what we are at work on."""
+        try:
+            replies = [each.handle.message.reply for each in self._held.values()]
+            acks.send(self._connection, replies, acks.PROGRESS)
+        except JetStreamError as error:
+            log.info("no sign of life: %s", error)
+
+    def _take(self, tap: _Tap, messages: list[Message]) -> None:
+        """What a pull brings."""
+        sure, doubtful = list[Delivery](), list[Delivery]()
+        for message in messages:
+            delivery = self.unpack(message, Handle(tap, message))
+            if delivery is None or self._has(delivery):
+                asyncio.get_running_loop().call_soon(tap.free)  # The pull is not done counting.
+            else:
+                self._held[delivery.envelope.job_id] = delivery
+                (doubtful if is_doubtful(delivery) else sure).append(delivery)
+        if self.claims:
+            self.claims.took(messages)
+        self._runner.take(sure)
+        if doubtful:
+            self._later(self._consider(doubtful))
+
+    def _has(self, delivery: Delivery) -> bool:
+        """Whether it came again while we have it; then the newer message is the one to answer."""
+        known = self._held.get(delivery.envelope.job_id)
+        if known is None or known.envelope.run != delivery.envelope.run:
+            return False
+        known.handle.message = delivery.handle.message
+        return True
+
+    def unpack(self, message: Message, handle: Handle) -> Delivery | None:
+        """What the message says, by its queue's settings; None when it is given back, or is no job at all."""
+        try:
+            envelope = Envelope.FromString(message.payload)
+        except DecodeError as error:
+            log.exception("a message is no job", extra={"facts": {"sequence": message.sequence}})
+            self._say([message], acks.term(str(error)))
+            return None
+        terms = self._terms.get(envelope.queue)
+        if terms is None:  # The queue was deleted a moment ago.
+            self._say([message], acks.nak_after(AGAIN_S))
+            return None
+        due_s = message.at_ns / 1e9
+        return Delivery(
+            envelope=envelope,
+            handle=handle,
+            deliveries=message.deliveries,
+            due_s=due_s,
+            expires_s=terms.expires_s(envelope, due_s),
+            timeout_s=terms.timeout_s,
+            policy=merged(envelope.retry, terms.retry),
+            rank=terms.rank,
+        )
+
+    async def _consider(self, deliveries: Sequence[Delivery]) -> None:
+        """Hands on what has not ended."""
+        for first in range(0, len(deliveries), LOOKUP_MAX):
+            part = deliveries[first : first + LOOKUP_MAX]
+            try:
+                self._runner.take(await self.look_up(part))
+            except (CallFailed, Refusal, OSError, TimeoutError) as error:
+                log.warning("%d jobs could not be looked up: %s", len(part), error)
+                self._say([each.handle.message for each in part], acks.nak_after(AGAIN_S))
+                for each in part:
+                    each.handle.giver.done(each)
+
+    async def look_up(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that are to run, with their checkpoints; the rest is acknowledged. Raises CallFailed."""
+        runs = [JobRun(job_id=each.envelope.job_id, run=each.envelope.run) for each in deliveries]
+        answer = await self._record.LookupJobs(LookupJobsRequest(jobs=runs))
+        ended, left = list[Delivery](), list[Delivery]()
+        for delivery, found in zip(deliveries, answer.jobs, strict=True):
+            if found.cancel:
+                delivery.stop = EndReason.END_REASON_CANCELLED_BY_REQUEST
+            (ended if found.ended else left).append(delivery)
+        await self._restore(left)
+        self._say([each.handle.message for each in ended], acks.ACK)
+        for each in ended:
+            each.handle.giver.done(each)
+        return left
+
+    async def _restore(self, deliveries: Sequence[Delivery]) -> None:
+        few = asyncio.Semaphore(CHECKPOINTS_TOGETHER_MAX)
+
+        async def restore(delivery: Delivery) -> None:
+            envelope = delivery.envelope
+            request = GetCheckpointRequest(job_id=envelope.job_id, run=envelope.run)
+            async with few:
+                answer = await self._record.GetCheckpoint(request)
+            if answer.HasField("checkpoint"):
+                delivery.state = answer.checkpoint.state
+                if answer.checkpoint.attempt == envelope.attempt:
+                    delivery.step = answer.checkpoint.step
+
+        await asyncio.gather(*map(restore, deliveries))
+
+    def let_go(self, delivery: Delivery) -> None:
+        """It is out of hand."""
+        envelope = delivery.envelope
+        if self._held.get(envelope.job_id) is delivery:
+            del self._held[envelope.job_id]
+        if self.claims:
+            self.claims.gave([delivery.handle.message])
+
+    def _say(self, messages: Sequence[Message], word: bytes) -> None:
+        try:
+            if messages:
+                acks.send(self._connection, [each.reply for each in messages], word)
+        except JetStreamError as error:
+            log.info("not said: %s", error)
+
+    async def stop(self) -> None:
+        """Takes no more; what is here goes on."""
+        self._stopped = True
+        pulls, self._pulls = list(self._pulls.values()), {}
+        await asyncio.gather(*(pull.stop() for pull in pulls), *self._looking)
+
+    def _later(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+
+def is_doubtful(delivery: Delivery) -> bool:
+    """Whether it may have ended, been called off, or left a checkpoint."""
+    return delivery.deliveries > 1 or delivery.envelope.verify or delivery.envelope.attempt > 1
+
+
+class _Tap:
+    """One pull as a Giver."""
+
+    pull: Pull
+
+    def __init__(self, feeder: Feeder) -> None:
+        self._feeder = feeder
+
+    def done(self, delivery: Delivery) -> None:
+        self._feeder.let_go(delivery)
+        self.pull.done()
+
+    def again(self, delivery: Delivery, delay_s: float) -> None:
+        """Its retry is a message of its own."""
+        self.done(delivery)
+
+    def free(self) -> None:
+        """One message less is held, which was nothing new."""
+        self.pull.done()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A queue's settings, as a delivery needs them."""
+
+    retry: RetryPolicy
+    timeout_s: float | None
+    queue_timeout_s: float | None
+    rank: Rank
+
+    @classmethod
+    def of(cls, queue: Known) -> Terms:
+        settings = queue.settings
+        return cls(
+            retry=settings.retry,
+            timeout_s=seconds(settings.execution_timeout) or None,
+            queue_timeout_s=seconds(settings.queue_timeout) or None,
+            rank=rank(queue),
+        )
+
+    def expires_s(self, envelope: Envelope, due_s: float) -> float | None:
+        """Until when it may begin, Unix seconds."""
+        if envelope.HasField("expire_time"):
+            return envelope.expire_time.ToNanoseconds() / 1e9
+        return due_s + self.queue_timeout_s if self.queue_timeout_s else None
+
+
+def rank(queue: Known) -> Rank:
+    """How a queue wants its jobs drawn."""
+    wish = queue.settings.priorities
+    usual = Weights()
+    weights = Weights(
+        high=wish.high_weight or usual.high,
+        medium=wish.medium_weight or usual.medium,
+        low=wish.low_weight or usual.low,
+        climb_after_s=seconds(wish.climb_after) if wish.HasField("climb_after") else usual.climb_after_s,
+    )
+    return Rank(weights, batch=queue.kind == QueueKind.QUEUE_KIND_BATCH)

@@ -1,0 +1,41 @@
+"""Messages that this worker holds, and by whom it was given each.
+
+What feeds the runner (queues by priority, lanes of keyed queues) is a Giver. It hears of each delivery when
+that was reported and acknowledged; a keyed queue's retry goes back to its lane, unacknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.chassis.jetstream.pulling import Delivery as Message
+from services.worker.delivery import Delivery
+
+
+class Giver(Protocol):
+    """Who gave a delivery to the runner."""
+
+    def done(self, delivery: Delivery) -> None:
+        """It is out of hand: acknowledged, given back, or found to be no longer this worker's."""
+
+    def again(self, delivery: Delivery, delay_s: float) -> None:
+        """Its attempt is reported as RETRYING; a keyed queue's next one is the giver's to begin."""
+
+
+class Claims(Protocol):
+    """Who tells others which messages this worker holds, so that they can be freed when it dies."""
+
+    def took(self, messages: Sequence[Message]) -> None: ...
+    def gave(self, messages: Sequence[Message]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Handle:
+    """What the source knows of a delivery."""
+
+    giver: Giver
+    message: Message
+    lane: int | None = None  # Of a keyed queue; None: the queue is not keyed.
+    epoch: int = 0  # Of the lane's lease.

@@ -1,0 +1,143 @@
+"""One worker, put together: from its connection to its slots, and in order when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from services.chassis.host import patiently
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.servers import Options
+from services.chassis.jobs.handlers import Registry, opened
+from services.chassis.jobs.queues import Queues
+from services.chassis.jobs.surroundings import Surroundings
+from services.worker.beating import Card, Presence, new_id
+from services.worker.cells.keeper import Cells
+from services.worker.desk import Desk
+from services.worker.feeding import Feeder
+from services.worker.lines import LineHandler
+from services.worker.living import Live
+from services.worker.orders import Orders
+from services.worker.performing import Performers, current_run
+from services.worker.reporting import Reporter
+from services.worker.runner import Room, Runner
+from weft.jobs.v1.attempt_pb2 import LogLine
+from weft.queue.v1.record_pb2_grpc import RecordServiceStub
+
+AGAIN_S = 1.0  # Between a background loop's failure and its next start.
+THREADS_LOST_MAX = 4  # Threads that hang in C code, after which the process is better replaced.
+
+log = logging.getLogger("weft.worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one worker is to be."""
+
+    modules: Sequence[str]
+    queues: Sequence[str] = ("default",)
+    room: Room = field(default_factory=Room)
+    pool: str = ""
+    worker: str = field(default_factory=new_id)
+    drain_s: float = 30.0
+    beat_s: float = 2.0
+
+
+class Worker:
+    """A worker that runs. `stopping` is set when it was told to end, or had better."""
+
+    def __init__(
+        self, plan: Plan, runner: Runner, feeder: Feeder, reporter: Reporter, presence: Presence
+    ) -> None:
+        self.plan, self.runner, self.feeder, self.reporter = plan, runner, feeder, reporter
+        self.presence = presence
+        self.stopping = asyncio.Event()
+        self._grace_s = plan.drain_s
+
+    def stop(self, grace_s: float | None = None) -> None:
+        """Takes no more, gives what runs so long (absence: as planned), and ends."""
+        self._grace_s = self.plan.drain_s if grace_s is None else grace_s
+        self.stopping.set()
+
+    async def drain(self) -> None:
+        """Until nothing is left here, and all was told."""
+        await self.feeder.stop()
+        await self.runner.drain(self._grace_s)
+        await self.reporter.close()
+
+
+@asynccontextmanager
+async def working(plan: Plan, around: Surroundings) -> AsyncIterator[Worker]:
+    """A worker until the block ends; then it is drained. Raises BadHandler, ImportError, OSError."""
+    registry = Registry.of(plan.modules)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(opened(registry.lifespans, around))
+        connection = Connection(Options.of(around.settings.nats_url, name=f"worker {plan.worker}"))
+        await patiently("NATS", connection.open)
+        stack.push_async_callback(connection.close)
+        worker, loops = _assembled(plan, registry, connection, around)
+        handler = LineHandler(_line)
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
+        stack.push_async_callback(worker.runner.close)
+        tasks = [asyncio.create_task(_for_ever(loop)) for loop in loops]
+        stack.push_async_callback(_ended, tasks)
+        stack.push_async_callback(worker.drain)
+        yield worker
+
+
+def _assembled(
+    plan: Plan, registry: Registry, connection: Connection, around: Surroundings
+) -> tuple[Worker, list[Callable[[], Awaitable[None]]]]:
+    """The worker, and what goes on beside it."""
+    record = RecordServiceStub(around.mesh)
+    live = Live(connection, plan.worker)
+    reporter = Reporter(record, connection, plan.worker, live.ended)
+    desk = Desk(record, live, reporter)
+    performers = Performers(registry, Cells(plan.modules))
+    runner = Runner(registry, desk, around.tracing, performers, plan.room)
+    feeder = Feeder(connection, record, runner, reporter, plan.queues)
+    card = Card(plan.worker, plan.pool, plan.queues, sorted(registry.handlers))
+    presence = Presence(card, connection, runner, desk)
+    worker = Worker(plan, runner, feeder, reporter, presence)
+    orders, queues = Orders(connection, plan.worker, runner), Queues(around.mesh)
+    orders.drain = worker.stop
+    orders.start()
+    feeder.start(queues)
+
+    async def judge() -> None:
+        while performers.lost < THREADS_LOST_MAX:  # noqa: ASYNC110 - seldom true, and nobody's event
+            await asyncio.sleep(AGAIN_S)
+        log.error("%d threads hang: this worker ends to be replaced", performers.lost)
+        worker.stop()
+
+    return worker, [queues.run, feeder.run, live.run, lambda: presence.run(plan.beat_s), judge]
+
+
+def _line(line: LogLine) -> None:
+    if run := current_run.get():
+        run.line(line)
+
+
+async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:
+    """A loop that fails begins again; one that returns is done."""
+    while True:
+        try:
+            await loop()
+        except JetStreamError as error:
+            log.info("a background loop waits for NATS: %s", error)
+        except Exception:
+            log.exception("a background loop failed")
+        else:
+            return
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,254 @@
+"""Tells the queue how attempts ended, in groups, and acknowledges after that.
+
+Who is idle reports at once; what ends meanwhile is the next group. A retry is published before its attempt is
+reported, and the message acknowledged last, so a worker killed in between leaves nothing undone: the message
+comes again, is looked up, and what was missing is made up for. While the queue is away, ends wait here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import code_pb2
+
+from services.chassis.errors import CallFailed, Refusal
+from services.chassis.jetstream import acks
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.publisher import Item, Publisher
+from services.chassis.jobs.sending import item
+from services.worker.delivery import Delivery
+from services.worker.ending import RELEASED, RETRYING, Ending, Verdict
+from services.worker.holding import Handle
+from weft.jobs.v1.attempt_pb2 import AttemptReport
+from weft.jobs.v1.job_pb2 import Envelope, Payload
+from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
+
+GROUP_MAX = 1_000  # Attempts in one report; JetStream's batches have as many.
+GROUP_BYTES_MAX = 2 * 1024 * 1024  # Of results, tracebacks and logs: half of what a call may carry.
+TOGETHER_MAX = 3  # Groups under way at once: one is written down while another is acknowledged.
+RETRY_S, RETRY_S_MAX = 0.1, 5.0  # Between two calls of a queue that is away.
+REFUSED_AGAIN_S = 60.0  # Until a job comes again whose report the queue cannot take.
+PASSING = {code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED, code_pb2.ABORTED, code_pb2.CANCELLED}
+PASSING |= {code_pb2.UNKNOWN, code_pb2.UNAUTHENTICATED}  # A proxy that is away, keys that are on their way.
+
+log = logging.getLogger("weft.worker")
+
+
+class Record(Protocol):
+    """weft.queue.v1.RecordService, as far as reports go."""
+
+    def ReportAttempts(self, request: ReportAttemptsRequest, /) -> Awaitable[ReportAttemptsResponse]: ...
+
+
+class Ended(NamedTuple):
+    """One attempt that is to be told of."""
+
+    delivery: Delivery
+    ending: Ending
+    verdict: Verdict
+
+    @property
+    def handle(self) -> Handle:
+        handle: Handle = self.delivery.handle
+        return handle
+
+    @property
+    def bytes(self) -> int:
+        """About so many in a report."""
+        failure = self.ending.failure
+        lines = sum(len(line.message) + 100 for line in self.ending.lines)
+        return 300 + len(self.ending.result) + lines + (len(failure.trace) if failure else 0)
+
+
+class Reporter:
+    """One for all that runs in a worker."""
+
+    def __init__(
+        self,
+        record: Record,
+        connection: Connection,
+        worker: str,
+        told: Callable[[Ended], None] = lambda ended: None,
+    ) -> None:
+        """`told` hears of each attempt when it is written down."""
+        self._record, self._connection, self._worker, self._told = record, connection, worker, told
+        self._publisher = Publisher(connection)
+        self._waiting: deque[Ended] = deque()
+        self._groups: set[asyncio.Task[None]] = set()
+        self.away = False  # The queue does not answer: take no more.
+
+    def put(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
+        """Returns at once."""
+        self._waiting.append(Ended(delivery, ending, verdict))
+        if not self._groups:
+            self._begin()
+
+    @property
+    def idle(self) -> bool:
+        return not (self._waiting or self._groups)
+
+    async def close(self) -> None:
+        """Waits until all was told."""
+        while self._groups:
+            await asyncio.wait(self._groups)
+        await self._publisher.close()
+
+    def _begin(self) -> None:
+        task = asyncio.create_task(self._settle(), name="report")
+        self._groups.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._groups.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a group was not reported; its messages come again", exc_info=error)
+        if self._waiting and not self._groups:
+            self._begin()
+
+    async def _settle(self) -> None:
+        """One group, from its end here to its acknowledgement there."""
+        await asyncio.sleep(0)  # What ends in the same turn of the loop goes along.
+        group = self._group()
+        retries = [each for each in group if _is_retried(each)]
+        if retries:
+            await self._publisher.publish_all([_retry(each) for each in retries])
+        lost = await self._report(
+            [each for each in group if each.ending.start_s or each.verdict.outcome != RELEASED]
+        )
+        if self._waiting and len(self._groups) < TOGETHER_MAX:
+            self._begin()
+        await self._acknowledge([each for each in group if each not in lost])
+        for each in lost:
+            each.handle.giver.done(each.delivery)
+
+    def _group(self) -> list[Ended]:
+        group, size = list[Ended](), 0
+        while self._waiting and len(group) < GROUP_MAX:
+            size += self._waiting[0].bytes
+            if group and size > GROUP_BYTES_MAX:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    async def _report(self, group: Sequence[Ended]) -> list[Ended]:
+        """Until it is written down. Returns those that are not to be acknowledged."""
+        if not group:
+            return []
+        delay = RETRY_S
+        request = ReportAttemptsRequest(worker=self._worker, attempts=[_packed(each) for each in group])
+        while True:
+            try:
+                answer = await self._record.ReportAttempts(request)
+            except (CallFailed, Refusal, OSError, TimeoutError) as error:
+                code = getattr(error, "code", code_pb2.UNAVAILABLE)
+                if code not in PASSING:
+                    return await self._apart(group, error)
+                self.away = True
+                log.warning("the queue takes no reports: %s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_S_MAX)
+            else:
+                break
+        self.away = False
+        superseded = set(answer.superseded)
+        for place, each in enumerate(group):
+            if place not in superseded:
+                self._told(each)
+        return [group[place] for place in superseded]
+
+    async def _apart(self, group: Sequence[Ended], error: Exception) -> list[Ended]:
+        """A refused group is halved until what is wrong stands alone; that comes again later."""
+        if len(group) > 1:
+            middle = len(group) // 2
+            return [*await self._report(group[:middle]), *await self._report(group[middle:])]
+        [one] = group
+        facts = {"job_id": one.delivery.envelope.job_id}
+        log.error("the queue refuses a report", exc_info=error, extra={"facts": facts})
+        self._send([one.handle.message.reply], acks.nak_after(REFUSED_AGAIN_S))
+        return [one]
+
+    async def _acknowledge(self, group: Sequence[Ended]) -> None:
+        back = [each for each in group if each.verdict.outcome == RELEASED]
+        kept = [each for each in group if each.verdict.outcome == RETRYING and each.handle.lane is not None]
+        gone = [each for each in group if each not in back and each not in kept]
+        self._send([each.handle.message.reply for each in back], acks.NAK)
+        for each in kept:
+            each.handle.giver.again(each.delivery, each.verdict.delay_s)
+        try:
+            await acks.confirm(self._connection, [each.handle.message.reply for each in gone])
+        except TimeoutError:
+            log.warning("%d messages were not acknowledged; they come again and are looked up", len(gone))
+        for each in (*back, *gone):
+            each.handle.giver.done(each.delivery)
+
+    def _send(self, replies: Sequence[bytes], word: bytes) -> None:
+        """Says it once; who does not hear it lets the message come again by itself."""
+        try:
+            if replies:
+                acks.send(self._connection, replies, word)
+        except JetStreamError as error:
+            log.info("not said: %s", error)
+
+
+def _is_retried(ended: Ended) -> bool:
+    """Whether its next attempt is a message of its own; in a lane it is not."""
+    return ended.verdict.outcome == RETRYING and ended.handle.lane is None
+
+
+def _retry(ended: Ended) -> Item:
+    """The next attempt, due when its backoff is over."""
+    envelope = Envelope()
+    envelope.CopyFrom(ended.delivery.envelope)
+    envelope.attempt += 1
+    envelope.due_time.CopyFrom(next_time(ended))
+    return item(envelope, 0)
+
+
+def next_time(ended: Ended) -> Timestamp:
+    """When its next attempt is due."""
+    return _stamp((ended.ending.end_s or time.time()) + ended.verdict.delay_s)
+
+
+def _stamp(seconds: float) -> Timestamp:
+    whole = int(seconds)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def _packed(ended: Ended) -> AttemptReport:
+    delivery, ending, verdict = ended
+    envelope, handle = delivery.envelope, ended.handle
+    report = AttemptReport(
+        job_id=envelope.job_id,
+        run=envelope.run,
+        attempt=envelope.attempt,
+        queue=envelope.queue,
+        type=envelope.type,
+        priority=envelope.priority,
+        group_id=envelope.group_id,
+        unique=envelope.unique,
+        announce=envelope.announce,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        failure=ending.failure,
+        due_time=_stamp(delivery.due_s),
+        end_time=_stamp(ending.end_s or time.time()),
+        sequence=handle.message.sequence,
+    )
+    if ending.start_s:
+        report.start_time.CopyFrom(_stamp(ending.start_s))
+    if verdict.outcome == RETRYING:
+        report.next_time.CopyFrom(next_time(ended))
+    if ending.result:
+        report.result.CopyFrom(Payload(data=ending.result, content_type=ending.result_type))
+    if handle.lane is not None:
+        report.lane, report.lane_epoch = handle.lane, handle.epoch
+    if ending.lines:
+        report.log.extend(ending.lines)
+    return report
