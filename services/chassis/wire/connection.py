@@ -64,10 +64,10 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._preface = self.preface_in
         self._out: list[bytes] = []
-        self._scheduled = self._paused = self._reading_paused = False
+        self.deaf = self._scheduled = self._paused = False  # Deaf: we do not read, since the peer does not.
         self._turns = Turns()
         self.pending = 0  # Bytes of messages that wait for windows, of all streams.
-        self._held = 0
+        self.unread = 0  # Bytes that came and were not consumed, of all streams.
         self._abandoned: dict[int, None] = {}
         self._pings: dict[bytes, Callable[[], None]] = {}
         self._ping_count = 0
@@ -194,8 +194,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self.stop("stalled")
-        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
-            self._reading_paused = False
+        if self.deaf and self._transport is not None and not self._transport.is_closing():
+            self.deaf = False
             self._transport.resume_reading()
         self._settle()
         self._schedule()
@@ -301,8 +301,8 @@ class Connection(asyncio.Protocol):
 
     def _stop_reading(self, transport: asyncio.Transport) -> None:
         """Who does not take what we answer is not heard: so no queue of ours grows without bound."""
-        if not self._reading_paused and not transport.is_closing():
-            self._reading_paused = True
+        if not self.deaf and not transport.is_closing():
+            self.deaf = True
             transport.pause_reading()
 
     # Streams.
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
         """The stream is closed (§5.1)."""
         if self.streams.pop(stream.id, None) is not None:
             self._turns.leave(stream)
-            self._held -= stream.held
+            self.unread -= stream.held
             stream.held = 0
             if not stream.gone:
                 self.resets.earn()
@@ -327,12 +327,12 @@ class Connection(asyncio.Protocol):
 
     def hold(self, stream: Stream, size: int) -> None:
         """Counts what came and waits to be consumed."""
-        self._held += size
-        if self._held > self.limits.unread_bytes_max:
+        self.unread += size
+        if self.unread > self.limits.unread_bytes_max:
             raise StreamFault(stream.id, ErrorCode.ENHANCE_YOUR_CALM, "too much is unread on this connection")
 
     def release(self, size: int) -> None:
-        self._held -= size
+        self.unread -= size
 
     # The end.
 
@@ -355,13 +355,17 @@ class Connection(asyncio.Protocol):
         self._flush()
         transport = self._transport
         self.after("linger", self.limits.linger_s, transport.abort)
-        if transport.can_write_eof():
-            # Closing at once would reset the connection under unread bytes, and take our GOAWAY with it.
-            transport.write_eof()
-            if self._reading_paused:
-                transport.resume_reading()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return
+        # Closing at once would reset the connection under unread bytes, and take our GOAWAY with it.
+        try:
+            transport.write_eof()
+        except OSError:  # The peer has gone already, and we have not been told.
+            transport.abort()
+            return
+        if self.deaf:
+            transport.resume_reading()
 
     # Time.
 
