@@ -86,7 +86,7 @@ def start_nats(folder: Path, port: int = 0, accounts: int = 0) -> Server:
     )
     config = folder / "nats.conf"
     config.write_text(
-        f'host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: "{folder}", max_file_store: 20GB }}\n'
+        f'host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: "{folder}", max_file_store: 1TB }}\n'
         f"accounts {{\n{worlds}\n"
         "open { jetstream: enabled, users: [{user: open, password: open}] } }\n"
         "no_auth_user: open\n"

@@ -21,7 +21,7 @@ SYNC = re.compile(r"always|[1-9][0-9]*(ms|s|m)")
 
 # What the mesh asks of NATS; compose.yaml is tested against it.
 JETSTREAM = {
-    "max_memory_store": 268_435_456,  # 256 MB: workers' claims are the only stream in memory.
+    "max_memory_store": 268_435_456,  # 256 MB: of replicated streams workers' claims are in memory.
     "max_file_store": 10_737_418_240,  # 10 GB of events and jobs; a limit, nothing is reserved.
     # Written through to disk before it is acknowledged: a job that was enqueued outlives a power cut. What
     # is published in batches pays once for each (docs/decisions/0009).

@@ -37,7 +37,7 @@ class Broker:
     def start(self) -> "Broker":
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "nats.conf"
-        store = {"store_dir": str(self.folder / "store"), "max_file_store": 10**9}
+        store = {"store_dir": str(self.folder / "store"), "max_file_store": 20 * 1024**3}
         values = {"listen": f"127.0.0.1:{self.port}", "jetstream": store, **self.config}
         path.write_text(json.dumps(values))
         with (self.folder / "log").open("ab") as log:

@@ -43,7 +43,7 @@ def delivery(message: Message) -> Delivery:
     """Raises ProtocolError when the message is not from a consumer."""
     tokens = message[1].split(b".")
     first = 4 if len(tokens) == ACK_TOKENS else 6
-    if len(tokens) != ACK_TOKENS and len(tokens) < DOMAIN_TOKENS:
+    if first == 6 and len(tokens) < DOMAIN_TOKENS:
         raise ProtocolError("a message has no ack subject")
     try:
         deliveries, sequence, _, at, pending = map(int, tokens[first : first + 5])
@@ -51,6 +51,27 @@ def delivery(message: Message) -> Delivery:
         raise ProtocolError("an ack subject is not understood") from None
     values = (*message, deliveries, sequence, at, pending)
     return tuple.__new__(Delivery, values)  # As in protocol.py: half of the time.
+
+
+class Place(NamedTuple):
+    """What an ack subject names."""
+
+    consumer: str
+    sequence: int
+
+    @classmethod
+    def of(cls, reply: bytes) -> "Place":
+        tokens = reply.split(b".")
+        first = 4 if len(tokens) == ACK_TOKENS else 6
+        return cls(tokens[first - 1].decode(), int(tokens[first + 1]))
+
+
+def like(reply: bytes, sequence: int, nth: int) -> bytes:
+    """The ack subject of another message of that consumer, which was its `nth` delivery or an earlier one."""
+    tokens = reply.split(b".")
+    first = 4 if len(tokens) == ACK_TOKENS else 6
+    tokens[first + 1], tokens[first + 2] = b"%d" % sequence, b"%d" % nth
+    return b".".join(tokens)
 
 
 Take = Callable[[list[Delivery]], None]

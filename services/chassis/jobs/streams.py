@@ -26,7 +26,7 @@ HOUR_S = 3_600.0
 DUPLICATE_WINDOW_S = 120.0  # Four times what a publisher tries for; each id in it costs the server 140 bytes.
 LIVE_MESSAGES_MAX = 1_000_000  # Of the last hour, the last that many: a busy hour has more.
 LIVE_BYTES_MAX = 1024**3  # Log lines and progress are small; this is disk, not memory.
-CLAIMS_BYTES_MAX = 128 * 1024**2  # In memory. A worker's claims are some 100 bytes for each job it holds.
+CLAIMS_BYTES_MAX = 128 * 1024**2  # A worker's claims are some 100 bytes for each job it holds.
 CLAIMS_AGE_S_MAX = 24 * HOUR_S  # A claim this old belongs to nobody; its job has had other owners since.
 ACK_WAIT_S = 30.0  # Only for workers that froze, or died unseen: live ones say that they are at work.
 ACK_PENDING_MAX = 50_000  # Of one place in all workers' hands; it bounds what a crash brings again.
@@ -36,6 +36,9 @@ WAITING_MAX = 4_096  # Pull requests that wait at once: some of each worker.
 
 async def ensure_streams(bus: Bus) -> None:
     """The streams, and the queue's own consumer of what is enqueued."""
+    # Nobody waits for what is written asynchronously. A replicated stream knows no such mode; a stream in the
+    # memory of a single server is gone with it.
+    alone = bus.replicas == 1
     await bus.ensure(
         api.StreamConfig(
             name=STREAM,
@@ -58,15 +61,15 @@ async def ensure_streams(bus: Bus) -> None:
             max_bytes=LIVE_BYTES_MAX,
             no_ack=True,
             allow_direct=True,
-            # Not waited for by anybody; a replicated stream knows no such mode.
-            persist_mode=api.PersistMode.ASYNC if bus.replicas == 1 else None,
+            persist_mode=api.PersistMode.ASYNC if alone else None,
         )
     )
     await bus.ensure(
         api.StreamConfig(
             name=CLAIMS,
             subjects=[f"{CLAIMED}.>"],
-            storage=api.StorageType.MEMORY,
+            storage=api.StorageType.FILE if alone else api.StorageType.MEMORY,
+            persist_mode=api.PersistMode.ASYNC if alone else None,
             max_age=CLAIMS_AGE_S_MAX,
             max_bytes=CLAIMS_BYTES_MAX,
             max_msgs_per_subject=1,

@@ -1,0 +1,88 @@
+"""Gives a dead worker's messages to the others: at once, instead of when the wait for their acks is over.
+
+Every worker does so for all others. Whose end NATS announces is seen by one of them within a millisecond;
+all look besides, now and then, whether whoever claims something still answers. Who takes a dead worker's
+claims out of the stream gives its messages back: that one request succeeds once.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from services.chassis.errors import CallFailed, Refusal
+from services.chassis.jetstream import acks
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.stream import Stream
+from services.chassis.jobs.subjects import CLAIMS
+from services.worker.claims import claimants, claimed
+from services.worker.presence import alive, on_end
+from services.worker.sweeping import sweep
+
+ASK_S, ASK_S_MAX = 0.003, 0.2  # Both connections of a dead worker end, but one is seen to end first.
+ASKS_MAX = 8  # Then it is frozen, or the network is: the wait for its acks decides.
+LOOK_EVERY_S = 2.0  # For what was announced to nobody; spread, so that not all look at once.
+
+log = logging.getLogger("weft.worker")
+
+
+class Reaper:
+    """One in each worker; `me` is its id."""
+
+    def __init__(self, connection: Connection, me: str, freed: Callable[[str], Awaitable[object]]) -> None:
+        """`freed` is told of each dead worker whose messages were given back here: the queue is to know."""
+        self._connection, self._me, self._freed = connection, me, freed
+        self._claims = Stream(connection, CLAIMS)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """For ever."""
+        deaf = on_end(self._connection, self._suspect)
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S * random.uniform(0.5, 1.5))
+                try:
+                    for worker in await claimants(self._connection) - {self._me}:
+                        self._suspect(worker)
+                except (JetStreamError, TimeoutError) as error:
+                    log.info("nobody could be looked after: %s", type(error).__name__)
+        finally:
+            deaf()
+            for task in list(self._busy.values()):
+                task.cancel()
+
+    def _suspect(self, worker: str) -> None:
+        if worker != self._me and worker not in self._busy:
+            task = self._busy[worker] = asyncio.create_task(self._examine(worker), name="reaping")
+            task.add_done_callback(lambda _: self._busy.pop(worker, None))
+
+    async def _examine(self, worker: str) -> None:
+        """Asks until it answers or is known to be gone."""
+        patience_s = ASK_S
+        try:
+            for _ in range(ASKS_MAX):
+                lives = await alive(self._connection, worker, patience_s)
+                if lives is None:
+                    patience_s = min(patience_s * 2, ASK_S_MAX)
+                    continue
+                if not lives:
+                    await self._reap(worker)
+                return
+        except (JetStreamError, TimeoutError) as error:
+            log.info("a worker could not be looked after: %s", type(error).__name__)
+
+    async def _reap(self, worker: str) -> None:
+        """Gives back what it held, unless somebody else does."""
+        records = await self._claims.lasts(claimed(worker, "*"))
+        if not await self._claims.purge(claimed(worker, ">")):
+            return
+        replies = [reply for record in records for reply in record.payload.split(b"\n") if reply]
+        acks.send(self._connection, replies, acks.NAK)
+        swept = await sweep(self._connection, replies, self._me)
+        facts = {"worker": worker, "messages": len(replies), "swept": swept}
+        log.warning("a worker is gone; what it held goes to others", extra={"facts": facts})
+        try:
+            await self._freed(worker)
+        except (CallFailed, Refusal, OSError, TimeoutError) as error:
+            log.warning("the queue was not told: %s", error)  # Its leases end by themselves.
