@@ -59,12 +59,19 @@ class Run:
     trace: telemetry.Trace
     start_s: float  # Unix seconds.
     ends: float | None  # On the event loop's clock; None: never.
-    facts: Facts
+    ends_s: float | None  # The same as Unix seconds, for people.
     isolated: bool = False  # In a process of its own, whatever its handler's kind.
-    lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LINES_MAX))
+    lines: deque[LogLine] | None = None  # None: it has logged nothing.
     asked_at: float = 0.0  # When it was last asked to end, on the event loop's clock.
     percent: float | None = None
     message: str = ""
+    _facts: Facts | None = None
+
+    def known(self) -> Facts:
+        """What the handler is told; made when somebody asks."""
+        if self._facts is None:
+            self._facts = facts(self.delivery, self.ends_s, self.trace)
+        return self._facts
 
     @property
     def cancelled(self) -> bool:
@@ -75,6 +82,8 @@ class Run:
         self.outside.progress(self)
 
     def line(self, line: LogLine) -> None:
+        if self.lines is None:
+            self.lines = deque(maxlen=LINES_MAX)
         self.lines.append(line)
         self.outside.line(self, line)
 

@@ -2,8 +2,8 @@
 
 import random
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from services.chassis.jobs.errors import BadPayload, Fail, Retry
 from services.chassis.jobs.retrying import Backoff
@@ -50,7 +50,7 @@ class Ending:
     crashed: bool = False  # It ended its process.
     start_s: float = 0.0  # Unix seconds; 0: it was not begun.
     end_s: float = 0.0
-    lines: list[LogLine] = field(default_factory=list)
+    lines: Collection[LogLine] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Verdict:
     outcome: AttemptOutcome.ValueType
     reason: EndReason.ValueType
     delay_s: float = 0.0  # Until the next attempt; with RETRYING only.
+
+
+_SETTLED = {reason: Verdict(outcome, reason) for reason, outcome in BY_REASON.items()}
 
 
 def raised(error: BaseException) -> Ending:
@@ -105,8 +108,8 @@ def judge(
     chance: Callable[[], float] = random.random,
 ) -> Verdict:
     """What follows an attempt of this number, `crashes` attempts of the run having ended their process."""
-    if ending.reason in BY_REASON:
-        return Verdict(BY_REASON[ending.reason], ending.reason)
+    if verdict := _SETTLED.get(ending.reason):
+        return verdict
     if crashes >= CRASHES_MAX:
         return Verdict(FAILED, EndReason.END_REASON_POISONOUS)
     wait_s = None if _final(ending, policy) else _backoff(policy).wait_s(attempt, chance)

@@ -135,7 +135,7 @@ class Feeder:
                 self._beat()
 
     def _room(self) -> int:
-        return 0 if self._stopped or self._reporter.away else self._runner.capacity
+        return 0 if self._stopped or self._reporter.full else self._runner.capacity
 
     def _beat(self) -> None:
         """Nobody else gets what we are at work on."""
@@ -202,8 +202,7 @@ class Feeder:
             except (CallFailed, Refusal, OSError, TimeoutError) as error:
                 log.warning("%d jobs could not be looked up: %s", len(part), error)
                 self._say([each.handle.message for each in part], acks.nak_after(AGAIN_S))
-                for each in part:
-                    each.handle.giver.done(each)
+                _forget(part)
 
     async def look_up(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are to run, with their checkpoints; the rest is acknowledged. Raises CallFailed."""
@@ -216,8 +215,7 @@ class Feeder:
             (ended if found.ended else left).append(delivery)
         await self._restore(left)
         self._say([each.handle.message for each in ended], acks.ACK)
-        for each in ended:
-            each.handle.giver.done(each)
+        _forget(ended)
         return left
 
     async def _restore(self, deliveries: Sequence[Delivery]) -> None:
@@ -262,6 +260,13 @@ class Feeder:
         task.add_done_callback(self._looking.discard)
 
 
+def _forget(deliveries: Sequence[Delivery]) -> None:
+    """They never came to the runner."""
+    for delivery in deliveries:
+        delivery.handle.giver.ran(delivery)
+        delivery.handle.giver.done(delivery)
+
+
 def is_doubtful(delivery: Delivery) -> bool:
     """Whether it may have ended, been called off, or left a checkpoint."""
     return delivery.deliveries > 1 or delivery.envelope.verify or delivery.envelope.attempt > 1
@@ -275,9 +280,11 @@ class _Tap:
     def __init__(self, feeder: Feeder) -> None:
         self._feeder = feeder
 
+    def ran(self, delivery: Delivery) -> None:
+        self.pull.done()
+
     def done(self, delivery: Delivery) -> None:
         self._feeder.let_go(delivery)
-        self.pull.done()
 
     def again(self, delivery: Delivery, delay_s: float) -> None:
         """Its retry is a message of its own."""

@@ -17,6 +17,9 @@ from services.worker.delivery import Delivery
 class Giver(Protocol):
     """Who gave a delivery to the runner."""
 
+    def ran(self, delivery: Delivery) -> None:
+        """Its attempt has ended, or did not begin: there is room for another."""
+
     def done(self, delivery: Delivery) -> None:
         """It is out of hand: acknowledged, given back, or found to be no longer this worker's."""
 

@@ -18,10 +18,10 @@ class LineHandler(logging.Handler):
         self._take = take
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (facts := current_job.get()) is None:
+        if (known := current_job.get()) is None:
             return
         try:
-            own = bound(facts).keys()
+            own = bound(known()).keys()
             line = LogLine(level=LEVELS.get(record.levelno, "ERROR"), message=_message(record))
             line.time.FromNanoseconds(int(record.created * 1e9))
             given = [(k, v) for k, v in getattr(record, "facts", {}).items() if k not in own]
@@ -43,6 +43,6 @@ class BindToJob(logging.Filter):
     """Adds the job to every line that is logged while it runs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if (facts := current_job.get()) is not None:
-            record.facts = {**bound(facts), **getattr(record, "facts", {})}
+        if (known := current_job.get()) is not None:
+            record.facts = {**bound(known()), **getattr(record, "facts", {})}
         return True

@@ -18,7 +18,7 @@ from services.chassis.jetstream.protocol import publication, subject
 from services.chassis.jobs import subjects
 from services.worker.delivery import Delivery, Run
 from services.worker.ending import CANCELLED, EXPIRED, FAILED, RETRYING, SUCCEEDED
-from services.worker.reporting import Ended, next_time
+from services.worker.reporting import Ended, next_time, stamp
 from weft.jobs.v1.attempt_pb2 import Failure, LogLine
 from weft.jobs.v1.job_pb2 import JobState
 from weft.jobs.v1.live_pb2 import Progress, StateChange, Update
@@ -130,13 +130,14 @@ class Live:
             attempt=envelope.attempt,
             queue=envelope.queue,
             type=envelope.type,
-            labels=envelope.labels,
+            time=stamp(time.time()),
             worker=self._worker,
             state=state,
             progress=progress,
             log=line,
         )
-        update.time.GetCurrentTime()
+        if envelope.labels:
+            update.labels.update(envelope.labels)
         return update
 
 

@@ -72,9 +72,9 @@ class Performers:
         handler, payload = run.handler, run.delivery.envelope.payload
         value = handler.payload.decode(payload.data, payload.content_type)
         if handler.kind is Kind.ASYNC:
-            result = await handler.start(Job(run.facts, run), value)
+            result = await handler.start(Job(run.known, run), value)
         else:
-            job = BlockingJob(run.facts, Threaded(run))
+            job = BlockingJob(run.known, Threaded(run))
             result = await self._threads.run(lambda: handler.start(job, value), context.copy())
         return returned(handler.result.encode(result), handler.result.content_type)
 
@@ -88,7 +88,7 @@ class Performers:
             return ending
 
         proceed: Next = innermost
-        job = Job(run.facts, run)
+        job = Job(run.known, run)
         for each in reversed(self._middleware):
             proceed = _bound(each, job, proceed)
         await proceed()
@@ -120,9 +120,9 @@ class Threaded:
 def _mark(run: Run) -> None:
     """Sets what code of the handler, and below it, may ask of the context."""
     current_run.set(run)
-    current_job.set(run.facts)
+    current_job.set(run.known)
     current_trace.set(run.trace)
-    provenance.set(Provenance(actor=run.facts.enqueuer or "system", trace=run.trace.trace_id))
+    provenance.set(Provenance(run.delivery.envelope.enqueuer or "system", "", run.trace.trace_id))
 
 
 @coroutine

@@ -31,6 +31,7 @@ from weft.jobs.v1.job_pb2 import Envelope, Payload
 from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
 
 GROUP_MAX = 1_000  # Attempts in one report; JetStream's batches have as many.
+WAITING_MAX = 10_000  # Ends that wait for their group: some seconds of them, should the queue be slow.
 GROUP_BYTES_MAX = 2 * 1024 * 1024  # Of results, tracebacks and logs: half of what a call may carry.
 TOGETHER_MAX = 3  # Groups under way at once: one is written down while another is acknowledged.
 RETRY_S, RETRY_S_MAX = 0.1, 5.0  # Between two calls of a queue that is away.
@@ -82,7 +83,7 @@ class Reporter:
         self._publisher = Publisher(connection)
         self._waiting: deque[Ended] = deque()
         self._groups: set[asyncio.Task[None]] = set()
-        self.away = False  # The queue does not answer: take no more.
+        self.away = False  # The queue does not answer.
 
     def put(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
         """Returns at once."""
@@ -91,8 +92,9 @@ class Reporter:
             self._begin()
 
     @property
-    def idle(self) -> bool:
-        return not (self._waiting or self._groups)
+    def full(self) -> bool:
+        """Take no more: the queue does not answer, or not as fast as jobs end."""
+        return self.away or len(self._waiting) > WAITING_MAX
 
     async def close(self) -> None:
         """Waits until all was told."""
@@ -213,10 +215,11 @@ def _retry(ended: Ended) -> Item:
 
 def next_time(ended: Ended) -> Timestamp:
     """When its next attempt is due."""
-    return _stamp((ended.ending.end_s or time.time()) + ended.verdict.delay_s)
+    return stamp((ended.ending.end_s or time.time()) + ended.verdict.delay_s)
 
 
-def _stamp(seconds: float) -> Timestamp:
+def stamp(seconds: float) -> Timestamp:
+    """From Unix seconds."""
     whole = int(seconds)
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
@@ -237,12 +240,12 @@ def _packed(ended: Ended) -> AttemptReport:
         outcome=verdict.outcome,
         reason=verdict.reason,
         failure=ending.failure,
-        due_time=_stamp(delivery.due_s),
-        end_time=_stamp(ending.end_s or time.time()),
+        due_time=stamp(delivery.due_s),
+        end_time=stamp(ending.end_s or time.time()),
         sequence=handle.message.sequence,
     )
     if ending.start_s:
-        report.start_time.CopyFrom(_stamp(ending.start_s))
+        report.start_time.CopyFrom(stamp(ending.start_s))
     if verdict.outcome == RETRYING:
         report.next_time.CopyFrom(next_time(ended))
     if ending.result:

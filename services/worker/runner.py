@@ -17,10 +17,10 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from services.chassis import telemetry
 from services.chassis.jobs.handlers import Handler, Kind, Registry
 from services.worker.bench import Bench
-from services.worker.delivery import Delivery, Outside, Run, facts
+from services.worker.delivery import Delivery, Outside, Run
 from services.worker.ending import Ending, because, judge, raised
 from services.worker.performing import Performers
-from weft.jobs.v1.job_pb2 import EndReason
+from weft.jobs.v1.job_pb2 import EndReason, Envelope
 
 TICK_S = 0.05  # How late a timeout may be noticed.
 ASK_AGAIN_S = 5.0  # Between two cancellations of a handler that swallows them.
@@ -66,7 +66,7 @@ class Runner:
         self._stirred = asyncio.Event()  # Something ended.
         limits = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
         self._benches = {kind: Bench(self._slot, limits) for kind in Kind}
-        self._rate, self._done, self._ticked = 0.0, 0, self._loop.time()
+        self._ahead, self._done = 0.0, 0
         self.resize(room)
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
@@ -96,14 +96,13 @@ class Runner:
         """How many it has room for in all: one for each slot, and some in advance."""
         if self.draining:
             return 0
-        return self.slots + max(PREFETCH_MIN, min(PREFETCH_MAX, int(self._rate * PREFETCH_S)))
+        return self.slots + max(PREFETCH_MIN, min(PREFETCH_MAX, int(self._ahead)))
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Runs them in their turn. One that is here already only comes by a newer handle."""
         for delivery in deliveries:
-            known = self._held.get(delivery.envelope.job_id)
-            if known is not None and known.envelope.run == delivery.envelope.run:
-                known.handle, known.deliveries = delivery.handle, delivery.deliveries
+            if known := self._held.get(delivery.envelope.job_id):
+                self._meet(known, delivery)
                 continue
             self._held[delivery.envelope.job_id] = delivery
             if self.draining:
@@ -112,6 +111,14 @@ class Runner:
                 self._seat(delivery)
         for bench in self._benches.values():
             bench.call()
+
+    def _meet(self, known: Delivery, delivery: Delivery) -> None:
+        """A job that is here already: by a newer handle, or in a later run, which has to wait elsewhere."""
+        if known.envelope.run == delivery.envelope.run:
+            known.handle, known.deliveries = delivery.handle, delivery.deliveries
+        else:
+            ending = Ending(EndReason.END_REASON_WORKER_STOPPED)
+            self._outside.ended(delivery, ending, judge(ending, delivery.policy, 1, 0))
 
     def _seat(self, delivery: Delivery) -> None:
         handler = self._registry.handlers.get(delivery.envelope.type)
@@ -216,7 +223,7 @@ class Runner:
             del self.running[delivery.envelope.job_id]
             bench.free(handler)
         _finish(span, delivery, ending)
-        ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), list(run.lines)
+        ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), run.lines or ()
         self._end(delivery, ending)
 
     def _begin(
@@ -224,10 +231,7 @@ class Runner:
     ) -> tuple[Run, Span | None]:
         envelope, start_s = delivery.envelope, time.time()
         timeout_s = _timeout_s(delivery, handler)
-        parent = self._tracing.begin(envelope.trace)
-        span = self._tracing.span(f"job {envelope.type}", parent, SpanKind.CONSUMER)
-        trace = telemetry.place(span, parent)
-        ends_s = None if timeout_s is None else start_s + timeout_s
+        span, trace = self._place(envelope)
         run = Run(
             delivery=delivery,
             handler=handler,
@@ -236,12 +240,20 @@ class Runner:
             trace=trace,
             start_s=start_s,
             ends=None if timeout_s is None else self._loop.time() + timeout_s,
-            facts=facts(delivery, ends_s, trace),
+            ends_s=None if timeout_s is None else start_s + timeout_s,
             isolated=_isolated(delivery),
         )
         self.running[envelope.job_id] = run
         self._outside.begun(run)
         return run, span
+
+    def _place(self, envelope: Envelope) -> tuple[Span | None, telemetry.Trace]:
+        """Where the attempt stands in its enqueuer's trace; of its own it begins none."""
+        if not envelope.trace:
+            return None, telemetry.NO_TRACE
+        parent = self._tracing.begin(envelope.trace)
+        span = self._tracing.span(f"job {envelope.type}", parent, SpanKind.CONSUMER)
+        return span, telemetry.place(span, parent)
 
     def _end(self, delivery: Delivery, ending: Ending) -> None:
         envelope = delivery.envelope
@@ -265,10 +277,9 @@ class Runner:
                     run.task.cancel()
             elif run.ends is not None and run.ends <= now:
                 self._stop(run.delivery, EndReason.END_REASON_TIMED_OUT)
-        passed = now - self._ticked
-        share = min(1.0, passed)  # A moving average over about a second.
-        self._rate += (self._done / passed - self._rate) * share if passed > 0 else 0.0
-        self._done, self._ticked = 0, now
+        wanted = self._done * (PREFETCH_S / TICK_S)  # Up at once, for slots run dry; down little by little.
+        self._ahead = max(wanted, self._ahead + (wanted - self._ahead) * TICK_S)
+        self._done = 0
 
 
 def _isolated(delivery: Delivery) -> bool:

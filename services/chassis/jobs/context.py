@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,8 @@ STATE_BYTES_MAX = (
 )
 MESSAGE_CHARS_MAX = 500  # A line beside a progress bar.
 
-current_job: ContextVar[Facts | None] = ContextVar("current_job", default=None)
+# Who can tell what is known of the job that runs here; most jobs never ask.
+current_job: ContextVar[Callable[[], Facts] | None] = ContextVar("current_job", default=None)
 
 
 class StateTooLarge(ValueError):
@@ -80,11 +81,19 @@ _log = logging.getLogger("weft.job")
 class _Attempt:
     """What jobs of both kinds have."""
 
-    __slots__ = ("_log", "_told", "facts")
+    __slots__ = ("_facts", "_known", "_log", "_told")
 
-    def __init__(self, facts: Facts, told: Any) -> None:
-        self.facts, self._told = facts, told
+    def __init__(self, known: Facts | Callable[[], Facts], told: Any) -> None:
+        self._known, self._told = known, told
+        self._facts: Facts | None = None
         self._log: JobLog | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it: its labels, who enqueued it and when."""
+        if self._facts is None:
+            self._facts = self._known() if callable(self._known) else self._known
+        return self._facts
 
     @property
     def id(self) -> UUID:

@@ -110,7 +110,7 @@ def _attempt(registry: Registry, task: Task, stream: socket.socket) -> Done:
     signal.signal(signal.SIGTERM, told.stop)
     logging.basicConfig(level=logging.INFO, handlers=[LineHandler(told.line)], force=True)
     told_facts = facts(task)
-    current_job.set(told_facts)
+    current_job.set(lambda: told_facts)
     current_trace.set(told_facts.trace)
     try:
         payload = handler.payload.decode(task.payload, task.content_type)

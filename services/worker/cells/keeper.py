@@ -270,8 +270,8 @@ def _task(run: Run) -> Task:
         handler=envelope.type,
         payload=envelope.payload.data,
         content_type=envelope.payload.content_type,
-        facts=packed(run.facts),
-        state=run.facts.state,
+        facts=packed(run.known()),
+        state=run.known().state,
         limits=run.handler.limits,
         lifespans=run.isolated,
     )
