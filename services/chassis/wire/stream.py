@@ -207,7 +207,7 @@ class Stream:
     def send_message(self, payload: bytes, flag: int = 0, ended: bool = False) -> bool:
         """Sends a message at once, or when the windows allow; with `ended`, the last.
 
-        False asks the sender to await `drained` before it sends another.
+        False asks the sender to await `drained` before it sends another; that tells if the stream is gone.
         """
         connection, size = self.connection, len(payload) + PREFIX_BYTES
         if size > self.window or size > connection.window or size > connection.direct_max or self._pending:
@@ -223,6 +223,8 @@ class Stream:
 
     def send_end(self, trailers: list[Header] | None = None) -> None:
         """Trailers, or only END_STREAM, after all messages."""
+        if self.gone or self.local_ended:
+            return
         if self._pending:
             self._trailers = trailers or True
         elif trailers:
@@ -273,6 +275,8 @@ class Stream:
         return len(piece)
 
     def _wait(self, message: bytes, ended: bool) -> None:
+        if self.gone or self.local_ended:
+            return
         connection = self.connection
         if self._pending is None:
             self._pending = deque()
@@ -303,11 +307,17 @@ class Stream:
     def _end(self, reason: str) -> None:
         """Frees what is held, and whoever waits."""
         self.gone = reason
-        if self._pending:
-            self.connection.pending -= sum(map(len, self._pending)) - self._at
-        self._pending = self._inbox = None
+        self._inbox = None
         self.connection.forget(self)
         self._wake_reader()
+        self._send_no_more()
+
+    def _send_no_more(self) -> None:
+        """What waits to be sent never is, nor what comes later; whoever waits to send learns it."""
+        self.window = 0  # So that a message is asked whether it may be sent at all.
+        if self._pending:
+            self.connection.pending -= sum(map(len, self._pending)) - self._at
+        self._pending = None
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
