@@ -50,20 +50,20 @@ class Goaway(NamedTuple):
     debug: bytes
 
 
-_HEAD = Struct(">HBBBI").pack
+HEAD = Struct(">HBBBI").pack
 _LONG = Struct(">I")
 _SETTING = Struct(">HI").pack
 
 
 def head(length: int, kind: int, flags: int, stream_id: int) -> bytes:
     """§4.1: the nine bytes before a payload of `length`."""
-    return _HEAD(length >> 8, length & 0xFF, kind, flags, stream_id)
+    return HEAD(length >> 8, length & 0xFF, kind, flags, stream_id)
 
 
 def data(stream_id: int, payload: bytes, end_stream: bool = False) -> bytes:
     """§6.1. The caller keeps to the peer's frame size and windows."""
     size = len(payload)
-    return _HEAD(size >> 8, size & 0xFF, 0, end_stream, stream_id) + payload
+    return HEAD(size >> 8, size & 0xFF, 0, end_stream, stream_id) + payload
 
 
 def headers(
@@ -72,7 +72,7 @@ def headers(
     """§6.2, and §6.10 for what is longer than a frame: nothing may stand between them."""
     size = len(block)
     if size <= frame_bytes_max:
-        return _HEAD(size >> 8, size & 0xFF, 1, Flag.END_HEADERS | end_stream, stream_id) + block
+        return HEAD(size >> 8, size & 0xFF, 1, Flag.END_HEADERS | end_stream, stream_id) + block
     parts = [block[at : at + frame_bytes_max] for at in range(0, size, frame_bytes_max)]
     first = head(len(parts[0]), FrameType.HEADERS, end_stream, stream_id) + parts[0]
     middle = [head(len(part), FrameType.CONTINUATION, 0, stream_id) + part for part in parts[1:-1]]
@@ -82,7 +82,7 @@ def headers(
 
 def rst_stream(stream_id: int, code: int) -> bytes:
     """§6.4."""
-    return _HEAD(0, 4, FrameType.RST_STREAM, 0, stream_id) + _LONG.pack(code)
+    return HEAD(0, 4, FrameType.RST_STREAM, 0, stream_id) + _LONG.pack(code)
 
 
 def settings(values: dict[int, int]) -> bytes:
@@ -97,7 +97,7 @@ SETTINGS_ACK = head(0, FrameType.SETTINGS, Flag.ACK, 0)
 
 def ping(opaque: bytes, ack: bool = False) -> bytes:
     """§6.7. `opaque` has eight bytes."""
-    return _HEAD(0, 8, FrameType.PING, ack, 0) + opaque
+    return HEAD(0, 8, FrameType.PING, ack, 0) + opaque
 
 
 def goaway(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
@@ -108,7 +108,7 @@ def goaway(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
 
 def window_update(stream_id: int, increment: int) -> bytes:
     """§6.9. Stream 0 is the connection."""
-    return _HEAD(0, 4, FrameType.WINDOW_UPDATE, 0, stream_id) + _LONG.pack(increment)
+    return HEAD(0, 4, FrameType.WINDOW_UPDATE, 0, stream_id) + _LONG.pack(increment)
 
 
 def read_data(stream_id: int, flags: int, payload: bytes) -> bytes:

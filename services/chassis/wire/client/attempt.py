@@ -12,6 +12,7 @@ from grpc import StatusCode
 
 from services.chassis.wire.client.connection import ClientConnection
 from services.chassis.wire.client.outcome import (
+    OK,
     Status,
     has_status,
     status_of_headers,
@@ -25,6 +26,11 @@ from services.chassis.wire.stream import Stream
 
 if TYPE_CHECKING:
     from services.chassis.wire.client.balancing import Target
+
+# "Response cardinality violation" (gRPC's status codes).
+NO_MESSAGE = Status(StatusCode.UNIMPLEMENTED, "no message in a unary answer")
+SECOND_MESSAGE = Status(StatusCode.UNIMPLEMENTED, "more than one message in a unary answer")
+_OK_TRAILERS = [(b"grpc-status", b"0")]
 
 
 class Course(Protocol):
@@ -42,14 +48,16 @@ class Course(Protocol):
 class Attempt(Stream):
     """Keeps messages until they are read."""
 
-    __slots__ = ("course", "headers", "target", "trailers", "unprocessed")
+    __slots__ = ("course", "headers", "lacking", "target", "trailers", "unprocessed")
+    connection: ClientConnection
 
     def __init__(self, connection: ClientConnection, course: Course, target: Target | None = None) -> None:
-        super().__init__(connection, connection.next_id)
+        Stream.__init__(self, connection, connection.next_id)
         self.course: Course | None = course  # None once it was told of the end.
         self.target = target
         self.headers: list[Header] | None = None
         self.trailers: list[Header] | None = None
+        self.lacking = False  # A message is needed, and has not come.
         self.unprocessed = False  # The server has said that no application of it saw the call.
         if course.response_bytes_max < connection.limits.message_bytes_max:
             self._splitter = Splitter(course.response_bytes_max)
@@ -62,22 +70,31 @@ class Attempt(Stream):
     def on_headers(self, fields: list[Header], ended: bool) -> None:
         if self.headers is not None or ended:
             self._take_trailers(fields, ended)
-            return
+        elif fields is self.connection.known_headers or self._take_headers(fields):
+            self.headers = fields
+            if self.course is not None:
+                self.course.began(self)
+
+    def _take_headers(self, fields: list[Header]) -> bool:
+        """Whether they begin an answer of gRPC's."""
         if fields[:1] and fields[0][0] == b":status" and fields[0][1][:1] == b"1":
-            return  # RFC 9113 §8.1: interim answers may come before.
+            return False  # RFC 9113 §8.1: interim answers may come before.
         status = status_of_headers(fields)
-        if status is not None:
-            self._close(status_of_trailers(fields) if has_status(fields) else status)
-            return
-        self.headers = fields
-        if self.course is not None:
-            self.course.began(self)
+        if status is None:
+            self.connection.known_headers = fields
+            return True
+        self._close(status_of_trailers(fields) if has_status(fields) else status)
+        return False
 
     def _take_trailers(self, fields: list[Header], ended: bool) -> None:
         if not ended:
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream")
-        if self.headers is not None and any(name[:1] == b":" for name, _ in fields):
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "pseudo-header in trailers")
+        if self.headers is not None and fields is not self.connection.known_trailers:
+            for name, _ in fields:
+                if name[:1] == b":":
+                    raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "pseudo-header in trailers")
+            if fields == _OK_TRAILERS:
+                self.connection.known_trailers = fields
         self.trailers = fields
 
     def receive_data(self, payload: bytes, size: int, ended: bool) -> None:
@@ -87,13 +104,18 @@ class Attempt(Stream):
 
     def on_end(self) -> None:
         trailers = self.trailers
-        if trailers is None:
+        if trailers is not None and trailers is self.connection.known_trailers:
+            status = OK
+        elif trailers is None:
             status = Status(StatusCode.UNKNOWN, "the answer ended without trailers")
         else:
             status = status_of_trailers(trailers)
             if self.headers is None and not has_status(trailers):
                 status = status_of_headers(trailers) or status
-        self._wake_reader()
+        if self.lacking and status.code is StatusCode.OK:
+            status = NO_MESSAGE
+        if self._reader is not None:
+            self._wake_reader()
         if not self.local_ended:
             self._stop_sending()
         self._tell(status)
@@ -114,11 +136,8 @@ class Attempt(Stream):
     def _stop_sending(self) -> None:
         """The server has answered before it took all: what came stays to be read (RFC 9113 §8.1)."""
         self.connection.reset(self.id, ErrorCode.NO_ERROR, late_frames=False)
-        self._pending = None
         self.local_ended = True
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
+        self._send_no_more()
 
     def _tell(self, status: Status) -> None:
         course, self.course = self.course, None
@@ -129,32 +148,32 @@ class Attempt(Stream):
 class UnaryAttempt(Attempt):
     """An attempt whose answer is one message."""
 
-    __slots__ = ("flag", "messages", "payload")
+    __slots__ = ("flag", "payload")
 
     def __init__(self, connection: ClientConnection, course: Course, target: Target | None = None) -> None:
-        super().__init__(connection, course, target)
-        self.messages = 0
+        Attempt.__init__(self, connection, course, target)
+        self.lacking = True
         self.flag, self.payload = 0, b""
 
     def receive_data(self, payload: bytes, size: int, ended: bool) -> None:
         """A first frame that is a whole message needs no account: it is smaller than the stream's window."""
         if (
-            self._splitter is None
-            and not self.messages
+            self.lacking
+            and self._splitter is None
             and self.headers is not None
             and not ended
             and len(payload) >= PREFIX_BYTES
             and payload[0] == 0
             and int.from_bytes(payload[1:PREFIX_BYTES], "big") == len(payload) - PREFIX_BYTES
         ):
-            self.messages = 1
+            self.lacking = False
             self.payload = payload[PREFIX_BYTES:]
-            return
-        super().receive_data(payload, size, ended)
+        else:
+            Attempt.receive_data(self, payload, size, ended)
 
     def on_message(self, flag: int, payload: bytes) -> None:
-        self.messages += 1
-        if self.messages > 1:
-            self._close(Status(StatusCode.UNIMPLEMENTED, "more than one message in a unary answer"))
+        if not self.lacking:
+            self._close(SECOND_MESSAGE)
             return
+        self.lacking = False
         self.flag, self.payload = flag, payload

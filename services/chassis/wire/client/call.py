@@ -16,6 +16,7 @@ from grpc import StatusCode
 
 from services.chassis.wire import messages
 from services.chassis.wire.client.attempt import Attempt
+from services.chassis.wire.client.deadlines import Bucket
 from services.chassis.wire.client.hedging import Hedging
 from services.chassis.wire.client.method import Method, fields, gzips
 from services.chassis.wire.client.outcome import (
@@ -48,7 +49,7 @@ class Call:
     attempt: Attempt | None = None  # Whose answer the caller gets; until that is known, the latest.
     committed = False
     _policy: Retrying | Hedging | None = None
-    _timer: asyncio.TimerHandle | None = None
+    _bucket: Bucket | None = None
     _deadline: float | None = None
     _prompt = False  # Nothing has passed of the timeout.
     _repeated = False  # Tried again without a policy: once, for what the server did not process (A6).
@@ -68,7 +69,7 @@ class Call:
     ) -> None:
         self.method, self.channel, self.loop = method, method.channel, method.channel.loop
         self.response_bytes_max = method.response_bytes_max
-        self._gzip = gzips(compression, method.compression)
+        self._gzip = method.gzip if compression is None else gzips(compression)
         self._fields = fields(metadata) if metadata else b""
         config = method.config
         self.wait_for_ready = bool(config.wait_for_ready if wait_for_ready is None else wait_for_ready)
@@ -80,18 +81,16 @@ class Call:
 
     def start(self) -> None:
         """Sets the deadline, and wants a connection."""
-        timeout_s, config = self._timeout_s, self.method.config
+        timeout_s = self._timeout_s
         if timeout_s is not None:
             if timeout_s <= 0:
                 self.finish(EXPIRED)
                 return
             self._deadline = self.loop.time() + timeout_s
-            self._timer = self._expire_after(timeout_s)
+            self._end_at(self._deadline)
         self._prompt = True
-        if (config.retry or config.hedging) and self._keep():
-            retry, hedging = config.retry, config.hedging
-            self._policy = Retrying(self, retry) if retry else Hedging(self, hedging) if hedging else None
-        if self._policy is not None:
+        if self.method.has_policy and self._keep():
+            self._policy = self._follow_policy()
             self._policy.start()
         else:
             self.channel.place(self)
@@ -161,9 +160,8 @@ class Call:
             return
         self.attempt = attempt or self.attempt
         self.status = status
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._bucket is not None:
+            self._leave(self._bucket)
         self._release()
         self._policy = None
         if self._ends is not None:
@@ -288,8 +286,18 @@ class Call:
             self._drop()
             self.finish(EXPIRED)
 
-    def _expire_after(self, timeout_s: float) -> asyncio.TimerHandle:
-        return self.loop.call_later(timeout_s, self.expire)
+    def _end_at(self, deadline: float) -> None:
+        self._bucket = self.channel.deadlines.add(deadline, self)
+
+    def _leave(self, bucket: Bucket) -> None:
+        bucket.pop(self, None)
+
+    def _follow_policy(self) -> Retrying | Hedging:
+        config = self.method.config
+        if config.hedging is not None:
+            return Hedging(self, config.hedging)
+        assert config.retry is not None
+        return Retrying(self, config.retry)
 
     async def _end(self) -> Status:
         while self.status is None:

@@ -12,6 +12,7 @@ from grpc import StatusCode
 
 from services.chassis.wire.client.attempt import Attempt, UnaryAttempt
 from services.chassis.wire.client.call import Call
+from services.chassis.wire.client.deadlines import Bucket
 from services.chassis.wire.client.method import Decode, Encode, Method, Placing
 from services.chassis.wire.client.outcome import Status
 from services.chassis.wire.client.requests import StreamRequest, UnaryRequest, UsageError
@@ -47,15 +48,11 @@ class UnaryResponse(Call):
             self._response = self.decoded(attempt, attempt.flag, attempt.payload)
         return self._response
 
-    def finish(self, status: Status, attempt: Attempt | None = None) -> None:
-        """One message, no more and no less: "Response cardinality violation" (gRPC's status codes)."""
-        if status.code is StatusCode.OK and isinstance(attempt, UnaryAttempt) and not attempt.messages:
-            status = Status(StatusCode.UNIMPLEMENTED, "no message in a unary answer")
-        super().finish(status, attempt)
-
 
 class StreamResponse(Call):
     """Read message by message, or iterated. Dropped unfinished, it is cancelled."""
+
+    _loose: _Loose
 
     async def read(self) -> Any:
         """The next message, EOF after the last. Raises RpcError when the call has failed."""
@@ -96,12 +93,16 @@ class StreamResponse(Call):
         super().commit(attempt)
         attempt.course = _Loose(self)
 
-    def _expire_after(self, timeout_s: float) -> asyncio.TimerHandle:
-        return self.loop.call_later(timeout_s, _expire, weakref.ref(self))
+    def _end_at(self, deadline: float) -> None:
+        self._loose = _Loose(self)
+        self._bucket = self.channel.deadlines.add(deadline, self._loose)
+
+    def _leave(self, bucket: Bucket) -> None:
+        bucket.pop(self._loose, None)
 
 
 class _Loose:
-    """The course of an attempt that does not keep its call alive."""
+    """A call as its attempt and its deadline know it, which they do not keep alive by that."""
 
     __slots__ = ("_call", "response_bytes_max")
 
@@ -117,10 +118,9 @@ class _Loose:
         if (call := self._call()) is not None:
             call.ended(attempt, status)
 
-
-def _expire(reference: weakref.ref[StreamResponse]) -> None:
-    if (call := reference()) is not None:
-        call.expire()
+    def expire(self) -> None:
+        if (call := self._call()) is not None:
+            call.expire()
 
 
 class UnaryUnaryCall(UnaryRequest, UnaryResponse):

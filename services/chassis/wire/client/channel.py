@@ -12,6 +12,7 @@ from grpc import ChannelConnectivity as State, StatusCode
 
 from services.chassis.wire.client.balancing import balancer
 from services.chassis.wire.client.calls import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from services.chassis.wire.client.deadlines import Deadlines
 from services.chassis.wire.client.dial import Dial, dialer
 from services.chassis.wire.client.endpoints import Endpoints, Fixed
 from services.chassis.wire.client.method import Decode, Encode, Waiting
@@ -40,6 +41,7 @@ class Channel:
             options = replace(options, authority=_authority(target, options))
         self.loop, self.options = asyncio.get_running_loop(), options
         config = options.config
+        self.deadlines = Deadlines(self.loop)
         self.throttle = Throttle(config.throttling) if config.throttling is not None else None
         self.replay_bytes = 0
         self._balancer = balancer(config.balancing)

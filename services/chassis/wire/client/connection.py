@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from services.chassis.wire import frames
 from services.chassis.wire.connection import Connection
 from services.chassis.wire.errors import ConnectionFault, ErrorCode
-from services.chassis.wire.frames import Flag
+from services.chassis.wire.frames import HEAD, Flag
 from services.chassis.wire.hpack import Header
 from services.chassis.wire.keepalive import Keepalive
 from services.chassis.wire.limits import Limits
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.chassis.wire.client.method import Message
 
 PINGED_TOO_OFTEN = b"too_many_pings"  # gRFC A8: the server's word in a GOAWAY.
+SHORT = frames.FRAME_BYTES_MIN  # A header block within it is one frame for every peer.
 STREAMS_MAX = 10_000  # Of one connection, whatever the server would take; each costs about 3 kB.
 
 
@@ -52,9 +53,11 @@ class ClientConnection(Connection):
         self.next_id = 1
         self.draining = ""  # Why no stream is opened any more.
         self.served = False  # A stream has ended.
+        self.known_headers: list[Header] | None = None  # Of a right answer: later ones are the same object,
+        self.known_trailers: list[Header] | None = None  # as are those of its OK, if they use no table.
         self._is_open = False
         self._opening: asyncio.Future[None] | None = None
-        self._streams_max = 0
+        self.streams_max = 0  # That may be open at once.
 
     async def opening(self) -> None:
         """Returns when the server's SETTINGS have come. Raises ConnectionError when they never will."""
@@ -67,34 +70,30 @@ class ClientConnection(Connection):
     @property
     def room(self) -> bool:
         """Whether another stream may be opened now."""
-        return len(self.streams) < self._streams_max
+        return len(self.streams) < self.streams_max
 
     def open(self, attempt: Attempt, block: bytes, message: Message | None) -> None:
         """Opens `attempt`'s stream; the header block uses no table, a message is the call's only one."""
         stream_id = attempt.id
         self.next_id = stream_id + 2
         self.streams[stream_id] = attempt
+        if stream_id == frames.STREAM_ID_MAX:
+            self._drain("all stream ids are used")
         if self.table_changed:
             block = self.table_update() + block
-        opening = frames.headers(stream_id, block, False, self.peer.frame_bytes_max)
-        if message is None:
-            self.send(opening)
-        else:
-            self._send_with(opening, attempt, *message)
-        if self.next_id > frames.STREAM_ID_MAX:
-            self._drain("all stream ids are used")
-
-    def _send_with(self, opening: bytes, attempt: Attempt, payload: bytes, flag: int) -> None:
-        """HEADERS and the call's only message, in one piece if the windows allow."""
-        size = len(payload) + PREFIX_BYTES
-        if size > self.direct_max or size > self.window or size > attempt.window:
-            self.send(opening)
-            attempt.send_message(payload, flag, ended=True)
-            return
-        self.window -= size
-        attempt.local_ended = True
-        head = MESSAGE_HEAD(size >> 8, size & 0xFF, 0, Flag.END_STREAM, attempt.id, flag, len(payload))
-        self.send(b"%b%b%b" % (opening, head, payload))
+        if message is not None:
+            payload, flag = message
+            size, length = len(payload) + PREFIX_BYTES, len(block)
+            if size <= self.direct_max and size <= self.window and size <= attempt.window and length <= SHORT:
+                self.window -= size
+                attempt.local_ended = True
+                opening = HEAD(length >> 8, length & 0xFF, 1, Flag.END_HEADERS, stream_id)
+                head = MESSAGE_HEAD(size >> 8, size & 0xFF, 0, Flag.END_STREAM, stream_id, flag, len(payload))
+                self.send(b"%b%b%b%b" % (opening, block, head, payload))
+                return
+        self.send(frames.headers(stream_id, block, False, self.peer.frame_bytes_max))
+        if message is not None:
+            attempt.send_message(*message, ended=True)
 
     def drain(self) -> None:
         """Finishes the streams in flight, then closes."""
@@ -114,7 +113,7 @@ class ClientConnection(Connection):
 
     def on_settings(self) -> None:
         if not self.draining:
-            self._streams_max = min(self.peer.streams_max, STREAMS_MAX)
+            self.streams_max = min(self.peer.streams_max, STREAMS_MAX)
         if self._is_open:
             self.owner.has_room(self)
             return
@@ -141,7 +140,7 @@ class ClientConnection(Connection):
             self.loop.call_soon(self.close)  # Behind the frame that is being read.
 
     def on_lost(self, reason: str) -> None:
-        self._streams_max = 0
+        self.streams_max = 0
         self.draining = self.draining or reason
         if self._opening is not None and not self._opening.done():
             self._opening.set_exception(ConnectionError(reason))
@@ -150,7 +149,7 @@ class ClientConnection(Connection):
     def _drain(self, reason: str, pinged_too_often: bool = False) -> None:
         if self.draining:
             return
-        self.draining, self._streams_max = reason, 0
+        self.draining, self.streams_max = reason, 0
         self.owner.drains(self, pinged_too_often)
         if not self.streams:
             self.loop.call_soon(self.close)

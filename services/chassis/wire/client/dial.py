@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from services.chassis.wire.client.connection import ClientConnection
 from services.chassis.wire.client.endpoints import place
 
-HAPPY_EYEBALLS_S = 0.25  # RFC 8305 §5: until the next address of a name is tried beside the first.
 ALPN = "h2"  # RFC 9113 §3.2.
 
 Make = Callable[[], ClientConnection]
@@ -45,12 +44,7 @@ def dialer(tls: ssl.SSLContext | None, server_name: str) -> Dial:
         else:
             name = (server_name or at.host) if tls is not None else None
             transport, connection = await loop.create_connection(
-                make,
-                at.host,
-                at.port,
-                ssl=tls,
-                server_hostname=name,
-                happy_eyeballs_delay=HAPPY_EYEBALLS_S,
+                make, at.host, at.port, ssl=tls, server_hostname=name
             )
         secured = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != ALPN:

@@ -32,6 +32,7 @@ class Health:
         self, setup: Setup, connection: ClientConnection, healthy: Changed, unhealthy: Failed
     ) -> None:
         self.loop, self.options = connection.loop, setup.options
+        self.deadlines = setup.channel.deadlines
         self.throttle: Throttle | None = None
         self.replay_bytes = 0
         self._setup, self._connection = setup, connection

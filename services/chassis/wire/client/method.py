@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from services.chassis.wire import messages, metadata
+from services.chassis.wire.client.deadlines import Deadlines
 from services.chassis.wire.client.options import Options
 from services.chassis.wire.client.throttle import Throttle
 from services.chassis.wire.hpack import literal
@@ -30,6 +31,7 @@ class Placing(Protocol):
 
     loop: asyncio.AbstractEventLoop
     options: Options
+    deadlines: Deadlines
     throttle: Throttle | None
     replay_bytes: int  # Kept for other attempts, over all calls.
 
@@ -60,7 +62,8 @@ class Method:
         limits = options.limits
         self.response_bytes_max = _least(config.response_bytes_max, limits.message_bytes_max)
         self.request_bytes_max = _least(config.request_bytes_max, options.request_bytes_max)
-        self.compression = options.compression
+        self.has_policy = config.retry is not None or config.hedging is not None
+        self.gzip = gzips(options.compression)
         self._blocks: dict[float | None, bytes] = {None: _opening(options, path)}
 
     def block(self, timeout_s: float | None, gzip: bool, more: bytes) -> bytes:
@@ -111,12 +114,11 @@ def fields(given: Iterable[Metadatum]) -> bytes:
     return b"".join(parts)
 
 
-def gzips(compression: grpc.Compression | None, default: grpc.Compression) -> bool:
+def gzips(compression: grpc.Compression) -> bool:
     """Whether messages are to be compressed. Raises ValueError for what is not supported."""
-    chosen = default if compression is None else compression
-    if chosen is grpc.Compression.Deflate:
+    if compression is grpc.Compression.Deflate:
         raise ValueError("compression: Gzip is supported, Deflate is not")
-    return chosen is grpc.Compression.Gzip
+    return compression is grpc.Compression.Gzip
 
 
 def _opening(options: Options, path: str) -> bytes:

@@ -87,7 +87,7 @@ class Subchannel:
     def begin(self, waiting: Waiting) -> bool:
         """On the oldest connection that has room, else when one has: False."""
         for connection in self._connections:
-            if connection.room:
+            if len(connection.streams) < connection.streams_max:
                 waiting.begin(connection, self)
                 return True
         if len(self._queue) >= self._setup.options.calls_waiting_max:
