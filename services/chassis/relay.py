@@ -132,7 +132,15 @@ class Relay:
 
 
 async def publish(bus: Bus, events: Sequence[Envelope]) -> None:
-    """Stores all, in order. Raises Refused, TimeoutError or a NATS error; some may be stored then."""
+    """Stores all, in order for each stream. Raises Refused, TimeoutError or a NATS error; some may be stored
+    then."""
+    for stream in dict.fromkeys(event.service for event in events):
+        await _publish_to_one(bus, [event for event in events if event.service == stream])
+
+
+async def _publish_to_one(bus: Bus, events: Sequence[Envelope]) -> None:
+    """Those of one stream: an atomic batch has no other. An event may be of another service's contract, when
+    that asks to be told something by event."""
     if len(events) > 1:
         try:
             await _publish_atomic(bus, events)

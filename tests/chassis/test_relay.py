@@ -22,6 +22,7 @@ from services.chassis.relay import HEADER, Relay, header, parse, token
 from tests.chassis.demo import Happened
 from tests.chassis.waiting import until
 from tests.servers import start_nats
+from weft.notification.v1.events_pb2 import MessageAccepted as MailAsked
 
 
 @pytest.fixture
@@ -61,6 +62,20 @@ async def test_committed_events_are_published_and_rolled_back_ones_are_not(
 
 async def _is(bus: Bus, expected: list[str]) -> bool:
     return await notes(bus) == expected
+
+
+async def test_events_of_another_services_contract_go_to_its_stream(
+    db: Database, bus: Bus, relay: Relay, running: Any
+) -> None:
+    await bus.ensure_stream("notification")
+    async with db.transaction() as tx:
+        await emit(
+            tx, Happened(thing="a", note="1"), MailAsked(message_id="m"), Happened(thing="a", note="2")
+        )
+    async with running(relay.run()):
+        await until(lambda: _is(bus, ["1", "2"]))
+        info = await bus.js.stream_info("notification")
+        assert info.state.messages == 1
 
 
 async def test_a_slow_transaction_is_waited_for_and_not_skipped(

@@ -1,7 +1,5 @@
 """Secrets at rest, sealed with the service's key."""
 
-import base64
-import binascii
 import secrets
 
 from cryptography.exceptions import InvalidTag
@@ -13,10 +11,6 @@ KEY_BYTES = 32
 NONCE_BYTES = 12  # NIST SP 800-38D: the nonce length that GCM takes without hashing.
 
 
-class BadKey(ValueError):
-    """The encryption key is not 32 bytes in base64."""
-
-
 class BrokenSeal(Exception):
     """A sealed value does not open: another key sealed it, or it was changed."""
 
@@ -24,18 +18,10 @@ class BrokenSeal(Exception):
 class Sealer:
     """Seals with AES-256-GCM."""
 
-    def __init__(self, key_base64: str) -> None:
-        """Raises BadKey, which never shows the key."""
-        try:
-            key = base64.b64decode(key_base64, validate=True)
-        except (binascii.Error, ValueError):
-            raise BadKey(BadKey.__doc__) from None
-        if len(key) != KEY_BYTES:
-            raise BadKey(BadKey.__doc__)
-        derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=b"weft.scheduler:seal").derive(
-            key
-        )
-        self._aead = AESGCM(derived)
+    def __init__(self, key: str) -> None:
+        """`key` has 32 bytes of entropy or more; the sealing key is derived from it."""
+        derive = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=b"weft.scheduler:seal")
+        self._aead = AESGCM(derive.derive(key.encode()))
 
     def seal(self, plain: bytes, about: str) -> bytes:
         """`about` names the place, so that a sealed value cannot be moved to another."""

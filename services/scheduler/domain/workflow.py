@@ -98,6 +98,7 @@ class WorkflowTrigger(Row):
     workflow_id: Mapped[UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     event_type: Mapped[str]
+    since_at: Mapped[datetime]  # Earlier events are none of its.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,12 @@ create table workflow_version (
     primary key (workflow_id, version)
 );
 
--- Which events start the newest version.
+-- Which events start the newest version, from when on.
 create table workflow_trigger (
     workflow_id uuid not null references workflow on delete cascade,
     number integer not null,
     event_type text not null,
+    since_at timestamptz not null,
     primary key (workflow_id, number)
 );
 create index workflow_trigger_by_type on workflow_trigger (event_type);

@@ -1,0 +1,135 @@
+"""Webhooks on their way out: signed, to addresses that anyone can reach, again and again until they arrive.
+
+An attempt is written down before it begins. One whose process is killed is made again after its lease, with
+the same `webhook-id`, by which the receiver knows it.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import httpx
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.errors import Refusal
+from services.scheduler import metrics
+from services.scheduler.domain.sealing import BrokenSeal, Sealer
+from services.scheduler.domain.webhook import (
+    UnknownWebhookDelivery,
+    UnknownWebhookEndpoint,
+    UrlRefused,
+    WebhookDelivery,
+    check_url,
+    may_go_to,
+    signature,
+)
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.store import webhook as store
+from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
+
+LOOK_EVERY_S = 0.5
+LEASE_SPARE = timedelta(seconds=15)  # What an attempt takes beside the endpoint's time to answer.
+PROBLEM_CHARS_MAX = 300  # What is kept of why an attempt failed.
+
+log = logging.getLogger("weft.scheduler")
+
+
+class Unreachable(Exception):
+    """An attempt that got no answer, and why."""
+
+
+class Deliverer:
+    """One process's share of the work."""
+
+    def __init__(
+        self, db: Database, clock: Clock, sealer: Sealer, settings: SchedulerSettings, *, development: bool
+    ) -> None:
+        self._db, self._clock, self._sealer = db, clock, sealer
+        self._timeout_s, self._development = settings.webhook_timeout_s, development
+        self._tls = ssl.create_default_context()
+
+    async def run(self) -> None:
+        """For ever."""
+        lease = timedelta(seconds=self._timeout_s) + LEASE_SPARE
+        while True:
+            now = self._clock.now()
+            async with self._db.transaction() as tx:
+                rows = await store.take_due(tx, now, now + lease)
+            await asyncio.gather(*(self._deliver(row) for row in rows))
+            if len(rows) < store.DELIVERED_MAX:
+                await self._clock.sleep(LOOK_EVERY_S)
+
+    async def _deliver(self, row: WebhookDelivery) -> None:
+        try:
+            status, problem = await self._attempt(row)
+            async with self._db.transaction() as tx:
+                kept = await store.delivery(tx, row.endpoint_id, row.delivery_id)
+                kept.answered(status, problem[:PROBLEM_CHARS_MAX], self._clock.now())
+        except (UnknownWebhookDelivery, UnknownWebhookEndpoint):
+            return  # Deleted meanwhile.
+        except Refusal as error:
+            log.warning("a webhook waits: %s", type(error).__name__)
+        else:
+            metrics.WEBHOOKS.labels(kept.state.lower()).inc()
+
+    async def _attempt(self, row: WebhookDelivery) -> tuple[int, str]:
+        """HTTP status, 0 when nobody answered, and what went wrong."""
+        async with self._db.transaction() as tx:
+            endpoint = await store.endpoint(tx, row.endpoint_id)
+        settings = WebhookEndpointSettings.FromString(endpoint.settings)
+        try:
+            secret = self._sealer.open(endpoint.sealed_secret, f"endpoint:{endpoint.endpoint_id}")
+            status = await self._post(settings.url, row, secret)
+        except (Unreachable, UrlRefused) as problem:
+            return 0, str(problem)
+        except BrokenSeal:
+            return 0, "its secret was sealed with another key"
+        return status, "" if 200 <= status < 300 else f"answered {status}"
+
+    async def _post(self, url: str, row: WebhookDelivery, secret: bytes) -> int:
+        """Raises Unreachable, UrlRefused."""
+        check_url(url, development=self._development)
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = await self._address(parts.hostname or "", port)
+        now = int(self._clock.now().timestamp())
+        body = row.body.encode()
+        headers = {
+            "host": parts.netloc,
+            "content-type": "application/json",
+            "user-agent": "weft-webhooks/1",
+            "webhook-id": str(row.delivery_id),
+            "webhook-timestamp": str(now),
+            "webhook-signature": signature(secret, str(row.delivery_id), now, body),
+        }
+        # To the address that was checked, whatever the name says a moment later.
+        target = httpx.URL(url).copy_with(host=address)
+        extensions = {"sni_hostname": parts.hostname}
+        client = httpx.AsyncClient(verify=self._tls, timeout=self._timeout_s, trust_env=False)
+        try:
+            async with asyncio.timeout(self._timeout_s), client:
+                request = client.build_request(
+                    "POST", target, content=body, headers=headers, extensions=extensions
+                )
+                answer = await client.send(request, stream=True, follow_redirects=False)
+                await answer.aclose()
+                return answer.status_code
+        except (httpx.HTTPError, TimeoutError, ssl.SSLError, OSError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    async def _address(self, host: str, port: int) -> str:
+        """One of the host's addresses. Raises Unreachable, UrlRefused."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError, UnicodeError) as error:
+            raise Unreachable(f"its name has no address: {type(error).__name__}") from error
+        addresses = [str(each[4][0]) for each in found]
+        if not may_go_to(addresses, development=self._development):
+            raise UrlRefused("public_address")
+        return addresses[0]
