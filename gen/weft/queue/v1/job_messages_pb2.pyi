@@ -674,47 +674,6 @@ class GetJobResponse(_message.Message):
 Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
 
 @_typing.final
-class ListAttemptsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.str
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
-
-@_typing.final
-class ListAttemptsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
-        """At most 1,000: the last ones."""
-
-    def __init__(
-        self,
-        *,
-        attempts: _abc.Iterable[Global___Attempt] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
-
-@_typing.final
 class Attempt(_message.Message):
     """An attempt that ended."""
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from weft.queue.v1 import job_messages_pb2 as weft_dot_queue_dot_v1_dot_job__messages__pb2
+from weft.queue.v1 import job_pb2 as weft_dot_queue_dot_v1_dot_job__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -85,8 +86,8 @@ class JobServiceStub:
                 _registered_method=True)
         self.ListAttempts = channel.unary_unary(
                 '/weft.queue.v1.JobService/ListAttempts',
-                request_serializer=weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsRequest.SerializeToString,
-                response_deserializer=weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsResponse.FromString,
+                request_serializer=weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsResponse.FromString,
                 _registered_method=True)
         self.WatchJobs = channel.unary_stream(
                 '/weft.queue.v1.JobService/WatchJobs',
@@ -307,8 +308,8 @@ def add_JobServiceServicer_to_server(servicer, server):
             ),
             'ListAttempts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAttempts,
-                    request_deserializer=weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsRequest.FromString,
-                    response_serializer=weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsResponse.SerializeToString,
+                    request_deserializer=weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsResponse.SerializeToString,
             ),
             'WatchJobs': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJobs,
@@ -588,8 +589,8 @@ class JobService:
             request,
             target,
             '/weft.queue.v1.JobService/ListAttempts',
-            weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsRequest.SerializeToString,
-            weft_dot_queue_dot_v1_dot_job__messages__pb2.ListAttemptsResponse.FromString,
+            weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsRequest.SerializeToString,
+            weft_dot_queue_dot_v1_dot_job__pb2.ListAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from weft.queue.v1 import job_messages_pb2 as _job_messages_pb2
+from weft.queue.v1 import job_pb2 as _job_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -131,7 +132,7 @@ class JobServiceStub:
       FAILED_PRECONDITION JOB_NOT_QUEUED
       FAILED_PRECONDITION QUEUE_IS_KEYED
     """
-    ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_messages_pb2.ListAttemptsRequest, _job_messages_pb2.ListAttemptsResponse]
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListAttemptsRequest, _job_pb2.ListAttemptsResponse]
     """Lists a job's attempts that ended, oldest first.
 
     Errors:
@@ -252,7 +253,7 @@ class JobServiceAsyncStub(JobServiceStub):
       FAILED_PRECONDITION JOB_NOT_QUEUED
       FAILED_PRECONDITION QUEUE_IS_KEYED
     """
-    ListAttempts: _aio.UnaryUnaryMultiCallable[_job_messages_pb2.ListAttemptsRequest, _job_messages_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_job_pb2.ListAttemptsRequest, _job_pb2.ListAttemptsResponse]  # type: ignore[assignment]
     """Lists a job's attempts that ended, oldest first.
 
     Errors:
@@ -428,9 +429,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListAttempts(
         self,
-        request: _job_messages_pb2.ListAttemptsRequest,
+        request: _job_pb2.ListAttemptsRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_job_messages_pb2.ListAttemptsResponse, _abc.Awaitable[_job_messages_pb2.ListAttemptsResponse]]:
+    ) -> _typing.Union[_job_pb2.ListAttemptsResponse, _abc.Awaitable[_job_pb2.ListAttemptsResponse]]:
         """Lists a job's attempts that ended, oldest first.
 
         Errors:

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.jobs.v1 import job_pb2 as weft_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/queue/v1/spec.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weft/jobs/v1/job.proto\"\xa6\x06\n\x07JobSpec\x12\x1b\n\x06job_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x04type\x18\x02 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.-]{0,199}$\x12/\n\x05queue\x18\x03 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\xd8\x01\x01\x12\x32\n\x08priority\x18\x04 \x01(\x0e\x32\x16.weft.jobs.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x15\n\x03key\x18\x05 \x01(\tB\x08\xbaH\x05r\x03(\xc8\x01\x12&\n\x07payload\x18\x06 \x01(\x0b\x32\x15.weft.jobs.v1.Payload\x12g\n\x06labels\x18\x07 \x03(\x0b\x32\".weft.queue.v1.JobSpec.LabelsEntryB3\xbaH0\x9a\x01-\x10 \"\"r 2\x1e^[A-Za-z][A-Za-z0-9_.-]{0,62}$*\x05r\x03(\xc8\x01\x12(\n\x05retry\x18\x08 \x01(\x0b\x32\x19.weft.jobs.v1.RetryPolicy\x12\x44\n\x11\x65xecution_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\x12,\n\x08\x64ue_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05\x64\x65lay\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f\x32\x00\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06unique\x18\r \x01(\x0b\x32\x15.weft.queue.v1.Unique\x12*\n\x05\x61\x66ter\x18\x0e \x01(\x0b\x32\x1b.weft.queue.v1.Dependencies\x12\x1d\n\x08group_id\x18\x0f \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x10\n\x08\x61nnounce\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x94\x01\n\x06Unique\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\xc8\x01\x12:\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f\x32\x00\x12\x35\n\x06policy\x18\x03 \x01(\x0e\x32\x1b.weft.queue.v1.UniquePolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"s\n\x0c\x44\x65pendencies\x12$\n\x07job_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\x12=\n\non_failure\x18\x02 \x01(\x0e\x32\x1f.weft.queue.v1.DependencyPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01*z\n\x0cUniquePolicy\x12\x1d\n\x19UNIQUE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12UNIQUE_POLICY_KEEP\x10\x01\x12\x18\n\x14UNIQUE_POLICY_REJECT\x10\x02\x12\x19\n\x15UNIQUE_POLICY_REPLACE\x10\x03*\x8a\x01\n\x10\x44\x65pendencyPolicy\x12!\n\x1d\x44\x45PENDENCY_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45PENDENCY_POLICY_CANCEL\x10\x01\x12\x19\n\x15\x44\x45PENDENCY_POLICY_RUN\x10\x02\x12\x1a\n\x16\x44\x45PENDENCY_POLICY_WAIT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/queue/v1/spec.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weft/jobs/v1/job.proto\"\xd0\x06\n\x07JobSpec\x12\x1b\n\x06job_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x04type\x18\x02 \x01(\tB&\xbaH#r!2\x1f^[A-Za-z][A-Za-z0-9_.-]{0,199}$\x12/\n\x05queue\x18\x03 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\xd8\x01\x01\x12\x32\n\x08priority\x18\x04 \x01(\x0e\x32\x16.weft.jobs.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12*\n\x03key\x18\x05 \x01(\tB\x1d\xbaH\x1ar\x18(\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12&\n\x07payload\x18\x06 \x01(\x0b\x32\x15.weft.jobs.v1.Payload\x12|\n\x06labels\x18\x07 \x03(\x0b\x32\".weft.queue.v1.JobSpec.LabelsEntryBH\xbaHE\x9a\x01\x42\x10 \"\"r 2\x1e^[A-Za-z][A-Za-z0-9_.-]{0,62}$*\x1ar\x18(\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12(\n\x05retry\x18\x08 \x01(\x0b\x32\x19.weft.jobs.v1.RetryPolicy\x12\x44\n\x11\x65xecution_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00\x12,\n\x08\x64ue_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05\x64\x65lay\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f\x32\x00\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06unique\x18\r \x01(\x0b\x32\x15.weft.queue.v1.Unique\x12*\n\x05\x61\x66ter\x18\x0e \x01(\x0b\x32\x1b.weft.queue.v1.Dependencies\x12\x1d\n\x08group_id\x18\x0f \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x10\n\x08\x61nnounce\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa9\x01\n\x06Unique\x12,\n\x03key\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01(\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12:\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f\x32\x00\x12\x35\n\x06policy\x18\x03 \x01(\x0e\x32\x1b.weft.queue.v1.UniquePolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"s\n\x0c\x44\x65pendencies\x12$\n\x07job_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\x12=\n\non_failure\x18\x02 \x01(\x0e\x32\x1f.weft.queue.v1.DependencyPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01*z\n\x0cUniquePolicy\x12\x1d\n\x19UNIQUE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12UNIQUE_POLICY_KEEP\x10\x01\x12\x18\n\x14UNIQUE_POLICY_REJECT\x10\x02\x12\x19\n\x15UNIQUE_POLICY_REPLACE\x10\x03*\x8a\x01\n\x10\x44\x65pendencyPolicy\x12!\n\x1d\x44\x45PENDENCY_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45PENDENCY_POLICY_CANCEL\x10\x01\x12\x19\n\x15\x44\x45PENDENCY_POLICY_RUN\x10\x02\x12\x1a\n\x16\x44\x45PENDENCY_POLICY_WAIT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,9 +46,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSPEC'].fields_by_name['priority']._loaded_options = None
   _globals['_JOBSPEC'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_JOBSPEC'].fields_by_name['key']._loaded_options = None
-  _globals['_JOBSPEC'].fields_by_name['key']._serialized_options = b'\272H\005r\003(\310\001'
+  _globals['_JOBSPEC'].fields_by_name['key']._serialized_options = b'\272H\032r\030(\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_JOBSPEC'].fields_by_name['labels']._loaded_options = None
-  _globals['_JOBSPEC'].fields_by_name['labels']._serialized_options = b'\272H0\232\001-\020 \"\"r 2\036^[A-Za-z][A-Za-z0-9_.-]{0,62}$*\005r\003(\310\001'
+  _globals['_JOBSPEC'].fields_by_name['labels']._serialized_options = b'\272HE\232\001B\020 \"\"r 2\036^[A-Za-z][A-Za-z0-9_.-]{0,62}$*\032r\030(\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_JOBSPEC'].fields_by_name['execution_timeout']._loaded_options = None
   _globals['_JOBSPEC'].fields_by_name['execution_timeout']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\365$2\000'
   _globals['_JOBSPEC'].fields_by_name['delay']._loaded_options = None
@@ -56,7 +56,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSPEC'].fields_by_name['group_id']._loaded_options = None
   _globals['_JOBSPEC'].fields_by_name['group_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_UNIQUE'].fields_by_name['key']._loaded_options = None
-  _globals['_UNIQUE'].fields_by_name['key']._serialized_options = b'\272H\007r\005\020\001(\310\001'
+  _globals['_UNIQUE'].fields_by_name['key']._serialized_options = b'\272H\034r\032\020\001(\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_UNIQUE'].fields_by_name['window']._loaded_options = None
   _globals['_UNIQUE'].fields_by_name['window']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\347\204\0172\000'
   _globals['_UNIQUE'].fields_by_name['policy']._loaded_options = None
@@ -65,16 +65,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPENDENCIES'].fields_by_name['job_ids']._serialized_options = b'\272H\020\222\001\r\010\001\020d\030\001\"\005r\003\260\001\001'
   _globals['_DEPENDENCIES'].fields_by_name['on_failure']._loaded_options = None
   _globals['_DEPENDENCIES'].fields_by_name['on_failure']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_UNIQUEPOLICY']._serialized_start=1238
-  _globals['_UNIQUEPOLICY']._serialized_end=1360
-  _globals['_DEPENDENCYPOLICY']._serialized_start=1363
-  _globals['_DEPENDENCYPOLICY']._serialized_end=1501
+  _globals['_UNIQUEPOLICY']._serialized_start=1301
+  _globals['_UNIQUEPOLICY']._serialized_end=1423
+  _globals['_DEPENDENCYPOLICY']._serialized_start=1426
+  _globals['_DEPENDENCYPOLICY']._serialized_end=1564
   _globals['_JOBSPEC']._serialized_start=162
-  _globals['_JOBSPEC']._serialized_end=968
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=923
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=968
-  _globals['_UNIQUE']._serialized_start=971
-  _globals['_UNIQUE']._serialized_end=1119
-  _globals['_DEPENDENCIES']._serialized_start=1121
-  _globals['_DEPENDENCIES']._serialized_end=1236
+  _globals['_JOBSPEC']._serialized_end=1010
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=965
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=1010
+  _globals['_UNIQUE']._serialized_start=1013
+  _globals['_UNIQUE']._serialized_end=1182
+  _globals['_DEPENDENCIES']._serialized_start=1184
+  _globals['_DEPENDENCIES']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,1 @@
+"""Rows and rules of queues and jobs, by noun. No I/O, no clock, no wire."""

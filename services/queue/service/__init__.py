@@ -1,0 +1,1 @@
+"""The gRPC servicers of queue, by noun, and what they share."""

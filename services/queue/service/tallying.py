@@ -1,0 +1,120 @@
+"""What ended in this process's sight: counted in memory, added to the database every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from prometheus_client import Counter, Histogram
+
+from services.chassis.db import Database
+from services.chassis.errors import Refusal
+from services.chassis.host import Tools
+from services.queue.domain.histogram import BINS, bin_of
+from services.queue.domain.states import Outcome
+from services.queue.service.pack import unix_s
+from services.queue.store import stat as store
+from weft.jobs.v1.attempt_pb2 import AttemptReport
+
+FLUSH_S = 2.0
+TYPES_MAX = 1_000  # Types that are told apart; more are counted as OTHER, for each costs memory and rows.
+OTHER = "(other)"
+BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 3600)
+
+ENQUEUED = Counter("weft_jobs_enqueued", "Jobs that came into the stream.", ["queue", "type"])
+ENDED = Counter("weft_jobs_ended", "Attempts that ended.", ["queue", "type", "outcome"])
+WAIT = Histogram("weft_jobs_wait_seconds", "From due to begun.", ["queue", "type"], buckets=BUCKETS)
+RUN = Histogram("weft_jobs_run_seconds", "From begun to ended.", ["queue", "type"], buckets=BUCKETS)
+REFUSED = Counter("weft_jobs_refused", "Jobs asked for by event that cannot be taken in.", ["reason"])
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of one minute, queue and type."""
+
+    enqueued: int = 0
+    outcomes: list[int] = field(default_factory=lambda: [0] * (max(Outcome) + 1))
+    wait_bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    run_bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    wait_s_max: float = 0.0
+    run_s_max: float = 0.0
+
+    def row(self) -> tuple[Any, ...]:
+        counted = (self.outcomes[each] for each in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRYING))
+        return (self.enqueued, *counted, self.wait_bins, self.run_bins, self.wait_s_max, self.run_s_max)
+
+
+class Tally:
+    """Of this process; the database adds up all."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._db: Database = tools.db
+        self._process = uuid4().hex[:12]
+        self._counts: dict[tuple[datetime, str, str], Counts] = {}
+        self._types: set[tuple[str, str]] = set()
+
+    def enqueued(self, queue: str, kind: str, at_s: float, jobs: int) -> None:
+        """Jobs that came into the stream."""
+        kind = self._kind(queue, kind)
+        self._of(at_s, queue, kind).enqueued += jobs
+        ENQUEUED.labels(queue, kind).inc(jobs)
+
+    def ended(self, reports: Sequence[AttemptReport]) -> None:
+        """Attempts that ended, told for the first time. What they share is looked up once."""
+        groups: dict[tuple[str, str], list[AttemptReport]] = {}
+        for report in reports:
+            groups.setdefault((report.queue, report.type), []).append(report)
+        for (queue, kind), group in groups.items():
+            self._add(queue, self._kind(queue, kind), group)
+
+    def _add(self, queue: str, kind: str, group: Sequence[AttemptReport]) -> None:
+        counts = self._of(unix_s(group[-1].end_time), queue, kind)
+        wait, run = WAIT.labels(queue, kind), RUN.labels(queue, kind)
+        before = list(counts.outcomes)
+        for report in group:
+            counts.outcomes[report.outcome] += 1
+            if not report.start_time.seconds:
+                continue
+            start_s = unix_s(report.start_time)
+            run_s = max(0.0, unix_s(report.end_time) - start_s)
+            counts.run_bins[bin_of(run_s)] += 1
+            counts.run_s_max = max(counts.run_s_max, run_s)
+            run.observe(run_s)
+            if report.due_time.seconds and report.attempt == 1:
+                wait_s = max(0.0, start_s - unix_s(report.due_time))
+                counts.wait_bins[bin_of(wait_s)] += 1
+                counts.wait_s_max = max(counts.wait_s_max, wait_s)
+                wait.observe(wait_s)
+        for outcome in Outcome:
+            if more := counts.outcomes[outcome] - before[outcome]:
+                ENDED.labels(queue, kind, outcome.name.lower()).inc(more)
+
+    def _of(self, at_s: float, queue: str, kind: str) -> Counts:
+        minute = datetime.fromtimestamp(at_s // 60 * 60, UTC)
+        return self._counts.setdefault((minute, queue, kind), Counts())
+
+    def _kind(self, queue: str, kind: str) -> str:
+        if (queue, kind) not in self._types:
+            if len(self._types) >= TYPES_MAX:
+                return OTHER
+            self._types.add((queue, kind))
+        return kind
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes what has come. Counts are a courtesy: while the database is away some may be lost."""
+        counts, self._counts = self._counts, {}
+        try:
+            await store.add(self._db, [(*key, self._process, *each.row()) for key, each in counts.items()])
+        except Refusal:
+            self._counts = counts | self._counts
+            raise

@@ -1,0 +1,91 @@
+"""The queue's own connection to NATS for what is done by the thousand: publishing, reading, deleting."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from services.chassis.host import Tools
+from services.chassis.jetstream import headers
+from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.publisher import Publisher
+from services.chassis.jetstream.servers import Options
+from services.chassis.jetstream.stream import Stream
+from services.chassis.jobs import subjects
+from weft.jobs.v1.live_pb2 import Control, Update
+
+READ_S_MAX = 1.0  # What is live is a courtesy: the record answers without it.
+
+
+class Wire:
+    """Opened before the first call, closed when the process ends."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.connection = Connection(Options.of(tools.settings.nats_url, name=f"weft-{tools.name}"))
+        self.publisher = Publisher(self.connection)
+        self.jobs = Stream(self.connection, subjects.STREAM)
+        self._live = Stream(self.connection, subjects.LIVE)
+
+    async def open(self) -> None:
+        """Raises OSError while no server answers."""
+        await self.connection.open()
+
+    async def hold(self) -> None:
+        """Runs until the process ends, and closes the connection then."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.connection.close()
+
+    def tell(self, updates: Iterable[Update]) -> None:
+        """To whoever watches. Nobody waits for it; while NATS is away nobody hears of it."""
+        try:
+            for update in updates:
+                to = subjects.live(update.queue, update.job_id)
+                self.connection.publish(to, update.SerializeToString())
+        except JetStreamError:
+            return
+
+    def order(self, control: Control, worker: str = "") -> None:
+        """To one worker, or to all."""
+        to = subjects.control(worker) if worker else subjects.EVERYONE
+        try:
+            self.connection.publish(to, control.SerializeToString())
+        except JetStreamError:
+            return
+
+    async def remove_message(self, row: Any) -> None:
+        """What of a job stands in the stream; `row` is of the store's view. Should NATS be away: nothing."""
+        sequence = row["placed"] or (None if row["recorded"] else row["sequence"])
+        with suppress(JetStreamError, TimeoutError):
+            await self.jobs.purge(subjects.later(row["queue"], str(row["job_id"])))
+            if sequence:
+                await self.jobs.delete(sequence)
+
+    async def next_at(self, subject: str, sequence: int) -> datetime | None:
+        """When the first message of `subject` came that has at least that sequence."""
+        ask = json.dumps({"seq": sequence, "next_by_subj": subject}).encode()
+        try:
+            found = await self.connection.request(f"$JS.API.DIRECT.GET.{subjects.STREAM}", ask)
+        except (JetStreamError, TimeoutError):
+            return None
+        came = headers.decode(found.head).get("Nats-Time-Stamp", "")
+        return datetime.fromisoformat(came[:26].rstrip("Z") + "+00:00") if came else None
+
+    async def last_update(self, queue: str, job_id: str) -> Update | None:
+        """What was last said of a job; None when nothing was lately, or NATS is away."""
+        try:
+            async with asyncio.timeout(READ_S_MAX):
+                found = await self._live.last(subjects.live(queue, job_id))
+        except (JetStreamError, TimeoutError):
+            return None
+        return Update.FromString(found.payload) if found else None
+
+    async def last_updates(self, jobs: Iterable[tuple[str, str]]) -> dict[str, Update]:
+        """As `last_update`, of many (queue, job id), by job id."""
+        asked = list(jobs)
+        found = await asyncio.gather(*(self.last_update(queue, job_id) for queue, job_id in asked))
+        return {update.job_id: update for update in found if update}

@@ -1,0 +1,1 @@
+"""Queries of queue, by noun."""

@@ -1,0 +1,116 @@
+"""How runs ended: the first report wins, in one statement for hundreds."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from services.chassis.db import AnyTx, Database, execute, fetch
+from services.queue.domain.job import Ended
+from services.queue.domain.states import State
+
+END = """
+insert into job_final (job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report)
+select job_id, run, state, reason, queue, type, attempt, worker, to_timestamp(start_at), to_timestamp(end_at),
+    report
+from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::text[], $6::text[], $7::int[],
+    $8::text[], $9::float8[], $10::float8[], $11::bytea[])
+    as new (job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report)
+on conflict (job_id, run) do nothing returning job_id, run
+"""
+ATTEMPTS = """
+insert into attempt (job_id, run, attempt, start_at, outcome, worker, next_at, report)
+select job_id, run, attempt, to_timestamp(start_at), outcome, worker, to_timestamp(next_at), report
+from unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::smallint[], $6::text[], $7::float8[],
+    $8::bytea[])
+    as new (job_id, run, attempt, start_at, outcome, worker, next_at, report)
+on conflict do nothing
+"""
+DEAD = """
+insert into dead_letter (job_id, run, queue, type, reason, kind, attempts, fail_time)
+select job_id, run, queue, type, reason, kind, attempts, to_timestamp(fail_time)
+from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::int[],
+    $8::float8[])
+    as new (job_id, run, queue, type, reason, kind, attempts, fail_time)
+on conflict (job_id) do update set run = excluded.run, reason = excluded.reason, kind = excluded.kind,
+    attempts = excluded.attempts, fail_time = excluded.fail_time
+"""
+LOOKUP = """
+select asked.n, f.state, s.cancel_run from unnest($1::uuid[], $2::int[])
+    with ordinality as asked (job_id, run, n)
+left join job_final f on f.job_id = asked.job_id and f.run = asked.run and f.job_id = any($1)
+left join steering s on s.job_id = asked.job_id
+order by asked.n
+"""
+EPOCHS = (
+    "select queue, lane, epoch from lane where (queue, lane) in (select * from unnest($1::text[], $2::int[]))"
+)
+COUNT = """
+update job_group set succeeded = succeeded + $2, failed = failed + $3, cancelled = cancelled + $4,
+    expired = expired + $5
+where group_id = $1 returning *
+"""
+FORGET = "delete from checkpoint where job_id = any($1)"
+SETTLED = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)
+
+
+async def end(tx: AnyTx, ended: Sequence[Ended]) -> set[tuple[UUID, int]]:
+    """Writes how runs ended that had not; returns which these are."""
+    rows = sorted(ended, key=lambda each: (each.job_id, each.run))
+    columns: list[list[Any]] = [
+        [each.job_id for each in rows],
+        [each.run for each in rows],
+        [each.state for each in rows],
+        [each.reason for each in rows],
+        [each.queue for each in rows],
+        [each.type for each in rows],
+        [each.attempt for each in rows],
+        [each.worker for each in rows],
+        [each.start_at for each in rows],
+        [each.end_at for each in rows],
+        [each.report for each in rows],
+    ]
+    return {(row["job_id"], row["run"]) for row in await fetch(tx, END, *columns)}
+
+
+async def add_attempts(tx: AnyTx, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows are job, run, attempt, start, outcome, worker, next and report; what is known stays."""
+    if rows:
+        ordered = sorted(rows, key=lambda row: row[:3])
+        await execute(tx, ATTEMPTS, *(list(column) for column in zip(*ordered, strict=True)))
+
+
+async def bury(tx: AnyTx, ended: Sequence[Ended]) -> None:
+    """Keeps failed runs as dead letters."""
+    rows = sorted(ended, key=lambda each: each.job_id)
+    columns: list[list[Any]] = [
+        [each.job_id for each in rows],
+        [each.run for each in rows],
+        [each.queue for each in rows],
+        [each.type for each in rows],
+        [each.reason for each in rows],
+        [each.kind for each in rows],
+        [each.attempt for each in rows],
+        [each.end_at for each in rows],
+    ]
+    await execute(tx, DEAD, *columns)
+
+
+async def lookup(db: Database, jobs: Sequence[str], runs: Sequence[int]) -> Sequence[Any]:
+    """Of each, in order: its final state, and up to which run it is to be called off."""
+    return await db.fetch(LOOKUP, list(jobs), list(runs))
+
+
+async def epochs(tx: AnyTx, lanes: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The epoch of each of these lanes now."""
+    rows = await fetch(tx, EPOCHS, [queue for queue, _ in lanes], [lane for _, lane in lanes])
+    return {(row["queue"], row["lane"]): row["epoch"] for row in rows}
+
+
+async def count(tx: AnyTx, group_id: UUID, states: Sequence[int]) -> Any:
+    """Counts ends in a group, which stays locked until `tx` ends. None: there is no such group."""
+    rows = await fetch(tx, COUNT, group_id, *(states.count(state) for state in SETTLED))
+    return rows[0] if rows else None
+
+
+async def forget_checkpoints(tx: AnyTx, jobs: Sequence[UUID]) -> None:
+    await execute(tx, FORGET, list(jobs))

@@ -1,0 +1,146 @@
+"""Jobs on their way in: written once, placed once, published from here if need be."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.chassis.db import AnyTx, Database, execute, fetch
+from services.queue.domain.job import NewJob
+
+SEPARATOR = "\x1f"  # Between labels on their way to an array of arrays; no label has control characters.
+
+ADD = """
+insert into job (job_id, queue, type, priority, key, group_id, labels, due_at, expire_at, sequence, routed_by,
+    envelope)
+select job_id, queue, type, priority, key, group_id, string_to_array(labels, E'\\x1f'), due_at, expire_at,
+    sequence, routed_by, envelope
+from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::text[],
+    $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[], $12::bytea[])
+    as new (job_id, queue, type, priority, key, group_id, labels, due_at, expire_at, sequence, routed_by,
+        envelope)
+on conflict (job_id) do nothing returning job_id
+"""
+# A job that comes late to the record is past the horizon already: the sweep will not see it.
+OPEN_LATE = """
+insert into job_open (job_id, queue, type)
+select job_id, queue, type from job where job_id = any($1) and job_id < $2 on conflict do nothing
+"""
+AWAIT = """
+insert into placement (job_id) select unnest($1::uuid[])
+on conflict (job_id) do update set sequence = null, at = now()
+"""
+PLACE = """
+update placement set sequence = new.sequence
+from unnest($1::uuid[], $2::bigint[]) as new (job_id, sequence)
+where placement.job_id = new.job_id and placement.job_id = any($1)
+"""
+MOVED = """
+insert into placement (job_id, sequence) select * from unnest($1::uuid[], $2::bigint[])
+on conflict (job_id) do update set sequence = excluded.sequence
+"""
+UNPUBLISHED = """
+select job_id, at from placement where sequence is null and at < now() - make_interval(secs => $1)
+order by at limit $2
+"""
+SOURCE = """
+select j.job_id, j.envelope, coalesce(s.run, 1) as run, s.priority, coalesce(s.due_at, j.due_at) as due_at,
+    coalesce(s.moves, 0) as moves, p.sequence
+from job j left join steering s on s.job_id = j.job_id left join placement p on p.job_id = j.job_id
+where j.job_id = any($1)
+    and not exists (select from job_final f where f.job_id = j.job_id and f.run = coalesce(s.run, 1))
+    and not exists (select from blocked b where b.job_id = j.job_id)
+order by j.job_id
+"""
+TAKE_KEY = """
+insert into unique_key (name, job_id, until) values ($1, $2, $3)
+on conflict (name) where not released do nothing returning job_id
+"""
+LAPSE = "update unique_key set released = true where name = $1 and not released and until <= $2"
+HOLDER = "select job_id from unique_key where name = $1 and not released"
+RELEASE = "update unique_key set released = true where job_id = any($1) and not released and until is null"
+GIVE_WAY = "update unique_key set released = true where job_id = $1 and not released"
+KNOWN = "select job_id from job where job_id = any($1)"
+UNFINISHED = """
+select j.job_id, f.state from job j left join steering s on s.job_id = j.job_id
+left join job_final f on f.job_id = j.job_id and f.run = coalesce(s.run, 1)
+where j.job_id = any($1) and (f.state is null or f.state <> $2)
+"""
+
+
+async def add(tx: AnyTx, jobs: Sequence[NewJob], late_before: UUID) -> set[UUID]:
+    """Writes those whose id is free; returns their ids. Ids below `late_before` are past the horizon."""
+    jobs = sorted(
+        jobs, key=lambda job: job.job_id
+    )  # All writers in one order: they wait, and never for ever.
+    columns: list[list[Any]] = [
+        [job.job_id for job in jobs],
+        [job.queue for job in jobs],
+        [job.type for job in jobs],
+        [job.priority for job in jobs],
+        [job.key for job in jobs],
+        [job.group_id for job in jobs],
+        [SEPARATOR.join(job.labels) for job in jobs],
+        [job.due_at for job in jobs],
+        [job.expire_at for job in jobs],
+        [job.sequence for job in jobs],
+        [job.routed_by for job in jobs],
+        [job.envelope for job in jobs],
+    ]
+    new = {row["job_id"] for row in await fetch(tx, ADD, *columns)}
+    if late := [job_id for job_id in new if job_id < late_before]:
+        await execute(tx, OPEN_LATE, late, late_before)
+    return new
+
+
+async def await_publication(tx: AnyTx, jobs: Collection[UUID]) -> None:
+    """From the commit on, somebody publishes them."""
+    if jobs:
+        await execute(tx, AWAIT, sorted(jobs))
+
+
+async def place(db: Database, jobs: Sequence[UUID], sequences: Sequence[int]) -> None:
+    """They were published."""
+    await db.execute(PLACE, list(jobs), list(sequences))
+
+
+async def moved(tx: AnyTx, places: Sequence[tuple[UUID, int]]) -> None:
+    """They stand elsewhere in the stream now."""
+    latest = sorted(dict(places).items())
+    await execute(tx, MOVED, [job for job, _ in latest], [sequence for _, sequence in latest])
+
+
+async def unpublished(db: Database, older_s: float, limit: int) -> list[UUID]:
+    """Those that were to be published for some time, oldest first."""
+    return [row["job_id"] for row in await db.fetch(UNPUBLISHED, older_s, limit)]
+
+
+async def sources(db: Database, jobs: Sequence[UUID]) -> Sequence[Any]:
+    """What their messages are made of. Of those that have ended or are blocked there is none."""
+    return await db.fetch(SOURCE, list(jobs))
+
+
+async def take_key(tx: AnyTx, name: str, job_id: UUID, until: datetime | None, now: datetime) -> UUID | None:
+    """Takes a unique key until then, or until the job has ended. Returns who holds it instead, if anyone."""
+    while True:
+        await execute(tx, LAPSE, name, now)
+        if await fetch(tx, TAKE_KEY, name, job_id, until):
+            return None
+        if holders := await fetch(tx, HOLDER, name):
+            holder: UUID = holders[0]["job_id"]
+            return None if holder == job_id else holder
+
+
+async def give_way(tx: AnyTx, job_id: UUID) -> None:
+    """Frees the unique keys of a job, whatever their window."""
+    await execute(tx, GIVE_WAY, job_id)
+
+
+async def release_keys(tx: AnyTx, jobs: Sequence[UUID]) -> None:
+    """Frees the unique keys of jobs that have ended."""
+    await execute(tx, RELEASE, list(jobs))
+
+
+async def known(tx: AnyTx, jobs: Collection[UUID]) -> set[UUID]:
+    """Those that there are."""
+    return {row["job_id"] for row in await fetch(tx, KNOWN, list(jobs))}

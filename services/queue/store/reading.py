@@ -1,0 +1,165 @@
+"""Jobs as they stand, put together from what was written once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from services.chassis.db import AnyTx, Database, fetch
+
+# Partitions are pruned by the ids; the laterals are one probe of an index each.
+VIEW = """
+select j.*, coalesce(s.run, 1) as run, s.priority as steered, s.due_at as steered_due, s.cancel_run,
+    coalesce(s.moves, 0) as moves,
+    f.state, f.reason, f.attempt as final_attempt, f.worker, f.start_at, f.end_at, f.report,
+    a.attempt as last_attempt, a.outcome, a.next_at, a.report as last_report,
+    b.policy, p.sequence as placed, p.job_id is not null as recorded
+from job j
+left join steering s on s.job_id = j.job_id
+left join lateral (
+    select * from job_final f where f.job_id = j.job_id and f.run = coalesce(s.run, 1)
+) f on true
+left join lateral (
+    select * from attempt a where a.job_id = j.job_id and a.run = coalesce(s.run, 1)
+    order by attempt desc, start_at desc limit 1
+) a on true
+left join blocked b on b.job_id = j.job_id
+left join placement p on p.job_id = j.job_id
+where j.job_id = any($1)
+"""
+DEPENDENCIES = "select job_id, on_job_id from dependency where job_id = any($1)"
+FINALS = "select * from job_final where job_id = $1 order by run desc limit $2"
+ATTEMPTS = """
+select * from attempt where job_id = $1 order by run desc, attempt desc, start_at desc limit $2
+"""
+LOCK = "select pg_advisory_xact_lock(hashtextextended($1::text, 1))"
+
+ALL = "select job_id from job where job_id < $1 and job_id >= $2 order by job_id desc limit $3"
+BY_QUEUE = """
+select job_id from job where queue = $4 and job_id < $1 and job_id >= $2 order by job_id desc limit $3
+"""
+BY_TYPE = """
+select job_id from job where type = $4 and job_id < $1 and job_id >= $2 order by job_id desc limit $3
+"""
+BY_KEY = """
+select job_id from job where key = $4 and key <> '' and job_id < $1 and job_id >= $2
+order by job_id desc limit $3
+"""
+BY_GROUP = """
+select job_id from job where group_id = $4 and group_id is not null and job_id < $1 and job_id >= $2
+order by job_id desc limit $3
+"""
+# Of each state the first few: as many index scans as there are states, merged.
+ENDED_BY_QUEUE = """
+select distinct found.job_id from unnest($5::smallint[]) as wanted (state) cross join lateral (
+    select job_id from job_final f
+    where f.queue = $4 and f.state = wanted.state and f.job_id < $1 and f.job_id >= $2
+    order by job_id desc limit $3
+) found order by job_id desc limit $3
+"""
+ENDED_BY_TYPE = ENDED_BY_QUEUE.replace("f.queue = $4", "f.type = $4")
+ENDED = """
+select distinct found.job_id
+from unnest($4::smallint[]) as wanted (state)
+cross join (select queue from queue union all select queue from retired_queue) as known
+cross join lateral (
+    select job_id from job_final f
+    where f.queue = known.queue and f.state = wanted.state and f.job_id < $1 and f.job_id >= $2
+    order by job_id desc limit $3
+) found order by job_id desc limit $3
+"""
+OPEN = "select job_id from job_open where job_id < $1 and job_id >= $2 order by job_id desc limit $3"
+OPEN_BY_QUEUE = """
+select job_id from job_open where queue = $4 and job_id < $1 and job_id >= $2
+order by job_id desc limit $3
+"""
+OPEN_BY_TYPE = OPEN_BY_QUEUE.replace("queue = $4", "type = $4")
+HORIZON = "select up_to from open_horizon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list is asked for; the narrowest of it chooses the index, the rest is looked at row by row."""
+
+    queue: str = ""
+    type: str = ""
+    key: str = ""
+    group_id: UUID | None = None
+    states: frozenset[int] = frozenset()
+    final: bool = False  # Whether the states are final ones.
+
+
+async def views(db: Database, jobs: Sequence[UUID]) -> dict[UUID, Any]:
+    return {row["job_id"]: row for row in await db.fetch(VIEW, list(jobs))}
+
+
+async def rows(tx: AnyTx, jobs: Sequence[UUID]) -> Sequence[Any]:
+    return await fetch(tx, VIEW, list(jobs))
+
+
+async def locked(tx: AnyTx, job_id: UUID) -> Any:
+    """One job; nobody else steers it until `tx` ends. None: there is no such job."""
+    await fetch(tx, LOCK, str(job_id))
+    rows = await fetch(tx, VIEW, [job_id])
+    return rows[0] if rows else None
+
+
+async def dependencies(db: Database, jobs: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+    """What each of them waits for."""
+    found: dict[UUID, list[UUID]] = {}
+    for row in await db.fetch(DEPENDENCIES, list(jobs)):
+        found.setdefault(row["job_id"], []).append(row["on_job_id"])
+    return found
+
+
+async def attempts(db: Database, job_id: UUID, limit: int) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The last attempts, and the last ends of runs, latest first."""
+    return await db.fetch(ATTEMPTS, job_id, limit), await db.fetch(FINALS, job_id, limit)
+
+
+async def horizon(db: Database) -> UUID:
+    """Open jobs with lower ids are in `job_open`."""
+    up_to: UUID = await db.fetchval(HORIZON)
+    return up_to
+
+
+async def candidates(
+    db: Database, wanted: Wanted, before: UUID, least: UUID, limit: int
+) -> tuple[list[UUID], UUID]:
+    """Ids from `before` (excluded) down to `least`, and where to go on; that is `least` at the end."""
+    sql, values = _query(wanted)
+    if wanted.states and not wanted.final and not (wanted.key or wanted.group_id):
+        return await _open(db, wanted, before, least, limit)
+    found = [row["job_id"] for row in await db.fetch(sql, before, least, limit, *values)]
+    return found, found[-1] if len(found) == limit else least
+
+
+def _query(wanted: Wanted) -> tuple[str, list[Any]]:
+    """The most selective query, and its further arguments."""
+    if wanted.key:
+        return BY_KEY, [wanted.key]
+    if wanted.group_id:
+        return BY_GROUP, [wanted.group_id]
+    states = sorted(wanted.states)
+    if wanted.type:
+        return (ENDED_BY_TYPE, [wanted.type, states]) if states else (BY_TYPE, [wanted.type])
+    if wanted.queue:
+        return (ENDED_BY_QUEUE, [wanted.queue, states]) if states else (BY_QUEUE, [wanted.queue])
+    return (ENDED, [states]) if states else (ALL, [])
+
+
+async def _open(
+    db: Database, wanted: Wanted, before: UUID, least: UUID, limit: int
+) -> tuple[list[UUID], UUID]:
+    """Young jobs out of `job` itself, whatever they are; then older ones out of `job_open`."""
+    edge = max(await horizon(db), least)
+    if before > edge:
+        found = [row["job_id"] for row in await db.fetch(ALL, before, edge, limit)]
+        return found, found[-1] if len(found) == limit else edge
+    sql, values = OPEN, list[Any]()
+    if wanted.type:
+        sql, values = OPEN_BY_TYPE, [wanted.type]
+    elif wanted.queue:
+        sql, values = OPEN_BY_QUEUE, [wanted.queue]
+    found = [row["job_id"] for row in await db.fetch(sql, before, least, limit, *values)]
+    return found, found[-1] if len(found) == limit else least
