@@ -84,6 +84,11 @@ class Queue(JobServiceServicer):
             async with self._db.transaction() as tx:
                 await emit(tx, ended)
 
+    def forget(self) -> None:
+        """As if no job had come yet."""
+        for kept in (self.jobs, self.taken, self.answers, self.cancelled, self.deaf):
+            kept.clear()
+
     def of_task(self, task: str, *, undo: bool = False) -> list[str]:
         """Ids of jobs that were asked for by this task."""
         return [

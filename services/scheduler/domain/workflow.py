@@ -275,7 +275,7 @@ class Definition:
         for name in given:
             if name not in self.inputs:
                 raise InputRefused(problem=f"there is no input {name}", field=f"input.{name}")
-        for name, (kind, required) in self.inputs.items():
+        for name, (kind, required) in sorted(self.inputs.items()):
             if name not in given:
                 if required:
                     raise InputRefused(problem=f"{name} is required", field=f"input.{name}")

@@ -1,0 +1,14 @@
+"""A scheduler in real time for a whole module: its tests leave each other alone."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.scheduler.world import World, world
+from tests.servers import Shared
+
+
+@pytest.fixture(scope="module")
+async def shared_world(servers: Shared) -> AsyncIterator[World]:
+    async with world(servers) as made:
+        yield made
