@@ -98,6 +98,10 @@ class Peer:
         except (ConnectionError, ssl.SSLError):
             return
 
+    def hang_up(self) -> None:
+        """Closes as one should: what was written before still goes out."""
+        self._writer.close()
+
     def half_close(self) -> None:
         self._writer.write_eof()
 

@@ -39,7 +39,7 @@ async def besieged(host: Host, megabytes: int = 48) -> AsyncIterator[Toll]:
         ]
         try:
             yield toll
-            while not toll.answered and not tasks[0].done():  # An attack may be over in no time.
+            while not toll.answered and not tasks[0].done():  # noqa: ASYNC110 - it may be over in no time
                 await asyncio.sleep(LOOK_S)
         finally:
             for task in tasks:
