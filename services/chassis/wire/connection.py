@@ -364,6 +364,7 @@ class Connection(asyncio.Protocol):
         except OSError:  # The peer has gone already, and we have not been told.
             transport.abort()
             return
+        self._transport = None  # Nothing can be sent behind the end.
         if self.deaf:
             transport.resume_reading()
 
