@@ -14,11 +14,11 @@ from services.chassis.wire.client.connection import ClientConnection
 from services.chassis.wire.client.outcome import (
     OK,
     Status,
-    has_status,
     status_of_headers,
     status_of_trailers,
 )
 from services.chassis.wire.errors import ErrorCode, StreamFault
+from services.chassis.wire.fields import Malformed, check, divided, length
 from services.chassis.wire.hpack import Header
 from services.chassis.wire.messages import PREFIX_BYTES, MessageFault, Splitter
 from services.chassis.wire.metadata import code_of_reset
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # "Response cardinality violation" (gRPC's status codes).
 NO_MESSAGE = Status(StatusCode.UNIMPLEMENTED, "no message in a unary answer")
 SECOND_MESSAGE = Status(StatusCode.UNIMPLEMENTED, "more than one message in a unary answer")
+_STATUS = {b":status"}  # §8.3.2
 _OK_TRAILERS = [(b"grpc-status", b"0")]
 
 
@@ -48,7 +49,7 @@ class Course(Protocol):
 class Attempt(Stream):
     """Keeps messages until they are read."""
 
-    __slots__ = ("course", "headers", "lacking", "target", "trailers", "unprocessed")
+    __slots__ = ("_left", "_status", "course", "headers", "lacking", "target", "trailers", "unprocessed")
     connection: ClientConnection
 
     def __init__(self, connection: ClientConnection, course: Course, target: Target | None = None) -> None:
@@ -57,6 +58,8 @@ class Attempt(Stream):
         self.target = target
         self.headers: list[Header] | None = None
         self.trailers: list[Header] | None = None
+        self._left: int | None = None  # Bytes of DATA that content-length still promises.
+        self._status: Status | None = None  # Of headers that are no answer of gRPC's.
         self.lacking = False  # A message is needed, and has not come.
         self.unprocessed = False  # The server has said that no application of it saw the call.
         if course.response_bytes_max < connection.limits.message_bytes_max:
@@ -77,29 +80,69 @@ class Attempt(Stream):
 
     def _take_headers(self, fields: list[Header]) -> bool:
         """Whether they begin an answer of gRPC's."""
-        if fields[:1] and fields[0][0] == b":status" and fields[0][1][:1] == b"1":
+        pseudo, named = self._checked(fields)
+        if pseudo[b":status"][:1] == b"1":
             return False  # RFC 9113 §8.1: interim answers may come before.
-        status = status_of_headers(fields)
-        if status is None:
+        status = status_of_headers(pseudo, named)
+        if status is not None:
+            self._close(status_of_trailers(fields) if b"grpc-status" in named else status)
+            return False
+        self._left = self._length(named)
+        if self._left is None:
             self.connection.known_headers = fields
-            return True
-        self._close(status_of_trailers(fields) if has_status(fields) else status)
-        return False
+        return True
 
     def _take_trailers(self, fields: list[Header], ended: bool) -> None:
+        """Trailers, or an answer that is nothing else (Trailers-Only)."""
         if not ended:
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream")
-        if self.headers is not None and fields is not self.connection.known_trailers:
-            for name, _ in fields:
-                if name[:1] == b":":
-                    raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "pseudo-header in trailers")
+            raise self._fault("trailers that do not end the stream")
+        if self._left:
+            raise self._fault("content-length is not kept")
+        if self.headers is None:
+            self._take_trailers_only(fields)
+        elif fields is not self.connection.known_trailers:
+            try:
+                check(fields, trailers=True)
+            except Malformed as error:
+                raise self._fault(str(error)) from None
             if fields == _OK_TRAILERS:
                 self.connection.known_trailers = fields
         self.trailers = fields
 
+    def _take_trailers_only(self, fields: list[Header]) -> None:
+        pseudo, named = self._checked(fields)
+        if pseudo[b":status"][:1] == b"1":
+            raise self._fault("an interim answer ends the stream")
+        if b"grpc-status" not in named:
+            self._status = status_of_headers(pseudo, named)
+
+    def _checked(self, fields: list[Header]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        try:
+            check(fields)
+            pseudo, named = divided(fields, _STATUS, _STATUS)
+        except Malformed as error:
+            raise self._fault(str(error)) from None
+        if not (len(pseudo[b":status"]) == 3 and pseudo[b":status"].isdigit()):
+            raise self._fault(":status is no number of three digits")
+        return pseudo, named
+
+    def _length(self, named: dict[bytes, bytes]) -> int | None:
+        try:
+            return length(named.get(b"content-length"))
+        except Malformed as error:
+            raise self._fault(str(error)) from None
+
+    def _fault(self, reason: str) -> StreamFault:
+        """RFC 9113 §8.1.1."""
+        return StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, reason)
+
     def receive_data(self, payload: bytes, size: int, ended: bool) -> None:
         if self.headers is None:
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
+            raise self._fault("DATA before HEADERS")
+        if self._left is not None:
+            self._left -= len(payload)
+            if self._left < 0 or (ended and self._left):
+                raise self._fault("content-length is not kept")
         super().receive_data(payload, size, ended)
 
     def on_end(self) -> None:
@@ -109,9 +152,7 @@ class Attempt(Stream):
         elif trailers is None:
             status = Status(StatusCode.UNKNOWN, "the answer ended without trailers")
         else:
-            status = status_of_trailers(trailers)
-            if self.headers is None and not has_status(trailers):
-                status = status_of_headers(trailers) or status
+            status = self._status or status_of_trailers(trailers)
         if self.lacking and status.code is StatusCode.OK:
             status = NO_MESSAGE
         if self._reader is not None:
@@ -161,6 +202,7 @@ class UnaryAttempt(Attempt):
             self.lacking
             and self._splitter is None
             and self.headers is not None
+            and self._left is None
             and not ended
             and len(payload) >= PREFIX_BYTES
             and payload[0] == 0

@@ -52,7 +52,7 @@ class ClientConnection(Connection):
         self.owner = owner
         self.next_id = 1
         self.draining = ""  # Why no stream is opened any more.
-        self.served = False  # A stream has ended.
+        self.born = loop.time()
         self.known_headers: list[Header] | None = None  # Of a right answer: later ones are the same object,
         self.known_trailers: list[Header] | None = None  # as are those of its OK, if they use no table.
         self._is_open = False
@@ -99,6 +99,11 @@ class ClientConnection(Connection):
         """Finishes the streams in flight, then closes."""
         self._drain("the client is done with it")
 
+    def close(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
+        """At once: also when the server has broken the rules."""
+        self._drain(reason or "the client closes it")
+        super().close(code, reason)
+
     def settings(self) -> dict[int, int]:
         return {**super().settings(), int(Setting.ENABLE_PUSH): 0}
 
@@ -133,7 +138,6 @@ class ClientConnection(Connection):
                 stream.cut_off(ErrorCode.REFUSED_STREAM, reason, remote=True)
 
     def on_forgotten(self, stream: Stream) -> None:
-        self.served = True
         if not self.draining:
             self.owner.has_room(self)
         elif not self.streams:

@@ -102,22 +102,14 @@ def read_metadata(fields: Sequence[Header]) -> Metadata:
     return Metadata(wire_metadata.from_fields(fields))
 
 
-def status_of_headers(fields: Sequence[Header]) -> Status | None:
+def status_of_headers(pseudo: dict[bytes, bytes], named: dict[bytes, bytes]) -> Status | None:
     """The status that the first headers of an answer are in themselves; None for those of gRPC's server.
 
     "HTTP to gRPC Status Code Mapping": a proxy's page is not an answer of the server.
     """
-    http, kind = b"", b""
-    for name, value in fields:
-        if name == b":status":
-            http = value
-        elif name == b"content-type":
-            kind = value
-    if http == b"200" and kind in _CONTENT_TYPES:
-        return None
+    http, kind = pseudo[b":status"], named.get(b"content-type", b"")
     if http != b"200":
-        code = code_of_http_status(int(http)) if http.isdigit() else StatusCode.INTERNAL
-        return Status(code, f"the answer has HTTP status {http.decode('latin-1') or 'none'}")
+        return Status(code_of_http_status(int(http)), f"the answer has HTTP status {int(http)}")
     if kind.split(b";")[0].strip() in _CONTENT_TYPES:
         return None
     return Status(StatusCode.UNKNOWN, f"the answer is of content-type {kind.decode('latin-1')!r}, not gRPC")
@@ -129,10 +121,6 @@ def status_of_trailers(fields: Sequence[Header]) -> Status:
     if found is None:
         return Status(StatusCode.UNKNOWN, "the answer ended without grpc-status")
     return Status(CODES[found[0]], found[1])
-
-
-def has_status(fields: Sequence[Header]) -> bool:
-    return any(name == b"grpc-status" for name, _ in fields)
 
 
 def pushback_s(fields: Sequence[Header]) -> float | None:

@@ -122,13 +122,13 @@ class Subchannel:
         if connection in self._connections:
             self._connections.remove(connection)
             self._others[connection] = None
-            self._fewer(connection.draining)
+            self._fewer(connection.draining, self._fleeting(connection))
 
     def lost(self, connection: ClientConnection, reason: str) -> None:
         self._others.pop(connection, None)
         if connection in self._connections:
             self._connections.remove(connection)
-            self._fewer(reason, quickly=not connection.served)
+            self._fewer(reason, self._fleeting(connection))
         if self._emptied is not None and not (self._others or self._connections):
             self._emptied.set_result(None)
             self._emptied = None
@@ -208,13 +208,19 @@ class Subchannel:
         elif self.state is State.TRANSIENT_FAILURE:
             self._become(State.IDLE)
 
-    def _fewer(self, reason: str, quickly: bool = False) -> None:
-        """A connection less. One that was lost before it served anybody counts as a failure to connect."""
+    def _fleeting(self, connection: ClientConnection) -> bool:
+        """Whether it ended before it was of any use: as good as a failure to connect."""
+        first_id = 1 if self._setup.health_service is None else 3
+        young = self._loop.time() - connection.born < self._setup.options.pace.initial_s
+        return young and connection.next_id <= first_id
+
+    def _fewer(self, reason: str, fleeting: bool) -> None:
+        """A connection less."""
         if self._connections:
             if self._queue:
                 self._dial()
             return
-        if quickly:
+        if fleeting:
             self._failed(reason, 0.0)
             return
         self._become(State.CONNECTING if self._dialing is not None else State.IDLE, reason)

@@ -12,11 +12,11 @@ from grpc import StatusCode
 
 from services.chassis.wire import frames, messages, metadata
 from services.chassis.wire.errors import ErrorCode, StreamFault
+from services.chassis.wire.fields import Malformed, check
 from services.chassis.wire.hpack import Header, literal
 from services.chassis.wire.messages import PREFIX_BYTES, MessageFault
 from services.chassis.wire.metadata import Metadatum
-from services.chassis.wire.server import head as heads
-from services.chassis.wire.server.head import Head, Malformed
+from services.chassis.wire.server.head import Head
 from services.chassis.wire.stream import MESSAGE_HEAD, Stream, StreamGone
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Call(Stream):
         if not ended:
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "a second header list within a request")
         try:
-            heads.check(fields, trailers=True)
+            check(fields, trailers=True)
         except Malformed as error:
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, str(error)) from None
         if self._left:

@@ -11,12 +11,13 @@ from grpc import StatusCode
 from services.chassis.wire import frames
 from services.chassis.wire.connection import Connection
 from services.chassis.wire.errors import ConnectionFault, ErrorCode, StreamFault
+from services.chassis.wire.fields import Malformed
 from services.chassis.wire.hpack import Header
 from services.chassis.wire.keepalive import Keepalive
 from services.chassis.wire.limits import ServerLimits
 from services.chassis.wire.server import peer
 from services.chassis.wire.server.call import Call
-from services.chassis.wire.server.head import Head, Malformed, trailers_only
+from services.chassis.wire.server.head import Head, trailers_only
 from services.chassis.wire.settings import Setting
 from services.chassis.wire.stream import Stream
 
