@@ -244,10 +244,11 @@ class Stream:
         await self.connection.next_turn()
 
     def reset(self, code: ErrorCode) -> None:
-        """RST_STREAM (§5.4.2), unless the stream is closed already. Nothing is heard of it afterwards."""
-        if self.gone or (self.local_ended and self.remote_ended):
+        """RST_STREAM (§5.4.2), unless the stream is closed already. Whoever reads or writes learns it."""
+        if self.gone:
             return
-        self.connection.reset(self.id, code, late_frames=not self.remote_ended)
+        if not (self.local_ended and self.remote_ended):
+            self.connection.reset(self.id, code, late_frames=not self.remote_ended)
         self._end(f"reset: {_name(code)}")
 
     @property
