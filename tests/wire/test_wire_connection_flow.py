@@ -144,6 +144,7 @@ async def test_what_is_not_consumed_is_not_given_back() -> None:
                 await asyncio.sleep(0.001)
         await peer.pong()
         assert window // 2 <= credit(peer, 1) <= sent
+        assert sum(frame.kind == o.WINDOW_UPDATE for frame in peer.seen if frame.stream == 1) == 1
         reader.may_read.release()
         await peer.send(o.data(1, b"", o.END_STREAM))
         assert (await peer.response()).messages == [b"90000"]

@@ -227,7 +227,7 @@ class Call(Stream):
 
     def metadata(self) -> tuple[Metadatum, ...]:
         """Raises MetadataFault for binary values that are not base64."""
-        return metadata.from_fields(self.head.fields)
+        return self.head.metadata()
 
     def time_remaining(self) -> float | None:
         """Seconds until the caller stops waiting; None when it waits for ever."""

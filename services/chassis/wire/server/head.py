@@ -23,13 +23,24 @@ _CONTENT_TYPE = re.compile(rb"application/grpc(?:\+proto)?(?:;.*)?")
 class Head:
     """What a request says before its messages."""
 
-    __slots__ = ("accepts_gzip", "encoding", "fields", "length", "path", "refusal", "route", "timeout_s")
+    __slots__ = (
+        "_metadata",
+        "accepts_gzip",
+        "encoding",
+        "fields",
+        "length",
+        "path",
+        "refusal",
+        "route",
+        "timeout_s",
+    )
 
     def __init__(self, fields: list[Header]) -> None:
         """Raises Malformed."""
         check(fields)
         pseudo, named = divided(fields, _PSEUDO, _NEEDED)
         self.fields = fields
+        self._metadata: tuple[metadata.Metadatum, ...] | None = None
         self.path = pseudo[b":path"].decode("latin-1")
         self.route: Route | None = None
         self.timeout_s: float | None = None
@@ -38,6 +49,12 @@ class Head:
         self.accepts_gzip = b"gzip" in {each.strip() for each in accepted}
         self.length = length(named.get(b"content-length"))
         self.refusal = self._refusal(pseudo, named)
+
+    def metadata(self) -> tuple[metadata.Metadatum, ...]:
+        """What the application is told. Raises MetadataFault for binary values that are not base64."""
+        if self._metadata is None:
+            self._metadata = metadata.from_fields(self.fields)
+        return self._metadata
 
     def _refusal(self, pseudo: dict[bytes, bytes], named: dict[bytes, bytes]) -> list[Header] | None:
         """The answer to what is no call that anybody here could take."""
