@@ -48,9 +48,9 @@ class Presence:
 
 
 def on_end(connection: Connection, ended: Callable[[str], None]) -> Callable[[], None]:
-    """Calls `ended` with each worker whose second connection ends; of all who listen, one is told.
+    """Calls `ended` with each worker whose second connection ends. Returns what ends that.
 
-    Returns what ends that.
+    All who listen are told: if it were one of them, it might be the dead one.
     """
 
     def heard(messages: list[Message]) -> None:
@@ -58,7 +58,7 @@ def on_end(connection: Connection, ended: Callable[[str], None]) -> Callable[[],
             if worker := _worker(message.payload):
                 ended(worker)
 
-    return connection.subscribe(ENDED, heard, queue="jobs-reapers").end
+    return connection.subscribe(ENDED, heard).end
 
 
 def _worker(advisory: bytes) -> str:

@@ -1,8 +1,8 @@
 """Gives a dead worker's messages to the others: at once, instead of when the wait for their acks is over.
 
-Every worker does so for all others. Whose end NATS announces is seen by one of them within a millisecond;
-all look besides, now and then, whether whoever claims something still answers. Who takes a dead worker's
-claims out of the stream gives its messages back: that one request succeeds once.
+Every worker does so for all others. An end that NATS announces they see within a millisecond; now and then
+they look besides whether whoever claims something still answers. Who takes a dead worker's claims out of the
+stream gives its messages back: that one request succeeds once.
 """
 
 import asyncio
@@ -79,10 +79,10 @@ class Reaper:
             return
         replies = [reply for record in records for reply in record.payload.split(b"\n") if reply]
         acks.send(self._connection, replies, acks.NAK)
-        swept = await sweep(self._connection, replies, self._me)
-        facts = {"worker": worker, "messages": len(replies), "swept": swept}
+        facts = {"worker": worker, "messages": len(replies)}
         log.warning("a worker is gone; what it held goes to others", extra={"facts": facts})
         try:
             await self._freed(worker)
         except (CallFailed, Refusal, OSError, TimeoutError) as error:
             log.warning("the queue was not told: %s", error)  # Its leases end by themselves.
+        await sweep(self._connection, replies, self._me)

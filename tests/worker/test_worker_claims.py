@@ -1,6 +1,7 @@
 """What a killed worker held is somebody else's at once; what a living one holds stays its own."""
 
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -64,7 +65,8 @@ async def hold(connection: Connection, url: str) -> AsyncIterator[Hold]:
 
     async def start(worker: str, room: int, held: int) -> Process:
         command = [sys.executable, "-m", "tests.worker.holder", url, worker, str(room)]
-        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environ)
         started.append(process)
         assert process.stdout
         while held and int(await process.stdout.readline()) < held:
@@ -292,5 +294,5 @@ async def test_claims_are_made_again_when_the_server_forgot_them(
 def test_an_ack_subject_is_made_like_another() -> None:
     for reply in (b"$JS.ACK.S.C.1.2.3.4.5", b"$JS.ACK.hub.ACC.S.C.1.2.3.4.5.rnd"):
         made = like(reply, 77, 88)
-        assert Place.of(made) == Place("C", 77)
+        assert Place.of(made) == Place("C", 77, 88)
         assert made.replace(b"77.88", b"2.3") == reply

@@ -126,8 +126,7 @@ class Connection:
 
     async def finish(self, subscription: Subscription) -> None:
         """Ends the interest, then delivers what was under way."""
-        if subscription.sid in self._subscriptions and self.connected:
-            del self._subscriptions[subscription.sid]
+        if self._subscriptions.pop(subscription.sid, None) and self.connected:
             link = self.link
             link.write(b"UNSUB %b\r\n" % subscription.sid)
             try:

@@ -57,13 +57,14 @@ class Place(NamedTuple):
     """What an ack subject names."""
 
     consumer: str
-    sequence: int
+    sequence: int  # In the stream.
+    nth: int  # Of the consumer's deliveries, since it was made or reset.
 
     @classmethod
     def of(cls, reply: bytes) -> "Place":
         tokens = reply.split(b".")
         first = 4 if len(tokens) == ACK_TOKENS else 6
-        return cls(tokens[first - 1].decode(), int(tokens[first + 1]))
+        return cls(tokens[first - 1].decode(), int(tokens[first + 1]), int(tokens[first + 2]))
 
 
 def like(reply: bytes, sequence: int, nth: int) -> bytes:
@@ -80,9 +81,21 @@ Take = Callable[[list[Delivery]], None]
 class Pull:
     """Messages of one durable for one worker."""
 
-    def __init__(self, connection: Connection, stream: str, consumer: str, take: Take, room: int) -> None:
-        """`take` must not block; it gets each list as it comes."""
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        take: Take,
+        room: int,
+        bytes_max: int | None = None,
+    ) -> None:
+        """`take` must not block; it gets each list as it comes, in order of the consumer's deliveries.
+
+        `bytes_max` bounds what one request may bring; absent: BYTES_MAX.
+        """
         self._connection, self._take = connection, take
+        self._bytes_max = bytes_max or BYTES_MAX
         self._ask_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}".encode()
         self._inbox = ""
         self._subscription: Subscription | None = None
@@ -152,7 +165,7 @@ class Pull:
             "batch": want,
             "expires": int(EXPIRES_S * 1e9),
             "idle_heartbeat": int(HEARTBEAT_S * 1e9),
-            "max_bytes": BYTES_MAX,
+            "max_bytes": self._bytes_max,
         }
         body = json.dumps(request).encode()
         reply = f"{self._inbox}.{want}".encode()

@@ -17,6 +17,7 @@ from services.chassis.jobs.subjects import (
     LATER,
     LIVE,
     STREAM,
+    TAKEN,
     consumer,
     due,
     places,
@@ -67,7 +68,7 @@ async def ensure_streams(bus: Bus) -> None:
     await bus.ensure(
         api.StreamConfig(
             name=CLAIMS,
-            subjects=[f"{CLAIMED}.>"],
+            subjects=[f"{CLAIMED}.>", f"{TAKEN}.>"],
             storage=api.StorageType.FILE if alone else api.StorageType.MEMORY,
             persist_mode=api.PersistMode.ASYNC if alone else None,
             max_age=CLAIMS_AGE_S_MAX,

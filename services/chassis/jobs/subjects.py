@@ -10,6 +10,7 @@ LIVE = "jobs-live"  # What happens now, for watchers.
 CLAIMS = "jobs-claims"  # Who holds which message.
 DUE, LATER, HAPPENING = "jobs.q", "jobs.s", "jobs.live"  # First tokens of their subjects.
 CLAIMED = "jobs.claims"
+TAKEN = "jobs.lanes"  # In CLAIMS, too: how far owners of lanes had come.
 EVERYONE = "jobs.control.all"
 HISTORY = "history"  # The queue's own consumer of STREAM: its record of what others enqueued.
 
