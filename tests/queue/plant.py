@@ -18,7 +18,7 @@ from services.chassis.jobs import subjects
 from services.chassis.testing import Lab, until
 from weft.jobs.v1.attempt_pb2 import AttemptOutcome, AttemptReport, Failure
 from weft.jobs.v1.job_pb2 import EndReason, Envelope, Payload
-from weft.queue.v1 import job_messages_pb2 as jobs, queue_pb2, record_pb2
+from weft.queue.v1 import job_messages_pb2 as jobs, queue_pb2, record_pb2, stats_pb2
 from weft.queue.v1.dead_letter_pb2_grpc import DeadLetterServiceStub
 from weft.queue.v1.group_pb2_grpc import GroupServiceStub
 from weft.queue.v1.job_pb2_grpc import JobServiceStub
@@ -103,6 +103,21 @@ class Plant:
         """As a worker that has run the job."""
         envelope = (await self.get(job_id)).envelope
         return await self.report(report_on(envelope, outcome, **fields))
+
+    async def drain(self, queue: str) -> None:
+        await self.queues.DrainQueue(queue_pb2.DrainQueueRequest(queue=queue), metadata=self.who)
+
+    async def pause(self, queue: str) -> None:
+        await self.queues.PauseQueue(queue_pb2.PauseQueueRequest(queue=queue), metadata=self.who)
+
+    async def resume(self, queue: str) -> None:
+        await self.queues.ResumeQueue(queue_pb2.ResumeQueueRequest(queue=queue), metadata=self.who)
+
+    async def depth(self, queue: str) -> int:
+        """Due jobs that no worker holds."""
+        request = stats_pb2.GetStatsRequest(queue=queue)
+        waiting = (await self.stats.GetStats(request, metadata=self.who)).queues[0].waiting
+        return int(waiting.high + waiting.medium + waiting.low)
 
     async def raw(self, sql: str, *args: Any) -> Any:
         return await self.lab.db("queue").fetch(sql, *args)

@@ -136,11 +136,12 @@ class Intake:
         new = await store.add(tx, [job.new for job in wanted.values()], late)
         blocked = await self._join(tx, [wanted[job_id] for job_id in new], own)
         await store.await_publication(tx, new - blocked)
-        taken, publish = [], new - blocked
+        taken = []
         for job in jobs:
             job_id = job.new.job_id
-            taken.append(Taken(holders.get(job_id, job_id), job_id in new, job_id in publish))
-            new, publish = new - {job_id}, publish - {job_id}
+            due = job_id in new and job_id not in blocked
+            taken.append(Taken(holders.get(job_id, job_id), job_id in new, due))
+            new.discard(job_id)  # The same id again is not new.
         return taken
 
     async def _holders(self, tx: AnyTx, jobs: Sequence[Prepared], *, skip: bool) -> dict[UUID, UUID]:

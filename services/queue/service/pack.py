@@ -136,7 +136,7 @@ def merged(own: RetryPolicy, queues: RetryPolicy) -> RetryPolicy:
 def source_envelope(row: Any, now: datetime) -> Envelope:
     """The message of a job's current run, as it is published anew."""
     envelope = Envelope.FromString(row["envelope"])
-    envelope.run, envelope.attempt = row["run"], 1
+    envelope.run, envelope.attempt = row["run"], row["attempt"]
     if row["priority"]:
         envelope.priority = row["priority"]
     envelope.ClearField("due_time")

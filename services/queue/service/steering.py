@@ -54,7 +54,7 @@ class Steering:
         async with self._db.fast() as tx:
             row, state = await self._job(tx, job_id)
             rules.refuse_reschedule(job_id, state)
-            await self._set_due(tx, row, state, due)
+            await self._set_due(tx, row, max(due, self._clock.now()))
         await self._shared.wire.remove_message(row)
 
     async def retry(self, job_id: UUID, actor: str, note: str = "") -> None:
@@ -63,7 +63,7 @@ class Steering:
             row, state = await self._job(tx, job_id)
             rules.refuse_retry(job_id, state)
             if state == State.RETRYING:
-                await self._set_due(tx, row, state, self._clock.now())
+                await self._set_due(tx, row, self._clock.now())
             else:
                 await self.again(tx, [row], actor, note)
         if state == State.RETRYING:
@@ -137,7 +137,7 @@ class Steering:
             last = await self._shared.wire.last_update(row["queue"], str(job_id))
         return row, state_of(row, last, self._clock.now())
 
-    async def _set_due(self, tx: AnyTx, row: Any, state: State, due: datetime) -> None:
+    async def _set_due(self, tx: AnyTx, row: Any, due: datetime) -> None:
         """It is published anew for that time; what awaited the old one is removed after the commit."""
         job_id = row["job_id"]
         await store.set_due(tx, job_id, due)

@@ -80,10 +80,19 @@ def state_of(row: Any, last: Update | None, now: datetime) -> State:
         return State.BLOCKED
     if running(row, last, now):
         return State.RUNNING
-    if row["next_at"] and row["next_at"] > now:
-        return State.RETRYING
-    due = row["steered_due"] or row["due_at"]
-    return State.SCHEDULED if due and due > now and not row["last_attempt"] else State.QUEUED
+    due = due_of(row)
+    if due is None or due <= now:
+        return State.QUEUED
+    return State.RETRYING if row["last_attempt"] else State.SCHEDULED
+
+
+def due_of(row: Any) -> datetime | None:
+    """When a job is due that waits for its time, or was; None: at once."""
+    steered: datetime | None = row["steered_due"]
+    if not row["last_attempt"]:
+        return steered or row["due_at"]
+    # What was steered before the attempt led to it; what was after it is about the next.
+    return steered if steered and steered > row["last_start"] else row["next_at"]
 
 
 def running(row: Any, last: Update | None, now: datetime) -> bool:
@@ -121,8 +130,7 @@ def _job(row: Any, last: Update | None, waits: Mapping[UUID, Iterable[UUID]], no
         _add_live(job, last)
     if state == State.BLOCKED:
         job.waits_for.extend(str(each) for each in waits.get(row["job_id"], ()))
-    due = row["next_at"] if state == State.RETRYING else row["steered_due"] or row["due_at"]
-    if state in (State.SCHEDULED, State.RETRYING) and due:
+    if state in (State.SCHEDULED, State.RETRYING) and (due := due_of(row)):
         job.due_time.FromDatetime(due)
     return job
 

@@ -11,6 +11,7 @@ from services.chassis.host import Tools
 from services.chassis.jetstream import headers
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.protocol import publication
 from services.chassis.jetstream.publisher import Publisher
 from services.chassis.jetstream.servers import Options
 from services.chassis.jetstream.stream import Stream
@@ -42,20 +43,20 @@ class Wire:
 
     def tell(self, updates: Iterable[Update]) -> None:
         """To whoever watches. Nobody waits for it; while NATS is away nobody hears of it."""
-        try:
-            for update in updates:
-                to = subjects.live(update.queue, update.job_id)
-                self.connection.publish(to, update.SerializeToString())
-        except JetStreamError:
-            return
+        commands = [
+            publication(
+                subjects.live(update.queue, update.job_id).encode(), b"", b"", update.SerializeToString()
+            )
+            for update in updates
+        ]
+        with suppress(JetStreamError):
+            self.connection.write(b"".join(commands))
 
     def order(self, control: Control, worker: str = "") -> None:
         """To one worker, or to all."""
         to = subjects.control(worker) if worker else subjects.EVERYONE
-        try:
+        with suppress(JetStreamError):
             self.connection.publish(to, control.SerializeToString())
-        except JetStreamError:
-            return
 
     async def remove_message(self, row: Any) -> None:
         """What of a job stands in the stream; `row` is of the store's view. Should NATS be away: nothing."""

@@ -45,8 +45,12 @@ order by at limit $2
 """
 SOURCE = """
 select j.job_id, j.envelope, coalesce(s.run, 1) as run, s.priority, coalesce(s.due_at, j.due_at) as due_at,
-    coalesce(s.moves, 0) as moves, p.sequence
-from job j left join steering s on s.job_id = j.job_id left join placement p on p.job_id = j.job_id
+    coalesce(s.moves, 0) as moves,
+    1 + coalesce((
+        select max(a.attempt) from attempt a
+        where a.job_id = j.job_id and a.run = coalesce(s.run, 1) and a.outcome = 2
+    ), 0) as attempt
+from job j left join steering s on s.job_id = j.job_id
 where j.job_id = any($1)
     and not exists (select from job_final f where f.job_id = j.job_id and f.run = coalesce(s.run, 1))
     and not exists (select from blocked b where b.job_id = j.job_id)

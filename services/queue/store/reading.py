@@ -12,7 +12,7 @@ VIEW = """
 select j.*, coalesce(s.run, 1) as run, s.priority as steered, s.due_at as steered_due, s.cancel_run,
     coalesce(s.moves, 0) as moves,
     f.state, f.reason, f.attempt as final_attempt, f.worker, f.start_at, f.end_at, f.report,
-    a.attempt as last_attempt, a.outcome, a.next_at, a.report as last_report,
+    a.attempt as last_attempt, a.start_at as last_start, a.outcome, a.next_at, a.report as last_report,
     b.policy, p.sequence as placed, p.job_id is not null as recorded
 from job j
 left join steering s on s.job_id = j.job_id
