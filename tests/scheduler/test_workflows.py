@@ -1,5 +1,7 @@
 """Workflows through gRPC: validated, versioned, run by their jobs' ends, undone, started by others."""
 
+from contextlib import suppress
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +9,8 @@ import grpc
 import pytest
 
 from services.chassis.testing import reason, until
-from tests.scheduler.world import FAILED, World, graph, undo
+from services.scheduler.launching import Launcher
+from tests.scheduler.world import FAILED, SUCCEEDED, World, graph, undo
 from weft.identity.v1.events_pb2 import UserDeleted
 from weft.scheduler.v1 import workflow_pb2 as pb, workflow_run_pb2 as runs
 
@@ -65,6 +68,40 @@ async def test_what_succeeded_is_undone_when_a_later_task_fails(here: World) -> 
     await here.queue.end(undoing)
     run = await here.run_becomes(run_id, "COMPENSATED")
     assert run.failure == "charge: RETURNED"
+
+
+@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_crash_in_any_step_changes_nothing_of_how_a_run_ends(
+    here: World, monkeypatch: pytest.MonkeyPatch, step: int, fails: bool
+) -> None:
+    """The transaction of one step is lost with all that it wrote; whoever asked for it asks again."""
+    carry_out, calls, crashed = Launcher._carry_out, count(), []
+
+    async def crashing(self: Launcher, *args: Any, **rest: Any) -> None:
+        await carry_out(self, *args, **rest)
+        if next(calls) == step:
+            crashed.append(step)
+            raise RuntimeError("killed here")
+
+    workflow_id = await here.workflow(
+        {"name": "a", "compensation": undo("a")},
+        {"name": "b", "needs": ["a"], "compensation": undo("b")},
+        {"name": "c", "needs": ["a", "b"]},
+    )
+    monkeypatch.setattr(Launcher, "_carry_out", crashing)
+    request = runs.StartWorkflowRunRequest(run_id=str(uuid4()), workflow_id=workflow_id)
+    with suppress(grpc.aio.AioRpcError):
+        await here.runs.StartWorkflowRun(request, metadata=here.me)
+    await here.runs.StartWorkflowRun(request, metadata=here.me)
+    for task in ("a", "b"):
+        await here.queue.end(await here.task_job(task))
+    await here.queue.end(await here.task_job("c"), FAILED if fails else SUCCEEDED)
+    for task in ("b", "a") if fails else ():
+        await here.queue.end(await here.task_job(task, undo=True))
+    await here.run_becomes(request.run_id, "COMPENSATED" if fails else "SUCCEEDED")
+    assert len(here.queue.taken) == (5 if fails else 3), "no step asked for a job twice"
+    assert crashed or (step >= 4 and not fails)
 
 
 async def test_a_compensation_that_fails_leaves_the_run_stuck_until_it_is_retried(here: World) -> None:
