@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from services.chassis.wire.connection import Connection
 from tests.wire import octets as o
 from tests.wire.peer import Peer, asking, request
 from tests.wire.served import PATIENT, channel, path, serving
@@ -243,6 +244,42 @@ async def test_a_peer_that_takes_nothing_for_long_is_cut() -> None:
         async with asyncio.timeout(WAIT_S):
             while server.connections or not server.is_quiet:  # noqa: ASYNC110 - nobody reads to see it
                 await asyncio.sleep(0.01)
+
+
+class Full(asyncio.Transport):
+    """A socket that takes as little as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.aborted = 0, asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.waiting += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def is_closing(self) -> bool:
+        return self.aborted.is_set()
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def test_a_peer_that_takes_little_but_something_is_not_cut() -> None:
+    limits = replace(PATIENT, stalled_s=0.02)
+    connection, transport = Connection(limits, asyncio.get_running_loop()), Full()
+    connection.connection_made(transport)
+    connection.send(bytes(1_000))
+    await asyncio.sleep(0)
+    connection.pause_writing()
+    for _ in range(40):
+        await asyncio.sleep(0.005)
+        transport.waiting -= 1
+    assert not transport.aborted.is_set()
+    async with asyncio.timeout(WAIT_S):
+        await transport.aborted.wait()
+    connection.connection_lost(None)
 
 
 async def test_a_writer_that_is_never_full_lets_others_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,11 +16,12 @@ from grpc_status import rpc_status
 
 from tests.wire import octets as o
 from tests.wire.peer import Peer, asking, hanging
-from tests.wire.served import channel, path, serving
+from tests.wire.served import PATIENT, channel, path, serving
 
 HANG_S = 60.0
 DEADLINE_S = 0.2
 BINARY = bytes(range(256))
+UNSWEPT = replace(PATIENT, sweep_s=3_600.0)  # So that nothing ends late calls but their own deadlines.
 
 
 class Hanging:
@@ -155,7 +157,7 @@ async def test_the_deadline_is_known_and_ends_the_handler() -> None:
             return await super().__call__(request, context)
 
     timed = Timed()
-    async with serving(Unary=timed) as (_, port), await Peer.greeted(port) as peer:
+    async with serving(UNSWEPT, Unary=timed) as (_, port), await Peer.greeted(port) as peer:
         # A raw peer waits on: it is the server that ends the call.
         await peer.send(o.headers(1, asking("Unary", ("grpc-timeout", "200m"))))
         await peer.send(o.data(1, o.message(), o.END_STREAM))
@@ -167,7 +169,7 @@ async def test_the_deadline_is_known_and_ends_the_handler() -> None:
 
 
 async def test_a_deadline_ends_a_call_whose_request_never_comes() -> None:
-    async with serving() as (_, port), await Peer.greeted(port) as peer:
+    async with serving(UNSWEPT) as (_, port), await Peer.greeted(port) as peer:
         await peer.send(o.headers(1, asking("Unary", ("grpc-timeout", "50m"))))
         assert (await peer.response()).status == 4
         assert await peer.reset() == o.NO_ERROR
@@ -178,7 +180,7 @@ async def test_a_deadline_ends_a_stream_whose_reader_opens_no_window() -> None:
         while True:
             yield bytes(100_000)
 
-    async with serving(ServerStream=answer) as (server, port), await Peer.greeted(port) as peer:
+    async with serving(UNSWEPT, ServerStream=answer) as (server, port), await Peer.greeted(port) as peer:
         await peer.send(o.headers(1, asking("ServerStream", ("grpc-timeout", "100m"))))
         await peer.send(o.data(1, o.message(), o.END_STREAM))
         assert await peer.reset() == o.CANCEL
@@ -238,6 +240,43 @@ async def test_a_reset_before_the_handlers_first_step_leaves_nothing_behind() ->
         await peer.pong()
         (connection,) = server.connections
         assert (connection.running, connection.streams) == (0, {})
+
+
+async def test_nothing_is_sent_for_a_call_whose_caller_went_away() -> None:
+    told: list[str] = []
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        try:
+            await asyncio.sleep(HANG_S)
+        finally:
+            for attempt in (context.send_initial_metadata((("x-a", "b"),)), context.write(b"")):
+                with pytest.raises(ConnectionError):
+                    await attempt
+                told.append("gone")
+        return request
+
+    async with serving(Unary=answer) as (_, port), await Peer.greeted(port) as peer:
+        await peer.send(hanging())
+        await peer.pong()
+        await peer.send(o.rst_stream(1))
+        assert [frame for frame in await peer.pong() if frame.stream == 1] == []
+        await peer.pong()
+    assert told == ["gone", "gone"]
+
+
+async def test_a_callback_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    called: list[int] = []
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        context.add_done_callback(lambda _: 1 / 0)
+        context.add_done_callback(lambda _: called.append(1))
+        return request
+
+    async with serving(Unary=answer) as (_, port), channel(port) as client:
+        assert await client.unary_unary(path("Unary"))(b"x") == b"x"
+        await asyncio.sleep(0)
+    assert called == [1]
+    assert "a callback of" in caplog.text
 
 
 async def test_the_peer_is_named_as_grpc_names_it() -> None:

@@ -170,6 +170,15 @@ async def test_a_server_may_be_stopped_before_anybody_came() -> None:
     assert await server.wait_for_termination(0) is False
 
 
+async def test_a_server_may_be_stopped_before_its_start_and_takes_no_port_after_it() -> None:
+    server = Server()
+    server.add_insecure_port("127.0.0.1:0")
+    await server.stop(None)
+    async with serving() as (server, _):
+        with pytest.raises(RuntimeError, match="before the server starts"):
+            server.add_insecure_port("127.0.0.1:0")
+
+
 async def test_a_stream_that_ends_by_itself_ends_within_a_stops_grace() -> None:
     leave = asyncio.Event()
 

@@ -64,10 +64,10 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._preface = self.preface_in
         self._out: list[bytes] = []
+        self._written = self._taken = 0  # Bytes that the transport was given, and that it had rid itself of.
         self.deaf = self._scheduled = self._paused = False  # Deaf: we do not read, since the peer does not.
         self._turns = Turns()
-        self.pending = 0  # Bytes of messages that wait for windows, of all streams.
-        self.unread = 0  # Bytes that came and were not consumed, of all streams.
+        self.pending = self.unread = 0  # Bytes that wait for windows; that came and were not consumed.
         self._abandoned: dict[int, None] = {}
         self._pings: dict[bytes, Callable[[], None]] = {}
         self._ping_count = 0
@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._paused = True
         self.direct_max = 0
+        self._taken = self._written - self._transport.get_write_buffer_size() if self._transport else 0
         self.after("stalled", self.limits.stalled_s, self._stalled)
 
     def resume_writing(self) -> None:
@@ -283,7 +284,9 @@ class Connection(asyncio.Protocol):
             self.window -= self._turns.send(self.window, self.peer.frame_bytes_max)
         transport, out = self._transport, self._out
         if out and transport is not None:
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
+            octets = out[0] if len(out) == 1 else b"".join(out)
+            self._written += len(octets)
+            transport.write(octets)
             self.sent += len(out)
             self.idle_frames.earn(len(out))
             if self._paused and transport.get_write_buffer_size() > self.limits.unsent_bytes_max:
@@ -384,7 +387,13 @@ class Connection(asyncio.Protocol):
         self.fail(ErrorCode.SETTINGS_TIMEOUT, "no SETTINGS came in time")
 
     def _stalled(self) -> None:
-        """No GOAWAY: the peer would not read it."""
-        self.closing = "the peer takes nothing"
-        if self._transport is not None:
+        """Still full: a slow peer has taken something, a dead one nothing. It would not read a GOAWAY."""
+        if self._transport is None:
+            return
+        taken = self._written - self._transport.get_write_buffer_size()
+        if taken > self._taken:
+            self._taken = taken
+            self.after("stalled", self.limits.stalled_s, self._stalled)
+        else:
+            self.closing = "the peer takes nothing"
             self._transport.abort()

@@ -18,7 +18,7 @@ class Keepalive:
 
     def _look(self) -> None:
         connection = self._connection
-        if connection.heard or not (connection.streams or self._limits.keepalive_idle):
+        if connection.heard or connection.deaf or not (connection.streams or self._limits.keepalive_idle):
             connection.heard = False
             self.start()
             return
@@ -26,8 +26,8 @@ class Keepalive:
         connection.after("keepalive", self._limits.keepalive_timeout_s, self._judge)
 
     def _judge(self) -> None:
-        """Whatever came since, an answer or not, is a sign of life."""
-        if self._connection.heard:
+        """Whatever came since, an answer or not, is a sign of life; whom we do not read cannot give one."""
+        if self._connection.heard or self._connection.deaf:
             self.start()
         else:
             self._connection.fail(ErrorCode.NO_ERROR, "keepalive: no sign of life")

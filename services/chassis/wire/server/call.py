@@ -158,7 +158,7 @@ class Call(Stream):
     @property
     def waits_for_request(self) -> bool:
         """Whether nobody answers yet, since the request is not whole."""
-        return self._task is None
+        return self._task is None and not self.finished
 
     def start(self) -> None:
         """Has the call answered."""
@@ -193,7 +193,10 @@ class Call(Stream):
         self.connection.handler_ended()
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback of %s failed", self.route.path)
 
     def _cancel(self) -> None:
         """Ends the handler; one that was never begun has no end that would be heard of."""
@@ -281,7 +284,9 @@ class Call(Stream):
     # The response goes out.
 
     async def send_initial_metadata(self, initial: Iterable[Metadatum]) -> None:
-        """Once, before the first response."""
+        """Once, before the first response. Raises StreamGone."""
+        if self.gone or self.finished:
+            raise StreamGone(self.gone or "the call has ended")
         if self.headers_sent:
             raise RuntimeError("the initial metadata has been sent")
         self._initial = metadata.to_fields(initial)

@@ -59,8 +59,7 @@ class Server:
         self._running = 0
         self._stopping = False
         self._sweep: asyncio.TimerHandle | None = None
-        self._changed: asyncio.Event
-        self._stopped: asyncio.Event
+        self._changed, self._stopped = asyncio.Event(), asyncio.Event()
 
     # Before the start.
 
@@ -84,6 +83,9 @@ class Server:
         return self._add(ports.bind(address, context))
 
     def _add(self, port: ports.Port) -> int:
+        if self._sweep is not None:
+            port.close()
+            raise RuntimeError("ports are added before the server starts")
         self._ports.append(port)
         return port.number
 
@@ -91,7 +93,6 @@ class Server:
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._changed, self._stopped = asyncio.Event(), asyncio.Event()
         for port in self._ports:
             self._listening.append(await port.listen(lambda: ServerConnection(self), self.limits.handshake_s))
         self._sweep = self.loop.call_later(self.limits.sweep_s, self._swept)
@@ -141,10 +142,10 @@ class Server:
         return False
 
     def _swept(self) -> None:
+        self._sweep = self.loop.call_later(self.limits.sweep_s, self._swept)
         self.ticks += 1
         for connection in [*self.connections]:
             connection.sweep(self.ticks)
-        self._sweep = self.loop.call_later(self.limits.sweep_s, self._swept)
 
     # For connections.
 
