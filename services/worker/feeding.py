@@ -62,6 +62,12 @@ class Lanes(Protocol):
     def open(self, queues: Sequence[Known]) -> None:
         """These, as they are now; no others."""
 
+    def resize(self, room: int) -> None:
+        """No lane takes more than so many; 0: nothing, for now."""
+
+    def stop(self) -> None:
+        """Begins nothing any more."""
+
     async def close(self) -> None:
         """Gives all up."""
 
@@ -130,6 +136,8 @@ class Feeder:
                         self._open(*key)
                 else:
                     pull.resize(room)
+            if self.lanes:
+                self.lanes.resize(room)
             if loop.time() >= beat_at:
                 beat_at = loop.time() + BEAT_S
                 self._beat()
@@ -251,6 +259,8 @@ class Feeder:
     async def stop(self) -> None:
         """Takes no more; what is here goes on."""
         self._stopped = True
+        if self.lanes:
+            self.lanes.stop()
         pulls, self._pulls = list(self._pulls.values()), {}
         await asyncio.gather(*(pull.stop() for pull in pulls), *self._looking)
 
@@ -285,6 +295,9 @@ class _Tap:
 
     def done(self, delivery: Delivery) -> None:
         self._feeder.let_go(delivery)
+
+    def lost(self, delivery: Delivery) -> None:
+        """It came by no lane."""
 
     def again(self, delivery: Delivery, delay_s: float) -> None:
         """Its retry is a message of its own."""

@@ -23,6 +23,9 @@ class Giver(Protocol):
     def done(self, delivery: Delivery) -> None:
         """It is out of hand: acknowledged, given back, or found to be no longer this worker's."""
 
+    def lost(self, delivery: Delivery) -> None:
+        """Another worker has its lane, and nothing was written down of it. `done` follows."""
+
     def again(self, delivery: Delivery, delay_s: float) -> None:
         """Its attempt is reported as RETRYING; a keyed queue's next one is the giver's to begin."""
 

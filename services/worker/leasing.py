@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol
 
 from services.chassis.bus import within
@@ -32,7 +32,7 @@ log = logging.getLogger("weft.worker")
 class Record(Protocol):
     """weft.queue.v1.RecordService, as far as lanes go."""
 
-    async def LeaseLanes(self, request: LeaseLanesRequest) -> LeaseLanesResponse: ...
+    def LeaseLanes(self, request: LeaseLanesRequest, /) -> Awaitable[LeaseLanesResponse]: ...
 
 
 class Leases:

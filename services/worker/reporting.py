@@ -163,6 +163,8 @@ class Reporter:
         for place, each in enumerate(group):
             if place not in superseded:
                 self._told(each)
+            else:
+                each.handle.giver.lost(each.delivery)
         return [group[place] for place in superseded]
 
     async def _apart(self, group: Sequence[Ended], error: Exception) -> list[Ended]:
