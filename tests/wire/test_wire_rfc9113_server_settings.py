@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.wire import octets as o
-from tests.wire.certificates import Pair, pair
+from tests.wire.certificates import Pair
 from tests.wire.hosts import Host, hosted
 from tests.wire.peer import Closed, Peer, request
 from tests.wire.specimen import fault, pong, served
@@ -90,11 +90,6 @@ async def test_an_error_among_good_values_is_still_an_error(host: Host) -> None:
     async with await Peer.greeted(host.port) as peer:
         await peer.send(o.settings((0xFF, 1), (o.ENABLE_PUSH, 3), (o.ENABLE_PUSH, 0)))
         await fault(o.PROTOCOL_ERROR)(peer)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
