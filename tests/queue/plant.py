@@ -15,7 +15,7 @@ from services.chassis.jetstream.pulling import Delivery, Pull
 from services.chassis.jetstream.servers import Options
 from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs import subjects
-from services.chassis.testing import Lab, until
+from services.chassis.testing import WAIT_S, Lab, until
 from weft.jobs.v1.attempt_pb2 import AttemptOutcome, AttemptReport, Failure
 from weft.jobs.v1.job_pb2 import EndReason, Envelope, Payload
 from weft.queue.v1 import job_messages_pb2 as jobs, queue_pb2, record_pb2, stats_pb2
@@ -63,7 +63,7 @@ class Plant:
         return (await self.queues.CreateQueue(request, metadata=self.who)).queue
 
     async def enqueue(self, kind: str = "noop", **fields: Any) -> jobs.EnqueueJobResponse:
-        spec = JobSpec(type=kind, payload=Payload(data=b"x"), **fields)
+        spec = JobSpec(type=kind, **{"payload": Payload(data=b"x"), **fields})
         return await self.jobs.EnqueueJob(jobs.EnqueueJobRequest(job=spec), metadata=self.who)
 
     async def batch(self, specs: Sequence[JobSpec], **fields: Any) -> jobs.EnqueueBatchResponse:
@@ -76,7 +76,9 @@ class Plant:
     async def list(self, **fields: Any) -> jobs.ListJobsResponse:
         return await self.jobs.ListJobs(jobs.ListJobsRequest(**fields), metadata=self.who)
 
-    async def take(self, queue: str = "default", place: str = "m", count: int = 1) -> list[Delivery]:
+    async def take(
+        self, queue: str = "default", place: str = "m", count: int = 1, wait_s: float = WAIT_S
+    ) -> list[Delivery]:
         """The next messages, as a worker gets them."""
         came: list[Delivery] = []
         name = subjects.consumer(queue, place)
@@ -87,7 +89,7 @@ class Plant:
             return len(came) >= count
 
         try:
-            await until(enough)
+            await until(enough, wait_s)
         finally:
             await pull.stop()
         return came
