@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 import uvloop
 
@@ -15,6 +15,8 @@ from services.chassis.jobs.handlers import BadHandler
 from services.chassis.jobs.surroundings import surrounding
 from services.chassis.probes import probing
 from services.chassis.telemetry import log_to_stderr
+from services.worker.beating import new_id
+from services.worker.cells.forker import leash
 from services.worker.lines import BindToJob
 from services.worker.process import Plan, working
 from services.worker.runner import Room
@@ -33,8 +35,20 @@ def parser() -> ArgumentParser:
     words.add_argument("--slots", type=int, default=room.slots, metavar="N", help="coroutines (default 64)")
     words.add_argument("--threads", type=int, default=room.threads, metavar="N", help="for plain functions")
     words.add_argument("--processes", type=int, default=room.processes, metavar="N", help="for limited jobs")
+    words.add_argument(
+        "--limit", action="append", default=[], type=_limit, metavar="TYPE=N", help="at once of a type"
+    )
     words.add_argument("--pool", default="", help="the pool that it belongs to")
+    words.add_argument("--name", default="", help="its id (default: of host, process and chance)")
+    words.add_argument("--leash", type=int, metavar="PID", help="end when this process dies, our parent")
     return words
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    if not name or not number.isdigit() or int(number) < 1:
+        raise ArgumentTypeError(f"{text!r} is not TYPE=N with N above 0")
+    return name, int(number)
 
 
 def plan(arguments: Namespace, settings: WorkerSettings) -> Plan:
@@ -43,6 +57,8 @@ def plan(arguments: Namespace, settings: WorkerSettings) -> Plan:
         queues=arguments.queue or ["default"],
         room=Room(arguments.slots, arguments.threads, arguments.processes),
         pool=arguments.pool,
+        worker=arguments.name or new_id(),
+        limits=dict(arguments.limit),
         drain_s=settings.drain_s,
         beat_s=settings.beat_s,
     )
@@ -68,6 +84,8 @@ async def main(planned: Plan, settings: Settings) -> None:
 
 def run(arguments: list[str]) -> int:
     words = parser().parse_args(arguments)
+    if words.leash:
+        leash(words.leash, signal.SIGTERM)
     try:
         settings, own = load(Settings), load(WorkerSettings, prefix="WEFT_WORKER_")
         log_to_stderr(settings.log_level)

@@ -45,7 +45,7 @@ class Card:
     types: Sequence[str]
 
 
-class Presence:
+class Beating:
     """Tells of one worker."""
 
     def __init__(self, card: Card, connection: Connection, runner: Runner, desk: Desk) -> None:

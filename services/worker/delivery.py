@@ -98,6 +98,9 @@ class Outside(Protocol):
     def progress(self, run: Run) -> None: ...
     def line(self, run: Run, line: LogLine) -> None: ...
     async def checkpoint(self, run: Run, state: bytes) -> None: ...
+    def dropped(self, delivery: Delivery) -> None:
+        """It was not begun, and is others'."""
+
     def ended(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
         """The last word on a delivery. Returns at once; what takes time is done in groups."""
 

@@ -44,6 +44,10 @@ class Desk:
             )
         )
 
+    def dropped(self, delivery: Delivery) -> None:
+        delivery.handle.giver.ran(delivery)
+        delivery.handle.giver.done(delivery)
+
     def ended(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
         envelope = delivery.envelope
         self.count += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,17 +15,22 @@ from services.chassis.jetstream.servers import Options
 from services.chassis.jobs.handlers import Registry, opened
 from services.chassis.jobs.queues import Queues
 from services.chassis.jobs.surroundings import Surroundings
-from services.worker.beating import Card, Presence, new_id
+from services.worker.beating import Beating, Card, new_id
 from services.worker.cells.keeper import Cells
+from services.worker.claims import Journal
 from services.worker.desk import Desk
 from services.worker.feeding import Feeder
+from services.worker.leasing import Leases
 from services.worker.lines import LineHandler
 from services.worker.living import Live
 from services.worker.orders import Orders
 from services.worker.performing import Performers, current_run
+from services.worker.presence import Presence
+from services.worker.reaping import Reaper
 from services.worker.reporting import Reporter
 from services.worker.runner import Room, Runner
 from weft.jobs.v1.attempt_pb2 import LogLine
+from weft.queue.v1.record_pb2 import ForgetWorkerRequest
 from weft.queue.v1.record_pb2_grpc import RecordServiceStub
 
 AGAIN_S = 1.0  # Between a background loop's failure and its next start.
@@ -41,6 +46,7 @@ class Plan:
     modules: Sequence[str]
     queues: Sequence[str] = ("default",)
     room: Room = field(default_factory=Room)
+    limits: Mapping[str, int] = field(default_factory=dict)  # Of types, before what their handlers say.
     pool: str = ""
     worker: str = field(default_factory=new_id)
     drain_s: float = 30.0
@@ -50,11 +56,10 @@ class Plan:
 class Worker:
     """A worker that runs. `stopping` is set when it was told to end, or had better."""
 
-    def __init__(
-        self, plan: Plan, runner: Runner, feeder: Feeder, reporter: Reporter, presence: Presence
-    ) -> None:
+    def __init__(self, plan: Plan, runner: Runner, feeder: Feeder, reporter: Reporter) -> None:
         self.plan, self.runner, self.feeder, self.reporter = plan, runner, feeder, reporter
-        self.presence = presence
+        self.start: Callable[[], None] = lambda: None  # Begins to take jobs.
+        self.flush: Callable[[], None] = lambda: None  # Tells those who watch.
         self.stopping = asyncio.Event()
         self._grace_s = plan.drain_s
 
@@ -68,6 +73,9 @@ class Worker:
         await self.feeder.stop()
         await self.runner.drain(self._grace_s)
         await self.reporter.close()
+        if self.feeder.lanes:
+            await self.feeder.lanes.close()
+        self.flush()
 
 
 @asynccontextmanager
@@ -76,10 +84,16 @@ async def working(plan: Plan, around: Surroundings) -> AsyncIterator[Worker]:
     registry = Registry.of(plan.modules)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(opened(registry.lifespans, around))
-        connection = Connection(Options.of(around.settings.nats_url, name=f"worker {plan.worker}"))
+        options = Options.of(around.settings.nats_url, name=f"jobs of {plan.worker}")
+        connection = Connection(options)
         await patiently("NATS", connection.open)
         stack.push_async_callback(connection.close)
         worker, loops = _assembled(plan, registry, connection, around)
+        seen, journal = Presence(connection, options, plan.worker), Journal(connection, plan.worker)
+        worker.feeder.claims = journal
+        await seen.open()
+        stack.push_async_callback(seen.close)
+        stack.push_async_callback(journal.close)
         handler = LineHandler(_line)
         logging.getLogger().addHandler(handler)
         stack.callback(logging.getLogger().removeHandler, handler)
@@ -87,6 +101,7 @@ async def working(plan: Plan, around: Surroundings) -> AsyncIterator[Worker]:
         tasks = [asyncio.create_task(_for_ever(loop)) for loop in loops]
         stack.push_async_callback(_ended, tasks)
         stack.push_async_callback(worker.drain)
+        worker.start()
         yield worker
 
 
@@ -99,15 +114,23 @@ def _assembled(
     reporter = Reporter(record, connection, plan.worker, live.ended)
     desk = Desk(record, live, reporter)
     performers = Performers(registry, Cells(plan.modules))
-    runner = Runner(registry, desk, around.tracing, performers, plan.room)
+    runner = Runner(registry, desk, around.tracing, performers, plan.room, plan.limits)
     feeder = Feeder(connection, record, runner, reporter, plan.queues)
     card = Card(plan.worker, plan.pool, plan.queues, sorted(registry.handlers))
-    presence = Presence(card, connection, runner, desk)
-    worker = Worker(plan, runner, feeder, reporter, presence)
+    beating = Beating(card, connection, runner, desk)
+    worker = Worker(plan, runner, feeder, reporter)
     orders, queues = Orders(connection, plan.worker, runner), Queues(around.mesh)
-    orders.drain = worker.stop
-    orders.start()
-    feeder.start(queues)
+    feeder.lanes = leases = Leases(connection, record, feeder, runner, plan.worker)
+    orders.drain, orders.lanes_changed = worker.stop, leases.changed
+    reaper = Reaper(
+        connection, plan.worker, lambda gone: record.ForgetWorker(ForgetWorkerRequest(worker=gone))
+    )
+
+    def start() -> None:
+        orders.start()
+        feeder.start(queues)
+
+    worker.start, worker.flush = start, live.flush
 
     async def judge() -> None:
         while performers.lost < THREADS_LOST_MAX:  # noqa: ASYNC110 - seldom true, and nobody's event
@@ -115,7 +138,7 @@ def _assembled(
         log.error("%d threads hang: this worker ends to be replaced", performers.lost)
         worker.stop()
 
-    return worker, [queues.run, feeder.run, live.run, lambda: presence.run(plan.beat_s), judge]
+    return worker, [queues.run, feeder.run, live.run, reaper.run, lambda: beating.run(plan.beat_s), judge]
 
 
 def _line(line: LogLine) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -28,6 +28,7 @@ BREATH = 32  # Attempts that a slot runs without letting others have the loop: a
 PREFETCH_S = 0.1  # Jobs done in this time may wait here in advance, so that slots never wait for the network.
 PREFETCH_MAX = 4_000  # More in advance than a worker does in a tick of its source helps nobody.
 PREFETCH_MIN = 2  # So that a slot that ends finds the next job here.
+FROZEN_S = 15.0  # Half of the time after which JetStream gives a message to others.
 SUSPECT_DELIVERIES = 3  # Two holders vanished while they had it: from here on it cannot take a third along.
 
 log = logging.getLogger("weft.worker")
@@ -52,7 +53,9 @@ class Runner:
         tracing: telemetry.Tracing,
         performers: Performers,
         room: Room,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
+        """`limits` are of types, at once; they go before what handlers say."""
         self._registry, self._outside, self._tracing, self._performers = (
             registry,
             outside,
@@ -64,9 +67,9 @@ class Runner:
         self.running: dict[str, Run] = {}
         self.draining = False
         self._stirred = asyncio.Event()  # Something ended.
-        limits = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
-        self._benches = {kind: Bench(self._slot, limits) for kind in Kind}
-        self._ahead, self._done = 0.0, 0
+        own = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
+        self._benches = {kind: Bench(self._slot, {**own, **(limits or {})}) for kind in Kind}
+        self._ahead, self._done, self._ticked = 0.0, 0, self._loop.time()
         self.resize(room)
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
@@ -270,6 +273,9 @@ class Runner:
         """Ends what is out of time, asks again what was asked to end, and measures the rate."""
         now = self._loop.time()
         self._timer = self._loop.call_later(TICK_S, self._tick)
+        if now - self._ticked > FROZEN_S:
+            self._drop()
+        self._ticked = now
         for run in list(self.running.values()):
             if run.cancelled:
                 if now - run.asked_at > ASK_AGAIN_S:
@@ -280,6 +286,14 @@ class Runner:
         wanted = self._done * (PREFETCH_S / TICK_S)  # Up at once, for slots run dry; down little by little.
         self._ahead = max(wanted, self._ahead + (wanted - self._ahead) * TICK_S)
         self._done = 0
+
+    def _drop(self) -> None:
+        """What waited here while this process was frozen is somebody else's by now, or soon."""
+        log.warning("this process stood still: what it has not begun is left to others")
+        for bench in self._benches.values():
+            for delivery in bench.clear():
+                del self._held[delivery.envelope.job_id]
+                self._outside.dropped(delivery)
 
 
 def _isolated(delivery: Delivery) -> bool:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -202,3 +203,27 @@ async def told(job: Job) -> None:
     await asyncio.sleep(0.1)
     current_run.get().line(LogLine(level="INFO", message="a line"))  # type: ignore[union-attr]
     await asyncio.sleep(0.1)
+
+
+@job("import")
+async def import_(job: Job, order: Order) -> None:
+    """Rows one after the other, each with a checkpoint; `order.words` names the file that tells of them."""
+    place = job.restored(Place) or Place(0)
+    for row in range(place.row, order.number):
+        note(Path(order.words), f"{row}:{os.getpid()}")
+        await job.checkpoint(Place(row + 1))
+        job.progress(100 * (row + 1) / order.number, f"row {row}")
+        await asyncio.sleep(0.05)
+
+
+@job("gated")
+async def gated(job: Job, order: Order) -> None:
+    gate = Path(order.words)
+    note(gate.with_suffix(".begun"), str(os.getpid()))
+    while not gate.exists():  # noqa: ASYNC110, ASYNC240 - a file of a test
+        await asyncio.sleep(0.02)
+
+
+def note(file: Path, line: str) -> None:
+    with file.open("a") as text:
+        text.write(f"{line}\n")

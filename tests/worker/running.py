@@ -33,6 +33,7 @@ class Heard:
         self.told: dict[str, int] = {}  # How often an end was told.
         self.runs: dict[str, Run] = {}
         self.checkpoints: dict[str, bytes] = {}
+        self.dropped_ids: list[str] = []
         self.refusal: CallFailed | None = None
         self.stirred = asyncio.Event()
 
@@ -50,6 +51,9 @@ class Heard:
         if self.refusal:
             raise self.refusal
         self.checkpoints[run.delivery.envelope.job_id] = state
+
+    def dropped(self, delivery: Delivery) -> None:
+        self.dropped_ids.append(delivery.envelope.job_id)
 
     def ended(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
         job_id = delivery.envelope.job_id

@@ -245,6 +245,18 @@ async def test_a_job_that_is_delivered_again_while_it_runs_is_not_run_twice() ->
         assert job.handle == "newer"
 
 
+async def test_what_waited_in_a_frozen_process_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(Room(1, 1, 1)) as laid:
+        first, second = delivery("wait", Order(60)), delivery("nothing")
+        laid.runner.take([first, second])
+        await laid.heard.until_begun(first)
+        monkeypatch.setattr(runner_module, "FROZEN_S", 0.2)
+        time.sleep(0.4)  # noqa: ASYNC251 - the process stands still
+        await asyncio.sleep(0.1)
+        assert laid.heard.dropped_ids == [second.envelope.job_id]
+        assert (laid.runner.held, laid.heard.endings) == (1, {})
+
+
 async def test_a_thread_has_checkpoints_progress_and_results() -> None:
     async with running() as laid:
         job = delivery("thread", Order(21))

@@ -170,9 +170,9 @@ def _signal_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def leash(parent: int) -> None:
-    """This process is killed when its parent dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def leash(parent: int, number: int = signal.SIGKILL) -> None:
+    """This process gets a signal when its parent dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # It died before the leash was on.
         os._exit(1)
 

@@ -84,11 +84,11 @@ class PoolSettings(_message.Message):
     """Processes below one worker, for jobs with limits. Absence: 2."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whose jobs they run."""
+        """Whose jobs they run. At least one."""
 
     @_builtins.property
     def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Python modules with handlers, and all below them; such as `services.audit.jobs`."""
+        """Python modules with handlers, and all below them; such as `services.audit.jobs`. At least one."""
 
     @_builtins.property
     def type_limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:

@@ -99,6 +99,7 @@ class WorkerServiceServicer:
         ALREADY_EXISTS POOL_EXISTS
         INVALID_ARGUMENT BOUNDS_REFUSED
         INVALID_ARGUMENT MODULE_REFUSED
+        INVALID_ARGUMENT NOTHING_TO_RUN
         RESOURCE_EXHAUSTED TOO_MANY_POOLS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -132,6 +133,7 @@ class WorkerServiceServicer:
         NOT_FOUND UNKNOWN_POOL
         INVALID_ARGUMENT BOUNDS_REFUSED
         INVALID_ARGUMENT MODULE_REFUSED
+        INVALID_ARGUMENT NOTHING_TO_RUN
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

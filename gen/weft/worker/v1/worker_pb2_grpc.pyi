@@ -45,6 +45,7 @@ class WorkerServiceStub:
       ALREADY_EXISTS POOL_EXISTS
       INVALID_ARGUMENT BOUNDS_REFUSED
       INVALID_ARGUMENT MODULE_REFUSED
+      INVALID_ARGUMENT NOTHING_TO_RUN
       RESOURCE_EXHAUSTED TOO_MANY_POOLS
     """
     GetPool: _grpc.UnaryUnaryMultiCallable[_worker_pb2.GetPoolRequest, _worker_pb2.GetPoolResponse]
@@ -65,6 +66,7 @@ class WorkerServiceStub:
       NOT_FOUND UNKNOWN_POOL
       INVALID_ARGUMENT BOUNDS_REFUSED
       INVALID_ARGUMENT MODULE_REFUSED
+      INVALID_ARGUMENT NOTHING_TO_RUN
     """
     DeletePool: _grpc.UnaryUnaryMultiCallable[_worker_pb2.DeletePoolRequest, _worker_pb2.DeletePoolResponse]
     """Deletes a pool. Its workers are drained: what they run ends first.
@@ -122,6 +124,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       ALREADY_EXISTS POOL_EXISTS
       INVALID_ARGUMENT BOUNDS_REFUSED
       INVALID_ARGUMENT MODULE_REFUSED
+      INVALID_ARGUMENT NOTHING_TO_RUN
       RESOURCE_EXHAUSTED TOO_MANY_POOLS
     """
     GetPool: _aio.UnaryUnaryMultiCallable[_worker_pb2.GetPoolRequest, _worker_pb2.GetPoolResponse]  # type: ignore[assignment]
@@ -142,6 +145,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       NOT_FOUND UNKNOWN_POOL
       INVALID_ARGUMENT BOUNDS_REFUSED
       INVALID_ARGUMENT MODULE_REFUSED
+      INVALID_ARGUMENT NOTHING_TO_RUN
     """
     DeletePool: _aio.UnaryUnaryMultiCallable[_worker_pb2.DeletePoolRequest, _worker_pb2.DeletePoolResponse]  # type: ignore[assignment]
     """Deletes a pool. Its workers are drained: what they run ends first.
@@ -202,6 +206,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           ALREADY_EXISTS POOL_EXISTS
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
           RESOURCE_EXHAUSTED TOO_MANY_POOLS
         """
 
@@ -240,6 +245,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND UNKNOWN_POOL
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
         """
 
     @_abc_1.abstractmethod

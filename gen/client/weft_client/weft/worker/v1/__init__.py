@@ -459,14 +459,14 @@ class PoolSettings(betterproto2.Message):
         1, betterproto2.TYPE_STRING, repeated=True
     )
     """
-    Whose jobs they run.
+    Whose jobs they run. At least one.
     """
 
     modules: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = betterproto2.field(
         2, betterproto2.TYPE_STRING, repeated=True
     )
     """
-    Python modules with handlers, and all below them; such as `services.audit.jobs`.
+    Python modules with handlers, and all below them; such as `services.audit.jobs`. At least one.
     """
 
     slots: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
@@ -869,6 +869,7 @@ class WorkerServiceSyncStub:
           ALREADY_EXISTS POOL_EXISTS
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
           RESOURCE_EXHAUSTED TOO_MANY_POOLS
         """
 
@@ -914,6 +915,7 @@ class WorkerServiceSyncStub:
           NOT_FOUND UNKNOWN_POOL
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
         """
 
         return self._channel.unary_unary(
@@ -1025,6 +1027,7 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
           ALREADY_EXISTS POOL_EXISTS
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
           RESOURCE_EXHAUSTED TOO_MANY_POOLS
         """
 
@@ -1100,6 +1103,7 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
           NOT_FOUND UNKNOWN_POOL
           INVALID_ARGUMENT BOUNDS_REFUSED
           INVALID_ARGUMENT MODULE_REFUSED
+          INVALID_ARGUMENT NOTHING_TO_RUN
         """
 
         return await self._unary_unary(
