@@ -57,7 +57,7 @@ async def test_all_four_kinds_run_in_threads() -> None:
         assert ("x-a", "b") in tuple(await call.initial_metadata())
         assert ("x-t", "1") in tuple(await call.trailing_metadata())
         assert [each async for each in client.unary_stream(path("ServerStream"))(b"100")] == sent
-        assert await client.stream_unary(path("ClientStream"))(iter(sent)) == b"|".join(sent)
+        assert await client.stream_unary(path("ClientStream"))(iter([b"", *sent])) == b"|".join([b"", *sent])
         assert [each async for each in client.stream_stream(path("Bidi"))(iter(sent))] == sent
 
 
