@@ -153,6 +153,7 @@ class Channel:
         for each in waiting:
             each.refuse(StatusCode.CANCELLED, CLOSED)
         everything = {*self._subchannels.values(), *self._old}
+        self._balancer.update([])
         for subchannel in everything:
             subchannel.close()
         with suppress(TimeoutError):

@@ -152,7 +152,7 @@ class Subchannel:
             self._failed(str(error) or type(error).__name__, self._loop.time() - began)
         else:
             self._dialing = None
-            self._arrived(connection)
+            self._arrived(connection, began)
 
     async def _opened(self) -> ClientConnection:
         connection = await self._setup.dial(self.address, self._connection)
@@ -168,14 +168,16 @@ class Subchannel:
     def _connection(self) -> ClientConnection:
         return ClientConnection(self._limits, self._loop, self)
 
-    def _arrived(self, connection: ClientConnection) -> None:
-        if self._setup.health_service is None:
+    def _arrived(self, connection: ClientConnection, began: float) -> None:
+        if connection.draining:  # Turned away with its first bytes.
+            self._failed(connection.draining, self._loop.time() - began)
+        elif self._setup.health_service is None:
             self._usable(connection)
         else:
             self._others[connection] = Health(self._setup, connection, self._usable, self._unhealthy)
 
     def _usable(self, connection: ClientConnection) -> None:
-        if connection.draining or self.state is State.SHUTDOWN:
+        if connection.draining:
             return
         self._others.pop(connection, None)
         self._connections.append(connection)
