@@ -78,19 +78,22 @@ class Pipe(asyncio.Transport):
 
     def _deliver(self) -> None:
         self._scheduled = False
-        other = self.other
-        if self._written and not other._closing:
-            if not other._reading:
+        if self._written:
+            if not (self.other._reading or self.other._closing):
                 return
-            data = b"".join(self._written)
-            self._written.clear()
-            self._size = 0
-            other._protocol.data_received(data)
-            if self._paused and not self._closing:
-                self._paused = False
-                self._protocol.resume_writing()
+            self._hand_over()
         if self._ended and not self._written:
             self._end()
+
+    def _hand_over(self) -> None:
+        data = b"".join(self._written)
+        self._written.clear()
+        self._size = 0
+        if not self.other._closing:
+            self.other._protocol.data_received(data)
+        if self._paused and not self._closing:
+            self._paused = False
+            self._protocol.resume_writing()
 
     def _end(self) -> None:
         """EOF at the other end, which closes too; a socket's protocol is told the same way."""
