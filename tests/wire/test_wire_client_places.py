@@ -287,6 +287,33 @@ async def test_an_endpoint_is_not_used_before_it_is_known_to_be_healthy() -> Non
             assert await waiting == b"x"
 
 
+async def test_a_watch_keeps_no_connection_and_follows_to_the_next() -> None:
+    """Endpoints that go, and servers that stop, are left though their health is being watched."""
+    servicer = health.HealthServicer()
+
+    def register(server: Server) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+    options = balanced("round_robin", healthCheckConfig={})
+    async with serving(register=register, Unary=_named(b"a")) as (server, port):
+        live = Live([f"127.0.0.1:{port}"])
+        async with Channel(live, options) as channel:
+            assert await who(channel, 2) == {b"a": 2}
+            live.update([])
+            async with asyncio.timeout(WAIT_S):
+                while server.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+            live.update([f"127.0.0.1:{port}"])
+            assert await who(channel, 2) == {b"a": 2}
+            for status in (SERVING, NOT_SERVING):
+                await servicer.set("", status)
+                await ready(channel, status == SERVING)
+                for connection in [*server.connections]:
+                    connection.close()
+                await servicer.set("", SERVING)
+                assert await who(channel, 2) == {b"a": 2}
+
+
 async def test_generated_stubs_take_the_channel() -> None:
     servicer = health.HealthServicer()
 

@@ -40,7 +40,8 @@ class Subchannel:
         self._limits = setup.options.limits
         self._backoff = Backoff(setup.options.pace)
         self._connections: list[ClientConnection] = []  # Healthy, and taking calls; the oldest first.
-        self._others: dict[ClientConnection, Health | None] = {}  # Opening, unhealthy, or finishing calls.
+        self._others: dict[ClientConnection, None] = {}  # Opening, unhealthy, or finishing calls.
+        self._watches: dict[ClientConnection, Health] = {}
         self._queue: dict[Waiting, None] = {}
         self._dialing: asyncio.Task[None] | None = None
         self._emptied: asyncio.Future[None] | None = None
@@ -91,9 +92,7 @@ class Subchannel:
                 waiting.begin(connection, self)
                 return True
         if len(self._queue) >= self._setup.options.calls_waiting_max:
-            waiting.refuse(
-                StatusCode.RESOURCE_EXHAUSTED, f"{len(self._queue)} calls wait for a stream already"
-            )
+            waiting.refuse(StatusCode.RESOURCE_EXHAUSTED, f"{len(self._queue)} calls wait already")
             return False
         self._queue[waiting] = None
         if len(self._connections) < self._setup.options.config.connections_max:
@@ -119,16 +118,12 @@ class Subchannel:
     def drains(self, connection: ClientConnection, pinged_too_often: bool) -> None:
         if pinged_too_often and self._limits.keepalive_s is not None:
             self._limits = replace(self._limits, keepalive_s=2 * self._limits.keepalive_s)  # A8.
-        if connection in self._connections:
-            self._connections.remove(connection)
-            self._others[connection] = None
-            self._fewer(connection.draining, self._fleeting(connection))
+        self._others[connection] = None
+        self._without(connection, connection.draining)
 
     def lost(self, connection: ClientConnection, reason: str) -> None:
         self._others.pop(connection, None)
-        if connection in self._connections:
-            self._connections.remove(connection)
-            self._fewer(reason, self._fleeting(connection))
+        self._without(connection, reason)
         if self._emptied is not None and not (self._others or self._connections):
             self._emptied.set_result(None)
             self._emptied = None
@@ -174,7 +169,7 @@ class Subchannel:
         elif self._setup.health_service is None:
             self._usable(connection)
         else:
-            self._others[connection] = Health(self._setup, connection, self._usable, self._unhealthy)
+            self._watches[connection] = Health(self._setup, connection, self._usable, self._unhealthy)
 
     def _usable(self, connection: ClientConnection) -> None:
         if connection.draining:
@@ -216,17 +211,31 @@ class Subchannel:
         young = self._loop.time() - connection.born < self._setup.options.pace.initial_s
         return young and connection.next_id <= first_id
 
-    def _fewer(self, reason: str, fleeting: bool) -> None:
-        """A connection less."""
+    def _without(self, connection: ClientConnection, reason: str) -> None:
+        """No call begins on it any more. The state is the best that is left (A105)."""
+        watch = self._watches.pop(connection, None)
+        if watch is not None:
+            watch.stop()
+        if connection in self._connections:
+            self._connections.remove(connection)
         if self._connections:
             if self._queue:
                 self._dial()
-            return
-        if fleeting:
+        elif self._dialing is not None:
+            self._become(State.CONNECTING, reason)
+        elif self._pause is not None:
+            self._become(State.TRANSIENT_FAILURE, reason)
+            self._hand_back()
+        elif not self._watches and self.state is not State.IDLE:
+            self._absent(reason, self._fleeting(connection))
+
+    def _absent(self, reason: str, fleeting: bool) -> None:
+        """There is no connection, nor one to come."""
+        if fleeting and self.state is not State.SHUTDOWN:
             self._failed(reason, 0.0)
-            return
-        self._become(State.CONNECTING if self._dialing is not None else State.IDLE, reason)
-        self._hand_back()
+        else:
+            self._become(State.IDLE, reason)
+            self._hand_back()
 
     def _hand_back(self) -> None:
         """Calls that waited here have never left: the channel finds them another place."""
@@ -249,12 +258,8 @@ class Subchannel:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        for connection, health in [*self._others.items()]:
-            if health is not None:
-                health.stop()
-            connection.drain()
         connections, self._connections = self._connections, []
-        for connection in connections:
+        for connection in (*connections, *self._others):
             self._others[connection] = None
             connection.drain()
         self._hand_back()
