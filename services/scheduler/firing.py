@@ -6,6 +6,7 @@ finds what is still due.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +29,10 @@ from weft.scheduler.v1.events_pb2 import ScheduleRunEnded
 from weft.scheduler.v1.schedule_pb2 import ScheduleSettings
 from weft.scheduler.v1.schedule_run_pb2 import RunState as WireRunState
 
+BROKEN_REST = timedelta(minutes=10)  # Until a schedule whose next time cannot be reckoned is tried again.
 SOON_S = 0.001  # Asleep until a schedule is due, a loop wakes this much later rather than too early.
+
+log = logging.getLogger("weft.scheduler")
 
 
 class Firing:
@@ -79,14 +83,7 @@ class Firing:
         days = await self.days(tx, rows)
         found: list[tuple[Schedule, ScheduleSettings, Due]] = []
         for row in rows:
-            settings = ScheduleSettings.FromString(row.settings)
-            policy = reading.policy(settings)
-            timing = reading.timing(settings.timing, row.anchor, days.get(row.schedule_id))
-            due = rules.due(row, timing, policy, now)
-            found += [(row, settings, each) for each in due]
-            assert row.next_at
-            row.last_at = max((each.nominal_at for each in due), default=row.next_at)
-            row.aim(timing, row.last_at, policy.jitter)
+            found += self._due(row, days.get(row.schedule_id), now)
         pairs = [(row.schedule_id, due.nominal_at) for row, _, due in found]
         taken = await store.taken_by_many(tx, pairs) if pairs else set()
         batch = Batch(self, tx, now, await store.active(tx, [row.schedule_id for row in rows]))
@@ -94,6 +91,24 @@ class Firing:
             if (row.schedule_id, each.nominal_at) not in taken:
                 await batch.add(row.schedule_id, settings, each)
         await batch.flush()
+
+    def _due(
+        self, row: Schedule, days: Days | None, now: datetime
+    ) -> list[tuple[Schedule, ScheduleSettings, Due]]:
+        """The runs of one schedule whose time has come; it is aimed at the one after them."""
+        settings = ScheduleSettings.FromString(row.settings)
+        policy = reading.policy(settings)
+        try:
+            timing = reading.timing(settings.timing, row.anchor, days)
+            due = rules.due(row, timing, policy, now)
+            assert row.next_at
+            row.last_at = max((each.nominal_at for each in due), default=row.next_at)
+            row.aim(timing, row.last_at, policy.jitter)
+        except Exception:  # A time zone that is no more, a bug: the others of the batch are none the worse.
+            log.exception("a schedule rests", extra={"facts": {"schedule": str(row.schedule_id)}})
+            row.due_at = now + BROKEN_REST
+            return []
+        return [(row, settings, each) for each in due]
 
     async def days(self, tx: Tx, rows: Sequence[Schedule]) -> dict[UUID, Days]:
         """Calendars by schedule; of schedules that have one."""

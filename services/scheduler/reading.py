@@ -15,7 +15,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.scheduler.domain import calendar as calendars, expression
 from services.scheduler.domain.calendar import Calendar, Days
 from services.scheduler.domain.schedule import (
-    ACTION_BYTES_MAX,
+    BARE_TEMPLATE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    TEMPLATE_BYTES_MAX,
     ActionRefused,
     CatchUp,
     Overlap as RunOverlap,
@@ -68,12 +70,19 @@ def policy(settings: schedule_pb2.ScheduleSettings) -> Policy:
 
 def check_action(settings: schedule_pb2.ScheduleSettings) -> None:
     """Raises ActionRefused."""
-    if len(settings.job.payload.data) > ACTION_BYTES_MAX:
-        problem = f"the payload has more than {ACTION_BYTES_MAX} bytes"
-        raise ActionRefused(problem=problem, field="settings.job.payload.data")
-    if settings.workflow.input.ByteSize() > ACTION_BYTES_MAX:
-        problem = f"the input has more than {ACTION_BYTES_MAX} bytes"
+    if problem := template_problem(settings.job, bare=False):
+        raise ActionRefused(problem=problem, field="settings.job")
+    if settings.workflow.input.ByteSize() > PAYLOAD_BYTES_MAX:
+        problem = f"the input has more than {PAYLOAD_BYTES_MAX} bytes"
         raise ActionRefused(problem=problem, field="settings.workflow.input")
+
+
+def template_problem(job: timing_pb2.JobTemplate, *, bare: bool) -> str:
+    """Why it may not fit into an event; empty when it does. `bare`: inputs come beside it."""
+    if len(job.payload.data) > PAYLOAD_BYTES_MAX:
+        return f"the payload has more than {PAYLOAD_BYTES_MAX} bytes"
+    most = BARE_TEMPLATE_BYTES_MAX if bare else TEMPLATE_BYTES_MAX
+    return f"the job has more than {most} bytes" if job.ByteSize() > most else ""
 
 
 def days(row: Calendar | None) -> Days | None:

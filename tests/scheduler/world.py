@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import grpc.aio
 from google.protobuf.json_format import ParseDict
 
 from services.chassis.clock import Clock, FakeClock
@@ -106,6 +107,8 @@ class World:
         self.schedules = ScheduleServiceStub(lab.channel)
         self.workflows = WorkflowServiceStub(lab.channel)
         self.runs = WorkflowRunServiceStub(lab.channel)
+        self.start_of_day = lab.clock.now()
+        self._made: list[str] = []
 
     @property
     def me(self) -> tuple[tuple[str, str], ...]:
@@ -117,7 +120,17 @@ class World:
         )
         answer = await self.schedules.CreateSchedule(request, metadata=self.me)
         made: schedule_pb2.Schedule = answer.schedule
+        self._made.append(made.schedule_id)
         return made
+
+    async def clear(self) -> None:
+        """Deletes the schedules that were made; the next test has a queue without jobs."""
+        for schedule_id in self._made:
+            request = schedule_pb2.DeleteScheduleRequest(schedule_id=schedule_id)
+            with suppress(grpc.aio.AioRpcError):
+                await self.schedules.DeleteSchedule(request, metadata=self.me)
+        self._made.clear()
+        self.queue.forget()
 
     async def trigger(self, schedule_id: str) -> schedule_run_pb2.ScheduleRun:
         request = schedule_run_pb2.TriggerScheduleRequest(schedule_id=schedule_id, run_id=str(uuid4()))

@@ -15,7 +15,8 @@ from services.scheduler.domain.timing import INSTANT, Timing, jittered
 DUE_MAX = 1_000  # Runs of one schedule that one look fires or records; a busy second holds few.
 MISSED_KEPT_MAX = 100  # Of missed runs the newest are recorded: a year of seconds is no history.
 BACKFILL_MAX = 1_000  # Runs of one backfill: they are written in one transaction.
-ACTION_BYTES_MAX = 32_768  # Payload of a job or input of a workflow: it travels in an event of 64 kB.
+# A job is asked for by an event of at most 60,000 bytes: its template, and the inputs of a task beside it.
+PAYLOAD_BYTES_MAX, TEMPLATE_BYTES_MAX, BARE_TEMPLATE_BYTES_MAX = 32_768, 49_152, 24_576
 WINDOW, GROWTH = timedelta(seconds=1), 4  # Of the search for the newest times: back from now, ever wider.
 
 
@@ -196,8 +197,10 @@ def _until_first_later(found: Sequence[Due], now: datetime) -> list[Due]:
 
 
 def newest(timing: Timing, since: datetime, until: datetime, most: int) -> list[datetime]:
-    """The last `most` nominal times from `since` to `until`, both included, in order."""
-    window = WINDOW
+    """The last `most` nominal times from `since`, which is one, to `until`, both included, in order."""
+    following, window = timing.next(since), WINDOW
+    if following is None or following > until:
+        return [since]  # As it is nearly always.
     while True:
         start = max(since, until - window)
         found: list[datetime] = []

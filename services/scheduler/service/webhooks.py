@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from services.chassis.clock import uuid7
-from services.chassis.events import emit
+from services.chassis.events import emit, proven
 from services.chassis.method import Call
 from services.scheduler import reading
 from services.scheduler.domain import expression, webhook as rules
@@ -95,6 +95,7 @@ class Webhooks(WebhookServiceServicer):
             raise WebhookRefused from None
         secret = self._shared.sealer.open(row.sealed_secret, f"hook:{row.hook_id}")
         rules.verify(secret, headers, request.body.data, self._shared.clock.now())
+        proven(f"hook:{row.hook_id}")
         return row, headers[0]
 
     async def CreateWebhookEndpoint(

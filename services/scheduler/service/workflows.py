@@ -115,6 +115,10 @@ def checked(settings: pb.WorkflowSettings) -> Definition:
     """Raises WorkflowRefused, ExpressionRefused."""
     definition = reading.definition_of(settings)
     definition.check()
+    for n, task in enumerate(settings.tasks):
+        for job in (task.job, task.compensation.job):
+            if problem := reading.template_problem(job, bare=not job.HasField("payload")):
+                raise WorkflowRefused(problem=problem, field=f"settings.tasks[{n}]")
     for n, trigger in enumerate(definition.triggers):
         if knowing.event(trigger.event_type) is None:
             field = f"settings.triggers[{n}].event_type"
