@@ -9,6 +9,7 @@ from struct import Struct
 from grpc import StatusCode
 
 PREFIX_BYTES = 5
+CHUNK_BYTES_MIN = 1024  # Of a message that is kept as it came: smaller ones would be mostly overhead.
 GZIP_WBITS = 31  # zlib: a gzip header and trailer around 32 KB of history.
 
 _PREFIX = Struct(">BI").unpack_from
@@ -30,17 +31,19 @@ def pack(payload: bytes, compressed: bool = False) -> bytes:
 class Splitter:
     """Finds messages in the bytes of a stream, however these were split into frames. Holds one at most."""
 
-    __slots__ = ("_bytes_max", "_held", "_wanted")
+    __slots__ = ("_bytes_max", "_chunks", "_size", "_tail", "_wanted")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._held = bytearray()  # What has come of a message, and not chunks of it: these may be tiny.
+        self._chunks: list[bytes] = []  # What has come of a message: joined once, when it is whole;
+        self._tail = bytearray()  # and behind them what came in pieces too small to be kept as such.
+        self._size = 0  # Of both.
         self._wanted = PREFIX_BYTES  # Fewer tell nothing new.
 
     @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended: at the end of a stream, a fault."""
-        return bool(self._held)
+        return bool(self._size)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Compressed-Flag and payload of each message that ends in `data`.
@@ -48,20 +51,34 @@ class Splitter:
         Raises MessageFault for a message longer than the bound as soon as it says so; the splitter is then of
         no use.
         """
-        held = self._held
-        if not held:
-            found, at = self._split(data)
-            held += data[at:]
-            return found
-        held += data
-        if len(held) < self._wanted:
-            return []
-        with memoryview(held) as view:
-            found, at = self._split(view)
-        del held[:at]
+        if self._size:
+            self._keep(data)
+            if self._size < self._wanted:
+                return []
+            data = self._taken()
+        found, at = self._split(data)
+        if at < len(data):
+            self._keep(data[at:] if at else data)
         return found
 
-    def _split(self, data: bytes | memoryview) -> tuple[list[tuple[int, bytes]], int]:
+    def _keep(self, data: bytes) -> None:
+        self._size += len(data)
+        if len(data) < CHUNK_BYTES_MIN:
+            self._tail += data
+            return
+        if self._tail:
+            self._chunks.append(bytes(self._tail))
+            self._tail.clear()
+        self._chunks.append(data)
+
+    def _taken(self) -> bytes:
+        """What was kept, which is no longer."""
+        whole = b"".join((*self._chunks, self._tail))
+        self._chunks, self._size = [], 0
+        self._tail.clear()
+        return whole
+
+    def _split(self, data: bytes) -> tuple[list[tuple[int, bytes]], int]:
         """The messages of `data`, and where the last of them ends."""
         found: list[tuple[int, bytes]] = []
         at, end = 0, len(data)
@@ -73,7 +90,7 @@ class Splitter:
                 self._wanted = PREFIX_BYTES + size
                 return found, at
             at = start + size
-            found.append((flag, bytes(data[start:at])))
+            found.append((flag, data[start:at]))
         self._wanted = PREFIX_BYTES
         return found, at
 
