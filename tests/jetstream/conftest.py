@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.protocol import Message
 from services.chassis.jetstream.servers import Options
 
 Connect = Callable[..., Awaitable[Connection]]
@@ -54,3 +55,16 @@ async def make_stream(connection: Connection, replicas: int = 1, **changes: obje
 async def make_consumer(connection: Connection, name: str, **changes: object) -> None:
     config = {"durable_name": name, "ack_policy": "explicit", "max_ack_pending": 100_000, **changes}
     await connection.api(f"CONSUMER.CREATE.T.{name}", {"stream_name": "T", "config": config})
+
+
+async def echo(connection: Connection, payload: bytes) -> bytes:
+    """The payload, from a subscriber and back."""
+
+    def answer(messages: list[Message]) -> None:
+        for message in messages:
+            connection.publish(message.reply.decode(), message.payload)
+
+    serving = connection.subscribe("echo", answer)
+    said = (await connection.request("echo", payload)).payload
+    serving.end()
+    return said

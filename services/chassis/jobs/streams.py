@@ -37,47 +37,51 @@ WAITING_MAX = 4_096  # Pull requests that wait at once: some of each worker.
 
 async def ensure_streams(bus: Bus) -> None:
     """The streams, and the queue's own consumer of what is enqueued."""
-    # Nobody waits for what is written asynchronously. A replicated stream knows no such mode; a stream in the
-    # memory of a single server is gone with it.
-    alone = bus.replicas == 1
-    await bus.ensure(
-        api.StreamConfig(
-            name=STREAM,
-            subjects=[f"{DUE}.>", f"{LATER}.>"],
-            # No limit of size: it would delete the oldest jobs. The server has one, and refuses when full.
-            retention=api.RetentionPolicy.LIMITS,
-            duplicate_window=DUPLICATE_WINDOW_S,
-            allow_atomic=True,
-            allow_direct=True,
-            allow_msg_schedules=True,
-            allow_msg_ttl=True,
-        )
-    )
-    await bus.ensure(
-        api.StreamConfig(
-            name=LIVE,
-            subjects=[f"{HAPPENING}.>"],
-            max_age=HOUR_S,
-            max_msgs=LIVE_MESSAGES_MAX,
-            max_bytes=LIVE_BYTES_MAX,
-            no_ack=True,
-            allow_direct=True,
-            persist_mode=api.PersistMode.ASYNC if alone else None,
-        )
-    )
-    await bus.ensure(
-        api.StreamConfig(
-            name=CLAIMS,
-            subjects=[f"{CLAIMED}.>", f"{TAKEN}.>"],
-            storage=api.StorageType.FILE if alone else api.StorageType.MEMORY,
-            persist_mode=api.PersistMode.ASYNC if alone else None,
-            max_age=CLAIMS_AGE_S_MAX,
-            max_bytes=CLAIMS_BYTES_MAX,
-            max_msgs_per_subject=1,
-            allow_direct=True,
-        )
-    )
+    for config in (_jobs(), _live(), _claims()):
+        # Nobody waits for what is written asynchronously. A replicated stream knows no such mode; a stream in
+        # the memory of a single server would be gone with it.
+        if bus.replicas == 1 and config.name != STREAM:
+            config.storage, config.persist_mode = api.StorageType.FILE, api.PersistMode.ASYNC
+        await bus.ensure(config)
     await _ensure_consumer(bus, HISTORY, [f"{DUE}.>", f"{LATER}.>"], ACK_PENDING_MAX)
+
+
+def _jobs() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=STREAM,
+        subjects=[f"{DUE}.>", f"{LATER}.>"],
+        # No limit of size: it would delete the oldest jobs. The server has one, and refuses when full.
+        retention=api.RetentionPolicy.LIMITS,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_atomic=True,
+        allow_direct=True,
+        allow_msg_schedules=True,
+        allow_msg_ttl=True,
+    )
+
+
+def _live() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=LIVE,
+        subjects=[f"{HAPPENING}.>"],
+        max_age=HOUR_S,
+        max_msgs=LIVE_MESSAGES_MAX,
+        max_bytes=LIVE_BYTES_MAX,
+        no_ack=True,
+        allow_direct=True,
+    )
+
+
+def _claims() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=CLAIMS,
+        subjects=[f"{CLAIMED}.>", f"{TAKEN}.>"],
+        storage=api.StorageType.MEMORY,
+        max_age=CLAIMS_AGE_S_MAX,
+        max_bytes=CLAIMS_BYTES_MAX,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+    )
 
 
 async def ensure_queue(bus: Bus, queue: str, lanes: int) -> None:
