@@ -101,6 +101,8 @@ COMMANDS = {
     "restart": Command("restart one process", "mesh:restart", None, _service),
     "reset": Command("stop the mesh and remove its data (asks first)", "mesh:reset", None, _reset),
     "demo": Command("run the main job against the running mesh", "tools:demo", DEV, rest=True),
+    "worker": Command("run jobs in the foreground: `worker MODULE...`", "tools:worker", rest=True),
+    "jobs": Command("jobs: run, list, watch, retry, cancel, top", "tools:jobs", rest=True),
     "psql": Command("psql on a service's database", "tools:psql", None, _service, rest=True),
     "dead-letters": Command("list and replay events no consumer could take", "tools:dead_letters", rest=True),
     "profile": Command("write a flame graph of a service's process", "tools:profile", shape=_profile),

@@ -53,6 +53,18 @@ def dead_letters(arguments: Namespace) -> int:
     return run([sys.executable, "-m", "services.chassis.dead_letters", *arguments.rest], _inside(Home.of()))
 
 
+def worker(arguments: Namespace) -> int:
+    """A worker in the foreground, as a process of the running mesh."""
+    environ = {**_inside(Home.of()), "WEFT_METRICS_ADDRESS": f"{HOST}:0"}
+    return run([sys.executable, "-m", "services.worker", *arguments.rest], environ)
+
+
+def jobs(arguments: Namespace) -> int:
+    """Jobs by the edge of the running mesh, as its administrator."""
+    home = Home.of()
+    return run([sys.executable, "-m", "scripts.jobs", *arguments.rest], _client(home, _running(home)))
+
+
 def psql(arguments: Namespace) -> int:
     """psql on one service's database, as its own role."""
     home = Home.of()

@@ -30,7 +30,7 @@ from weft.worker.v1.worker_pb2 import PoolSettings
 BACKOFF_S, BACKOFF_S_MAX = 0.5, 30.0  # Between a death and the next start.
 STEADY_S = 30.0  # Who lived so long did not die young.
 START_S_MAX = 60.0  # Until its first sign of life: modules may take long to load.
-KILL_AFTER_S = 10.0  # Beyond the time that jobs are given at a stop.
+KILL_AFTER_S = 6.0  # Beyond the time that jobs are given at a stop: for telling how they ended.
 LOCAL_MAX = 64  # Workers on one machine, whatever pools ask for: each is a Python of 60 MB or more.
 
 log = logging.getLogger("weft.worker")

@@ -33,6 +33,7 @@ from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.queue.v1.record_pb2 import ForgetWorkerRequest
 from weft.queue.v1.record_pb2_grpc import RecordServiceStub
 
+TELL_S_MAX = 4.0  # At the end, for telling how jobs ended; whoever stops a mesh does not wait for long.
 AGAIN_S = 1.0  # Between a background loop's failure and its next start.
 THREADS_LOST_MAX = 4  # Threads that hang in C code, after which the process is better replaced.
 
@@ -49,7 +50,7 @@ class Plan:
     limits: Mapping[str, int] = field(default_factory=dict)  # Of types, before what their handlers say.
     pool: str = ""
     worker: str = field(default_factory=new_id)
-    drain_s: float = 30.0
+    drain_s: float = 8.0
     beat_s: float = 2.0
 
 
@@ -72,7 +73,7 @@ class Worker:
         """Until nothing is left here, and all was told."""
         await self.feeder.stop()
         await self.runner.drain(self._grace_s)
-        await self.reporter.close()
+        await self.reporter.close(TELL_S_MAX)
         if self.feeder.lanes:
             await self.feeder.lanes.close()
         self.flush()

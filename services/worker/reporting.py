@@ -96,9 +96,16 @@ class Reporter:
         """Take no more: the queue does not answer, or not as fast as jobs end."""
         return self.away or len(self._waiting) > WAITING_MAX
 
-    async def close(self) -> None:
-        """Waits until all was told."""
-        while self._groups:
+    async def close(self, patience_s: float) -> None:
+        """Waits until all was told; what could not be in time comes again, and is run again."""
+        ends = asyncio.get_running_loop().time() + patience_s
+        while self._groups and (left := ends - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._groups, timeout=left)
+        if self._groups:
+            log.warning("the queue is away: how some jobs ended was not told")
+            self._waiting.clear()
+            for group in list(self._groups):
+                group.cancel()
             await asyncio.wait(self._groups)
         await self._publisher.close()
 

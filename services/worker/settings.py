@@ -15,7 +15,7 @@ class WorkerSettings:
     modules: tuple[str, ...] = setting(
         "Modules that pools may name, and all below them: what a pool names is imported.", ("services",)
     )
-    drain_s: float = setting("Seconds that jobs in flight are given when a worker stops.", 30.0)
+    drain_s: float = setting("Seconds that jobs in flight are given when a worker stops.", 8.0)
     beat_s: float = setting("Seconds between two signs of life of a worker.", 2.0)
     hung_s: float = setting("Seconds without a sign of life after which a local worker is killed.", 30.0)
     scale_every_s: float = setting("Seconds between two looks at what waits.", 2.0)

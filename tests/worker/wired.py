@@ -179,4 +179,4 @@ async def wired(
         book.away = False
         await feeder.stop()
         await runner.drain(0.0)
-        await reporter.close()
+        await reporter.close(20.0)
