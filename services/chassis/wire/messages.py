@@ -31,7 +31,7 @@ def pack(payload: bytes, compressed: bool = False) -> bytes:
 class Splitter:
     """Finds messages in the bytes of a stream, however these were split into frames. Holds one at most."""
 
-    __slots__ = ("_bytes_max", "_chunks", "_size", "_tail", "_wanted")
+    __slots__ = ("_bytes_max", "_chunks", "_flag", "_size", "_tail", "_wanted")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -39,6 +39,7 @@ class Splitter:
         self._tail = bytearray()  # and behind them what came in pieces too small to be kept as such.
         self._size = 0  # Of both.
         self._wanted = PREFIX_BYTES  # Fewer tell nothing new.
+        self._flag = 0  # Of the message that is wanted.
 
     @property
     def partial(self) -> bool:
@@ -55,7 +56,9 @@ class Splitter:
             self._keep(data)
             if self._size < self._wanted:
                 return []
-            data = self._taken()
+            if self._size == self._wanted > PREFIX_BYTES:
+                return [(self._flag, self._taken(PREFIX_BYTES))]  # Nearly always: not copied once more.
+            data = self._taken(0)
         found, at = self._split(data)
         if at < len(data):
             self._keep(data[at:] if at else data)
@@ -71,10 +74,11 @@ class Splitter:
             self._tail.clear()
         self._chunks.append(data)
 
-    def _taken(self) -> bytes:
-        """What was kept, which is no longer."""
-        whole = b"".join((*self._chunks, self._tail))
-        self._chunks, self._size = [], 0
+    def _taken(self, at: int) -> bytes:
+        """What was kept from `at` on, which is within the first chunk. Nothing is kept any longer."""
+        first, *others = (*self._chunks, self._tail)
+        whole = b"".join((first[at:], *others))
+        self._chunks, self._size, self._wanted = [], 0, PREFIX_BYTES
         self._tail.clear()
         return whole
 
@@ -87,7 +91,7 @@ class Splitter:
             self._check(flag, size)
             start = at + PREFIX_BYTES
             if start + size > end:
-                self._wanted = PREFIX_BYTES + size
+                self._flag, self._wanted = flag, PREFIX_BYTES + size
                 return found, at
             at = start + size
             found.append((flag, data[start:at]))
