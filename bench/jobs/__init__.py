@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import mesh
+from bench import machine, mesh
 from bench.jobs import systems
 from bench.jobs.brokers import Missing
 from bench.jobs.systems import SYSTEMS, Result
@@ -19,6 +19,7 @@ def run(seconds: float, repeats: int) -> Report:
     report = Report("Jobs (`bench jobs`)")
     report.say(f"{COUNT:,} jobs that do nothing; servers, client and worker on core {CORES}.")
     found, python = mesh.up(), systems.environment().python
+    machine.pin(found.pids.values(), CORES)
     rows: list[list[object]] = []
     for system in SYSTEMS:
         try:

@@ -80,6 +80,22 @@ def postgres(found: Mesh) -> Iterator[str]:
         asyncio.run(_execute(admin, f"drop database if exists {DATABASE} with (force)"))
 
 
+@contextmanager
+def mesh(found: Mesh) -> Iterator[str]:
+    """NATS of the mesh, where jobs travel; its queue service keeps the record."""
+    yield inside(found)["WEFT_NATS_URL"]
+
+
+def inside(found: Mesh) -> dict[str, str]:
+    """Settings of a process that belongs to the mesh."""
+    return {
+        "WEFT_NATS_URL": f"nats://weft:{found.secrets['nats']}@{HOST}:{found.ports['nats']}",
+        "WEFT_MESH_KEY": found.secrets["mesh_key"],
+        "WEFT_MESH_ADDRESS": f"{HOST}:{found.ports['mesh']}",
+        "WEFT_METRICS_ADDRESS": "",
+    }
+
+
 async def _execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:

@@ -41,6 +41,9 @@ class System:
     module: str
     broker: Broker
     setup: bool = False
+    ours: bool = (
+        False  # In this environment; timed until all is recorded and acknowledged, not until the last start.
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def _own(broker: Callable[[Cores], AbstractContextManager[str]]) -> Broker:
 
 
 SYSTEMS = (
+    System("Weft", "weft_", lambda found, cores: brokers.mesh(found), setup=True, ours=True),
     System("pgqueuer", "pgqueuer_", lambda found, cores: brokers.postgres(found), setup=True),
     System("procrastinate", "procrastinate_", lambda found, cores: brokers.postgres(found), setup=True),
     System("taskiq, NATS", "taskiq_", _own(brokers.nats)),
@@ -88,7 +92,8 @@ def measure(system: System, found: Mesh, python: Path, count: int, cores: Cores)
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
         path = Path(folder) / "marks"
         marks = Marks(path, count)
-        run = Run(system, python, cores, {PATH: str(path)})
+        environ = {PATH: str(path), **(brokers.inside(found) if system.ours else {})}
+        run = Run(system, Path(sys.executable) if system.ours else python, cores, environ)
         with system.broker(found, cores) as url, run.at(url):
             enqueue = count / run.fed("enqueue", count)
             drain = count / run.drained(marks)
@@ -104,7 +109,7 @@ class Run:
 
     def __init__(self, system: System, python: Path, cores: Cores, environ: Mapping[str, str]) -> None:
         self._system, self._python, self._cores = system, python, cores
-        self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
+        self._environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", **environ}
 
     @contextmanager
     def at(self, url: str) -> Iterator[None]:
@@ -119,10 +124,14 @@ class Run:
         return float(json.loads(self._do(verb, str(count)).splitlines()[-1]) or 0)
 
     def drained(self, marks: Marks) -> float:
-        """Seconds from the first job's start to the last's."""
+        """Seconds from the first job's start to the last's; of ours, until there is nothing left to do."""
+        settling = self._started("settle") if self._system.ours else None
         with self._worker():
             self._until(lambda: marks.missing == 0)
-        return marks.seconds()
+            if settling is None:
+                return marks.seconds()
+            said, _ = settling.communicate(timeout=STEP_S_MAX)
+            return float(said) - marks.began()
 
     def paced(self, count: int, path: Path) -> tuple[float, float, float, float]:
         """p50, p95, p99 in ms, and the worker's memory in MB."""
@@ -139,6 +148,11 @@ class Run:
     def _command(self, *words: str) -> list[str]:
         module = f"bench.peers.jobs.{self._system.module}"
         return ["taskset", "-c", self._cores, str(self._python), "-m", module, *words]
+
+    def _started(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(*words), cwd=ROOT, env=self._environ, stdout=subprocess.PIPE, text=True
+        )
 
     def _do(self, *words: str) -> str:
         done = subprocess.run(

@@ -50,6 +50,10 @@ class Marks:
         starts = [started for _, started in self._times()]
         return max(starts) - min(starts)
 
+    def began(self) -> float:
+        """When the first job was started."""
+        return min(started for _, started in self._times())
+
     def latencies_ms(self) -> list[float]:
         """From sending to starting, rising."""
         return sorted((started - sent) * 1000 for sent, started in self._times())
