@@ -74,24 +74,30 @@ async def serving(
 @contextmanager
 def serving_in_thread(loop_factory: Callable[[], asyncio.AbstractEventLoop], **kinds: Any) -> Iterator[int]:
     """The same on an event loop of its own kind, in a thread: yields the port."""
-    ready, done, ports = threading.Event(), asyncio.Event(), list[int]()
+    ready, ports, ends = threading.Event(), list[int](), list[Callable[[], object]]()
 
     async def serve() -> None:
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
         async with serving(**kinds) as (_, port):
             ports.append(port)
+            ends.append(lambda: loop.call_soon_threadsafe(done.set))
             ready.set()
             await done.wait()
 
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=runner.run, args=(serve(),))
-        thread.start()
-        try:
-            assert ready.wait(STOP_S)
-            yield ports[0]
-        finally:
-            loop.call_soon_threadsafe(done.set)
-            thread.join(STOP_S)
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(STOP_S)
+        yield ports[0]
+    finally:
+        for end in ends:
+            end()
+        thread.join(STOP_S)
+        assert not thread.is_alive()
 
 
 def channel(port: int, **options: Any) -> grpc.aio.Channel:
