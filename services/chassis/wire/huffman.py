@@ -99,14 +99,21 @@ _primed.decompress(_deflate_head())
 
 def decode(coded: bytes) -> bytes:
     """Raises ConnectionFault(COMPRESSION_ERROR) for EOS, and for padding that is too long or not of ones."""
-    engine = _primed.copy()
-    text = engine.decompress(coded.translate(MIRRORED) + ENDING)
-    rest = len(engine.unused_data)
+    text, rest = _inflate(coded)
+    if rest == 0:
+        return text
     # Of the ending there are left one bit and as many as the padding had: seven make an octet. More than
-    # seven make one as well, but then the last octet is all padding.
-    if engine.eof and (rest == 0 or (rest == 1 and coded[-1] != 0xFF)):
+    # seven make one as well; but then the last octet is all padding, and without it the string ends too.
+    if rest == 1 and (coded[-1] != 0xFF or _inflate(coded[:-1])[1] != 0):
         return text
     return _decode_bits(coded)
+
+
+def _inflate(coded: bytes) -> tuple[bytes, int]:
+    """The text up to the end of the block, and how many octets are left behind it; -1 if it has no end."""
+    engine = _primed.copy()
+    text = engine.decompress(coded.translate(MIRRORED) + ENDING)
+    return text, len(engine.unused_data) if engine.eof else -1
 
 
 def _decode_bits(coded: bytes) -> bytes:
