@@ -16,7 +16,7 @@ from services.chassis.wire.server import Server
 from tests.wire import octets as o
 from tests.wire.answering import answering, path
 from tests.wire.peer import QUIET_S, WAIT_S, Closed
-from tests.wire.scripted import Accepted, scripted
+from tests.wire.scripted import HEAD, Accepted, scripted
 from tests.wire.served import PATIENT, handler
 
 QUICK = Pace(initial_s=0.02, multiplier=1.0, jitter=0.0)
@@ -158,6 +158,8 @@ async def test_a_refused_stream_is_tried_once_more() -> None:
                 await peer.answer(again, *again.messages)
             else:
                 await peer.send(o.rst_stream(again.stream, o.REFUSED_STREAM))
+        await peer.pong()
+        assert sum(frame.kind == o.HEADERS for frame in peer.seen) == 4
 
     async with scripted(refuse) as server, calling(server.port) as (_, unary):
         assert await unary(b"x", timeout=5) == b"x"
@@ -305,6 +307,39 @@ async def test_a_channel_that_closes_gives_calls_their_grace() -> None:
             await late
         assert (error.value.code(), error.value.details()) == (StatusCode.CANCELLED, "Channel closed!")
         await closing
+
+
+async def test_a_server_that_cancels_after_the_deadline_tells_that_it_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def late(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        await asyncio.sleep(0.05)
+        await peer.send(o.rst_stream(asked.stream, o.CANCEL))
+        await peer.send(o.rst_stream((await peer.call()).stream, o.CANCEL))
+        await peer.pong()
+
+    async with scripted(late) as server, calling(server.port) as (channel, unary):
+        await channel.channel_ready()
+        monkeypatch.setattr(channel.deadlines, "add", lambda deadline, call: {})  # Never looked at.
+        assert await code(unary(b"x", timeout=0.02)) is StatusCode.DEADLINE_EXCEEDED
+        assert await code(unary(b"y", timeout=5)) is StatusCode.CANCELLED
+
+
+async def test_metadata_that_cannot_be_read_is_left_out() -> None:
+    async def odd(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        fields = [*HEAD, ("grpc-status", "5"), ("x-bin", "!"), ("y-bin", "AAE"), ("z", "1")]
+        await peer.send(o.headers(asked.stream, fields, o.WHOLE))
+        await peer.pong()
+
+    async with scripted(odd) as server, calling(server.port) as (_, unary):
+        with pytest.raises(RpcError) as error:
+            await unary(b"x", timeout=5)
+        assert error.value.code() is StatusCode.NOT_FOUND
+        assert error.value.trailing_metadata() == (("y-bin", b"\0\1"), ("z", "1"))
 
 
 async def test_a_bug_of_one_call_leaves_the_others_alone() -> None:

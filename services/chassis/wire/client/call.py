@@ -158,6 +158,8 @@ class Call:
         """The call is over. Whatever else was under way for it must be stopped by then, or is by `_drop`."""
         if self.status is not None:
             return
+        if status.code is StatusCode.CANCELLED and self.time_remaining() == 0.0 and not self._cancelled:
+            status = EXPIRED  # The server was quicker to notice.
         self.attempt = attempt or self.attempt
         self.status = status
         if self._bucket is not None:
@@ -165,9 +167,7 @@ class Call:
         self._release()
         self._policy = None
         if self._ends is not None:
-            for future in self._ends:
-                if not future.done():
-                    future.set_result(None)
+            _wake(self._ends)
         if self._waiters is not None:
             self._wake()
         for callback in self._callbacks or ():
@@ -323,9 +323,7 @@ class Call:
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
-        for future in waiters or ():
-            if not future.done():
-                future.set_result(None)
+        _wake(waiters or [])
 
     def _initial_metadata(self) -> Metadata:
         attempt = self.attempt
@@ -352,3 +350,9 @@ class Call:
     def _release(self) -> None:
         """Nothing needs to be kept any more."""
         raise NotImplementedError
+
+
+def _wake(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

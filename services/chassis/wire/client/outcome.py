@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from services.chassis.wire import metadata as wire_metadata
 from services.chassis.wire.hpack import Header
-from services.chassis.wire.metadata import CODES, Metadatum, code_of_http_status, read_status
+from services.chassis.wire.metadata import CODES, MetadataFault, Metadatum, code_of_http_status, read_status
 
 PUSHBACK = b"grpc-retry-pushback-ms"  # gRFC A6: when, or whether at all, the server wants to be asked again.
 _PUSHBACK_DIGITS_MAX = 10  # A signed 32-bit integer.
@@ -98,8 +98,18 @@ class RpcError(grpc.RpcError):
 
 
 def read_metadata(fields: Sequence[Header]) -> Metadata:
-    """What the application is told of headers or trailers. Raises MetadataFault for wrong base64."""
-    return Metadata(wire_metadata.from_fields(fields))
+    """What the application is told of headers or trailers; a value that is no base64 is left out."""
+    try:
+        return Metadata(wire_metadata.from_fields(fields))
+    except MetadataFault:
+        return Metadata(pair for field in fields for pair in _readable(field))
+
+
+def _readable(field: Header) -> tuple[Metadatum, ...]:
+    try:
+        return wire_metadata.from_fields((field,))
+    except MetadataFault:
+        return ()
 
 
 def status_of_headers(pseudo: dict[bytes, bytes], named: dict[bytes, bytes]) -> Status | None:
