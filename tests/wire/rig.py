@@ -136,7 +136,7 @@ async def serve(engine: str, options: dict[str, Any]) -> None:
 
 def _server(engine: str, options: dict[str, Any]) -> Any:
     if engine == "aio":
-        return grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        return grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
     from services.chassis.wire.limits import ServerLimits
     from services.chassis.wire.server import Server
 
