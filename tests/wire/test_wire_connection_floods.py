@@ -84,6 +84,18 @@ async def test_work_done_earns_resets_and_frames_back() -> None:
         await peer.pong()
 
 
+async def test_a_client_that_gives_back_every_byte_at_once_is_served() -> None:
+    """As those do that were written on h2: both windows, for each message."""
+    async with serving(FEW) as (_, port), await Peer.greeted(port) as peer:
+        await peer.send(o.headers(1, asking("Bidi")))
+        for number in range(400):
+            await peer.send(o.data(1, o.message(b"%d" % number)))
+            frame = await peer.until(lambda frame: frame.kind == o.DATA)
+            size = len(frame.payload)
+            await peer.send(o.window_update(0, size), o.window_update(1, size))
+        await peer.pong()
+
+
 async def test_clients_that_cancel_most_of_their_calls_are_served() -> None:
     async def slow(payload: bytes, context: object) -> bytes:
         await asyncio.sleep(0.001)

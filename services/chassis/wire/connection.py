@@ -22,10 +22,9 @@ from services.chassis.wire.limits import Limits
 from services.chassis.wire.settings import Setting, Settings
 from services.chassis.wire.stream import Stream
 
-TURN_FRAMES_MAX = (
-    128  # Frames of one turn of the loop: then writers let others run, and the socket take them.
-)
+TURN_FRAMES_MAX = 128  # Frames of one turn of the loop: then writers let others run.
 DIRECT_BYTES_MAX = 16_384  # A larger message takes turns with other streams' from its first frame on.
+EARNED = 2  # Idle frames for each that we send: some peers give back both windows for every message.
 PINGS_MAX = 16  # Of ours that wait for their answer.
 ABANDONED_MIN = 1_000  # Streams that we reset, of which frames may still be on their way.
 
@@ -288,7 +287,7 @@ class Connection(asyncio.Protocol):
             self._written += len(octets)
             transport.write(octets)
             self.sent += len(out)
-            self.idle_frames.earn(len(out))
+            self.idle_frames.earn(EARNED * len(out))
             if self._paused and transport.get_write_buffer_size() > self.limits.unsent_bytes_max:
                 self._stop_reading(transport)
         out.clear()
@@ -343,7 +342,6 @@ class Connection(asyncio.Protocol):
         """A connection error (§5.4.1): GOAWAY, and the end of every stream."""
         if self.closing:
             return
-        self._flush()
         self.close(code, reason)
         for stream in [*self.streams.values()]:
             stream.cut_off(code, self.closing, remote=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Reader = Callable[["Connection", int, int, bytes], None]
 
-ANSWERED = 2  # What a frame costs that makes us send one: each frame that is sent earns one.
+ANSWERED = 3  # What a frame costs that makes us send one, which earns `connection.EARNED`.
 STREAMS_A_FRAME = 100  # So many windows are changed in the time of one more frame.
 SMALL_INCREMENT = (
     1_024  # A WINDOW_UPDATE below it is counted: by single bytes, each costs more than it moves.

@@ -108,6 +108,7 @@ class Decoder:
         self._known: dict[bytes, list[Header]] = {}  # Blocks that read nothing of the dynamic table,
         self._known_until_change: dict[bytes, list[Header]] = {}  # and those that do.
         self._reads = self._changes = False  # What the block at hand does to the dynamic table.
+        self.shares = False  # Whether the list that was decoded last may be the answer once more.
 
     def decode(self, block: bytes) -> list[Header]:
         """The header list of a whole block. Calls may share it: read it only.
@@ -115,6 +116,7 @@ class Decoder:
         Raises HeaderListTooLong, or ConnectionFault(COMPRESSION_ERROR), after which the decoder is of no use.
         """
         known = self._known_until_change.get(block) or self._known.get(block)
+        self.shares = True
         if known:
             return known
         self._reads = self._changes = False
@@ -131,6 +133,8 @@ class Decoder:
             if len(blocks) == KNOWN_BLOCKS_MAX:
                 blocks.clear()
             blocks[block] = fields
+            return fields
+        self.shares = False
         return fields
 
     def _fields(self, block: bytes) -> list[Header]:

@@ -34,7 +34,7 @@ class Limits:
     resets_max: int = 4_000  # By or because of the peer; a front end may drop all its calls at once, twice.
     resets_per_s: float = 100.0  # CVE-2023-44487 sent hundreds of thousands.
     idle_frames_max: int = 10_000  # SETTINGS, PING, PRIORITY, empty DATA, small WINDOW_UPDATE, unknown kinds.
-    idle_frames_per_s: float = 1_000.0  # Each frame that we send earns one: honest peers answer frames.
+    idle_frames_per_s: float = 1_000.0  # Each frame that we send earns two: honest peers answer frames.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,11 +208,11 @@ class Call(Stream):
         if not self._running:
             self._over()
 
-    def expire(self) -> None:
+    def expire(self, details: str = "Deadline Exceeded") -> None:
         """The deadline has passed: the caller is told, and the handler cancelled."""
         self._timer = None
         self.cancelled = True
-        self.finish(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        self.finish(StatusCode.DEADLINE_EXCEEDED, details)
         if not self.local_ended:  # Responses wait for windows that the caller may never open.
             self.reset(ErrorCode.CANCEL)
         self._cancel()

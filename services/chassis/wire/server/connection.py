@@ -99,9 +99,10 @@ class ServerConnection(Connection):
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, str(error)) from None
         if head.refusal is None:
             head.route = self.server.route(head.path, fields)
-        if len(self._heads) >= HEADS_MAX:
-            self._heads.clear()
-        self._heads[id(fields)] = head
+        if self.decoder.shares:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            self._heads[id(fields)] = head
         return head
 
     def _refuse(self, stream_id: int, head: Head, ended: bool) -> None:
@@ -167,10 +168,10 @@ class ServerConnection(Connection):
         now = self.loop.time()
         for call in [*self.streams.values()]:
             assert isinstance(call, Call)
-            if call.is_late(now) or (
-                call.waits_for_request and (tick - call.born) * limits.sweep_s > limits.request_s
-            ):
+            if call.is_late(now):
                 call.expire()
+            elif call.waits_for_request and (tick - call.born) * limits.sweep_s > limits.request_s:
+                call.expire("the request did not come whole in time")
 
     # The end.
 
