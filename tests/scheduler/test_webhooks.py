@@ -249,7 +249,7 @@ async def test_a_webhook_that_is_forged_or_unreadable_is_refused(shared_world: W
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await receive(here, hook, b"{}", **forged)
         assert reason(refused.value) == "WEBHOOK_REFUSED"
-    for body in (b"no json", b"{}", b"[" * 20_000):
+    for body in (b"no json", b"{}", b"[" * 20_000, b'{"x": [' + b"1," * 12_000 + b"1]}"):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await receive(here, hook, body)
         assert reason(refused.value) == "WEBHOOK_UNREADABLE"

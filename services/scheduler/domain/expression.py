@@ -1,30 +1,18 @@
-"""Expressions of workflows, in CEL: bounded when they are written, evaluated over JSON.
-
-One comprehension at a time, no functions but the standard ones, and so many names and literals: nobody's
-expression takes longer than a few milliseconds.
-"""
+"""Expressions of workflows, in CEL: bounded as the chassis' conditions are, from JSON to any JSON."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
-import celpy
 from celpy.adapter import CELJSONEncoder, json_to_cel
-from celpy.celparser import CELParseError
-from lark import Token, Tree
+from lark import Tree
 
+from services.chassis.conditions import broken_rule, environment
 from services.chassis.errors import InvalidArgument
 
-LEAVES_MAX = 120  # Names and literals of an expression: about 5 us each to evaluate.
-DEPTH_MAX = 260  # Of the syntax tree, which has about 13 levels for each bracket.
-ITEMS_MAX = 5_000  # Of what an expression may run over, and of what it may make.
+ITEMS_MAX = 10_000  # Of what an expression runs over, at about 40 us each, and of what it makes.
 PROGRAMS_CACHED_MAX = 500  # Compiled expressions a process keeps, 20 kB each.
-MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
-TIMES = ("Date", "DayOfMonth", "DayOfWeek", "DayOfYear", "FullYear", "Hours", "Minutes", "Month", "Seconds")
-METHODS = frozenset({"contains", "endsWith", "size", "startsWith", *(f"get{part}" for part in TIMES)})
-FUNCTIONS = frozenset({"bool", "double", "duration", "has", "int", "size", "string", "timestamp"})
 
 
 class ExpressionRefused(InvalidArgument):
@@ -35,34 +23,25 @@ class EvaluationFailed(Exception):
     """An expression has no value over what it was given."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """An expression that may be kept, and what it refers to."""
+def check(text: str, names: Iterable[str], field: str) -> frozenset[tuple[str, ...]]:
+    """The chains of fields that it asks for, from one of `names` on, the longest of each.
 
-    names: frozenset[str]  # Such as `input`, `tasks`.
-    paths: frozenset[tuple[str, ...]]  # Chains of fields from a name on, the longest of each.
-
-
-def check(text: str, names: Iterable[str], field: str) -> Checked:
-    """Raises ExpressionRefused for what is no expression, may take long, or names what is not there."""
-    tree = _parsed(text, field)
-    depth, leaves = _measured(tree)
-    if depth > DEPTH_MAX or leaves > LEAVES_MAX:
-        raise ExpressionRefused(rule="size", field=field)
-    bound = _variables(tree)
-    known = frozenset(names)
-    for node in tree.iter_subtrees():
-        if rule := _rule(node, known | bound):
-            raise ExpressionRefused(rule=rule, field=field)
-    paths = {path for node in tree.iter_subtrees() if (path := _chain(node)) and path[0] not in bound}
-    longest = {
+    Raises ExpressionRefused for what is no expression, may take long, or names what is not there.
+    """
+    rule = broken_rule(text, frozenset(names), {})
+    if rule not in ("", "bool"):  # It may be of any type.
+        raise ExpressionRefused(rule=rule, field=field)
+    nodes = environment().compile(text).iter_subtrees()
+    paths = {path for node in nodes if (path := _chain(node)) and path[0] in names}
+    return frozenset(
         path for path in paths if not any(len(p) > len(path) and p[: len(path)] == path for p in paths)
-    }
-    return Checked(frozenset(path[0] for path in longest), frozenset(longest))
+    )
 
 
 def evaluate(text: str, values: Mapping[str, Any]) -> Any:
     """The value over JSON `values`, as JSON. Raises EvaluationFailed."""
+    if _items(values) > ITEMS_MAX:
+        raise EvaluationFailed(f"it would run over more than {ITEMS_MAX} items")
     try:
         result = _program(text).evaluate({name: json_to_cel(value) for name, value in values.items()})
         made = json.loads(json.dumps(result, cls=CELJSONEncoder))
@@ -106,7 +85,7 @@ def plain(value: Any) -> Any:
 
 
 def _items(value: Any) -> int:
-    waiting, count = [value], 0
+    waiting, count = [value], 0  # Without recursion: it may be deep.
     while waiting and count <= ITEMS_MAX:
         each = waiting.pop()
         count += 1
@@ -114,72 +93,9 @@ def _items(value: Any) -> int:
     return count
 
 
-@cache
-def _environment() -> celpy.Environment:
-    """Made when the first expression is read: its grammar takes 0.4 s."""
-    return celpy.Environment()
-
-
 @lru_cache(maxsize=PROGRAMS_CACHED_MAX)
 def _program(text: str) -> Any:
-    return _environment().program(_environment().compile(text))
-
-
-def _parsed(text: str, field: str) -> Any:
-    try:
-        return _environment().compile(text)
-    except (CELParseError, RecursionError):
-        raise ExpressionRefused(rule="syntax", field=field) from None
-
-
-def _measured(tree: Any) -> tuple[int, int]:
-    """Depth and leaves, without recursion: the tree may be deep."""
-    deepest, leaves, waiting = 0, 0, [(tree, 1)]
-    while waiting:
-        node, depth = waiting.pop()
-        deepest = max(deepest, depth)
-        leaves += sum(not isinstance(child, Tree) for child in node.children)
-        waiting += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
-    return deepest, leaves
-
-
-def _rule(node: Any, names: frozenset[str]) -> str:
-    """The rule that one node breaks."""
-    first = str(node.children[0]) if node.children and isinstance(node.children[0], Token) else ""
-    match str(node.data):
-        case "ident":
-            return "" if first in names else "names"
-        case "dot_ident" | "dot_ident_arg" | "member_object":
-            return "names"
-        case "ident_arg":
-            return "" if first in FUNCTIONS else "functions"
-        case "member_dot_arg":
-            return _method_rule(node)
-    return ""
-
-
-def _method_rule(node: Any) -> str:
-    name = str(node.children[1])
-    if name not in MACROS:
-        return "" if name in METHODS else "functions"
-    inside = [
-        each for child in node.children[2:] if isinstance(child, Tree) for each in child.iter_subtrees()
-    ]
-    return "one_comprehension" if any(_is_macro(each) for each in inside) else ""
-
-
-def _variables(tree: Any) -> frozenset[str]:
-    """Names that comprehensions bind: the first argument of each."""
-    bound = set()
-    for node in tree.iter_subtrees():
-        if _is_macro(node) and len(node.children) > 2:
-            idents = [each for each in node.children[2].children[0].iter_subtrees() if each.data == "ident"]
-            bound |= {str(each.children[0]) for each in idents[:1]}
-    return frozenset(bound)
-
-
-def _is_macro(node: Any) -> bool:
-    return str(node.data) == "member_dot_arg" and str(node.children[1]) in MACROS
+    return environment().program(environment().compile(text))
 
 
 def _chain(node: Any) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Workflows: graphs of tasks, and what makes a graph one that can run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.scheduler.domain import expression
-from services.scheduler.domain.expression import Checked, EvaluationFailed
+from services.scheduler.domain.expression import EvaluationFailed
 from services.scheduler.domain.row import Row
 
 OWN_EVENTS = "weft.scheduler."  # A workflow that its own end starts would never end.
@@ -68,6 +68,8 @@ class Kind(StrEnum):
         return isinstance(value, types[self])
 
 
+Path = tuple[str, ...]  # Of fields, such as `tasks`, `reserve`, `output`.
+SEEN = ("input", "run", "tasks")  # What expressions of a run see.
 SAMPLES: Mapping[Kind, Any] = {Kind.STRING: "a", Kind.NUMBER: 1, Kind.BOOL: True}
 
 
@@ -193,7 +195,7 @@ class Definition:
             if trigger.event_type.startswith(OWN_EVENTS):
                 raise WorkflowRefused(problem="it would start itself", field=f"{at}.event_type")
             for where, text in _each(trigger.filter, trigger.inputs, at, "filter"):
-                _checked(text, {"event", "envelope"}, where)
+                expression.check(text, ("event", "envelope"), where)
 
     def _check_names(self) -> None:
         seen: set[str] = set()
@@ -213,15 +215,15 @@ class Definition:
             raise WorkflowRefused(problem="inputs and a payload exclude each other", field=f"{at}.inputs")
         before = self.before(task.name)
         for where, text in _each(task.condition, task.work.inputs, at, "condition"):
-            self._check_references(_checked(text, {"input", "run", "tasks"}, where), before, where)
+            self._check_references(expression.check(text, SEEN, where), before, where)
             self._check_types(text, where, condition=where.endswith("condition"))
         if task.undo:
             for where, text in _each("", task.undo.inputs, f"{at}.compensation", ""):
                 seen = before | {task.name}
-                self._check_references(_checked(text, {"input", "run", "tasks"}, where), seen, where)
+                self._check_references(expression.check(text, SEEN, where), seen, where)
 
-    def _check_references(self, checked: Checked, before: frozenset[str], where: str) -> None:
-        for path in checked.paths:
+    def _check_references(self, paths: Iterable[Path], before: frozenset[str], where: str) -> None:
+        for path in paths:
             if path[0] == "input" and len(path) > 1 and path[1] not in self.inputs:
                 raise WorkflowRefused(problem=f"there is no input {path[1]}", field=where)
             if path[0] == "tasks":
@@ -245,7 +247,7 @@ class Definition:
             "input": {},
             "tasks": {},
         }
-        for path in _checked(text, {"input", "run", "tasks"}, where).paths:
+        for path in expression.check(text, SEEN, where):
             kind, at = self._kind(path)
             if kind is None:
                 continue
@@ -281,10 +283,6 @@ class Definition:
                     raise InputRefused(problem=f"{name} is required", field=f"input.{name}")
             elif not kind.fits(given[name]):
                 raise InputRefused(problem=f"{name} is no {kind.lower()}", field=f"input.{name}")
-
-
-def _checked(text: str, names: set[str], where: str) -> Checked:
-    return expression.check(text, names, where)
 
 
 def _each(one: str, many: Mapping[str, str], at: str, name: str) -> Iterator[tuple[str, str]]:
