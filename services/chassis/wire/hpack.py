@@ -185,7 +185,8 @@ class Decoder:
     def _insert(self, field: Header, size: int) -> None:
         """§4.4: what is larger than the table empties it."""
         self._table.insert(FIRST_DYNAMIC, field)
-        self._change()
+        if not self._changes:
+            self._change()
         self._bytes += size
         if size > self._largest:
             self._largest = size
