@@ -52,6 +52,7 @@ def runs(report: str) -> int:
     return int(report.split("stat::number_of_executed_units:")[1].split()[0])
 
 
+@pytest.mark.timeout(30 * SHORT_S)  # Instrumenting takes its time, the more so among other tests.
 def test_a_look_for_more_finds_nothing(tmp_path: Path) -> None:
     inputs = [bytes([number]) + data for number, name in enumerate(TARGETS) for data in corpus.kept(name)]
     assert runs(look(ANY, inputs, SHORT_S, tmp_path)) > len(inputs)
