@@ -16,6 +16,7 @@ import grpc.aio
 from weft.identity.v1.sign_in_pb2 import SignInRequest
 from weft.identity.v1.sign_in_pb2_grpc import SignInServiceStub
 from weft.queue.v1.job_pb2_grpc import JobServiceStub
+from weft.queue.v1.queue_pb2_grpc import QueueServiceStub
 from weft.queue.v1.stats_pb2_grpc import StatsServiceStub
 from weft.worker.v1.worker_pb2_grpc import WorkerServiceStub
 
@@ -34,6 +35,7 @@ class Edge:
         self._channel, self._email, self._password = channel, email, password
         self._token, self._signed_at = "", 0.0
         self.jobs: Any = JobServiceStub(channel)
+        self.queues: Any = QueueServiceStub(channel)
         self.stats: Any = StatsServiceStub(channel)
         self.workers: Any = WorkerServiceStub(channel)
 

@@ -30,8 +30,8 @@ async def until_ended(edge: Edge, job_id: str) -> Job:
                 if job.HasField("progress"):
                     bars.update(task, completed=job.progress.percent, description=job.progress.message)
                 if job.state in showing.FINAL:
-                    done = {"completed": 100} if job.state == JobState.JOB_STATE_SUCCEEDED else {}
-                    bars.update(task, **done)
+                    if job.state == JobState.JOB_STATE_SUCCEEDED:
+                        bars.update(task, completed=100, description="")
                     return job
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -41,7 +42,10 @@ FINAL = {
 }
 MESSAGE_CHARS_MAX = 80  # Of a failure, in a table.
 
-console = Console()
+WIDTH_MIN = 110  # Of a terminal on which every column has room.
+WIDE = 200  # Where nobody looks nothing is cut off.
+
+console = Console() if sys.stdout.isatty() else Console(width=WIDE)
 
 
 def state(value: Any) -> Text:
@@ -84,10 +88,13 @@ def bar(percent: float, width: int = 16) -> Text:
 def jobs(found: list[Job]) -> Table:
     """A line for each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("job", "queue", "type", "state", "attempt", "age", "took", "what"):
-        table.add_column(
-            name, no_wrap=name != "what", justify="right" if name in ("attempt", "age", "took") else "left"
-        )
+    table.add_column("job", min_width=36, no_wrap=True)  # To be copied.
+    for name in ("queue", "type"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("state", min_width=9, no_wrap=True)
+    for name in ("try", "age", "took"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what", no_wrap=console.width > WIDTH_MIN)
     for job in found:
         envelope = job.envelope
         took = span(seconds(job.end_time) - seconds(job.start_time)) if job.HasField("end_time") else ""

@@ -19,6 +19,9 @@ from weft.worker.v1.worker_pb2 import ListPoolsRequest, ListWorkersRequest, Pool
 
 EVERY_S = 1.0
 MB = 1024 * 1024
+COLUMNS = ["waiting", "high", "low", "oldest", "held", "later", "dead", "in/s", "done/s", "failed/s"]
+COLUMNS += ["wait p95", "run p95"]
+WIDE_ONLY = {"high", "low", "held", "in/s"}
 
 
 async def show(edge: Edge, *, once: bool) -> None:
@@ -75,17 +78,32 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
 
 
 def _queues(stats: GetStatsResponse) -> Table:
-    names = ["waiting", "high", "low", "oldest", "held", "later", "dead", "in/s", "done/s", "failed/s"]
-    table = _table("\nqueues", ["queue"], [*names, "wait p95", "run p95"])
-    for queue in stats.queues:
-        oldest = showing.span(showing.seconds(queue.oldest_age)) if queue.HasField("oldest_age") else ""
-        dead = Text(f"{queue.dead_letters:,}", style="red" if queue.dead_letters else "")
-        counts = (f"{_depth(queue):,}", f"{queue.waiting.high:,}", f"{queue.waiting.low:,}", oldest)
-        held = (f"{queue.held:,}", f"{queue.scheduled:,}", dead)
-        rates = (queue.enqueue_rate, queue.success_rate, queue.failure_rate)
-        times = (_p95(queue.wait), _p95(queue.run))
-        table.add_row(queue.queue, *counts, *held, *(f"{rate:,.1f}" for rate in rates), *times)
+    """On a narrow terminal what matters less is left out."""
+    narrow = showing.console.width < showing.WIDTH_MIN
+    rows = [_queue(queue) for queue in stats.queues]
+    names = [name for name in COLUMNS if not (narrow and name in WIDE_ONLY)]
+    table = _table("\nqueues", ["queue"], names)
+    for name, cells in zip((queue.queue for queue in stats.queues), rows, strict=True):
+        table.add_row(name, *(cells[column] for column in names))
     return table
+
+
+def _queue(queue: Any) -> dict[str, str | Text]:
+    """Cells by column."""
+    return {
+        "waiting": f"{_depth(queue):,}",
+        "high": f"{queue.waiting.high:,}",
+        "low": f"{queue.waiting.low:,}",
+        "oldest": showing.span(showing.seconds(queue.oldest_age)) if queue.HasField("oldest_age") else "",
+        "held": f"{queue.held:,}",
+        "later": f"{queue.scheduled:,}",
+        "dead": Text(f"{queue.dead_letters:,}", style="red" if queue.dead_letters else ""),
+        "in/s": f"{queue.enqueue_rate:,.1f}",
+        "done/s": f"{queue.success_rate:,.1f}",
+        "failed/s": f"{queue.failure_rate:,.1f}",
+        "wait p95": _p95(queue.wait),
+        "run p95": _p95(queue.run),
+    }
 
 
 def _p95(times: Any) -> str:

@@ -12,7 +12,7 @@ from services.chassis.host import patiently
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
 from services.chassis.jetstream.servers import Options
-from services.chassis.jobs.handlers import Registry, opened
+from services.chassis.jobs.handlers import Kind, Registry, opened
 from services.chassis.jobs.queues import Queues
 from services.chassis.jobs.surroundings import Surroundings
 from services.worker.beating import Beating, Card, new_id
@@ -114,7 +114,10 @@ def _assembled(
     live = Live(connection, plan.worker)
     reporter = Reporter(record, connection, plan.worker, live.ended)
     desk = Desk(record, live, reporter)
-    performers = Performers(registry, Cells(plan.modules))
+    cells = Cells(plan.modules)
+    if any(handler.kind is Kind.PROCESS for handler in registry.handlers.values()):
+        cells.begin()
+    performers = Performers(registry, cells)
     runner = Runner(registry, desk, around.tracing, performers, plan.room, plan.limits)
     feeder = Feeder(connection, record, runner, reporter, plan.queues)
     card = Card(plan.worker, plan.pool, plan.queues, sorted(registry.handlers))

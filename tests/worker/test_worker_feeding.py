@@ -98,6 +98,19 @@ async def test_while_the_queue_is_away_ends_wait_and_nothing_more_is_taken(nats_
         await until(lambda: done(worker))
 
 
+async def test_a_checkpoint_waits_while_the_queue_is_away(nats_url: str) -> None:
+    async with wired(nats_url) as worker:
+        step = job("steps", Order(1))
+        worker.book.away = True
+        await worker.enqueue(step)
+        await until(lambda: asyncio.sleep(0, step.job_id in worker.runner.running))
+        await asyncio.sleep(0.3)
+        assert worker.book.checkpoints == {}
+        worker.book.away = False
+        [end] = await worker.book.ends([step])
+        assert (end.attempt, end.result.data) == (1, b"1")
+
+
 async def test_a_report_that_is_refused_holds_up_no_other(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

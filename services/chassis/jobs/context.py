@@ -156,7 +156,8 @@ class Job(_Attempt):
     async def checkpoint(self, state: Any) -> None:
         """Keeps `state` (a message, a dataclass or bytes); returns when it would survive this worker.
 
-        Raises StateTooLarge; CallFailed while the queue's service is away, or when a later attempt has begun.
+        While the queue is away it waits, as long as the attempt may. Raises StateTooLarge; CallFailed when a
+        later attempt has begun.
         """
         await self._told.checkpoint(encoded(state))
 

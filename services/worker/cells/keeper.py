@@ -67,7 +67,7 @@ class _Watched:
 
 
 class Cells:
-    """Starts the forker when the first cell is wanted, and again when it died."""
+    """Starts the forker when it is asked to or the first cell is wanted, and again when it died."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = modules
@@ -76,10 +76,14 @@ class Cells:
 
     async def perform(self, run: Run) -> Ending:
         """Cancelled, it sees to it that the cell ends; then raises CancelledError."""
+        forker = await asyncio.shield(self.begin())  # Others may wait for it, too.
+        return await forker.cell(run)
+
+    def begin(self) -> asyncio.Task[_Forker]:
+        """Starts the forker, unless it is there: loading the modules takes it a second."""
         if self._starting is None or _failed(self._starting):
             self._starting = asyncio.create_task(_Forker.started(self._modules))
-        forker = await asyncio.shield(self._starting)  # Others may wait for it, too.
-        return await forker.cell(run)
+        return self._starting
 
     async def close(self) -> None:
         if self._starting:
