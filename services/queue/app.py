@@ -23,6 +23,7 @@ from services.queue.service.tallying import Tally
 from services.queue.service.upkeep import Upkeep, ensure_days
 from services.queue.service.wire import Wire
 from services.queue.settings import QueueServiceSettings
+from services.queue.store.days import Days
 from weft.queue.v1.dead_letter_pb2_grpc import add_DeadLetterServiceServicer_to_server
 from weft.queue.v1.events_pb2 import JobRequested
 from weft.queue.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
@@ -39,7 +40,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     queues, stats = Queues(shared, steering), Stats(shared)
 
     async def prepare() -> None:
-        await ensure_days(tools)
+        await ensure_days(tools, shared.days)
         await ensure_streams(tools.bus)
         await shared.wire.open()
         await queues.ensure_default()
@@ -71,13 +72,15 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
 
 
 def _share(tools: Tools, settings: QueueServiceSettings) -> Shared:
-    wire, known, tally = Wire(tools), Known(tools), Tally(tools)
+    wire, days, tally = Wire(tools), Days(tools.db), Tally(tools)
+    known = Known(tools, days)
     publication = Publication(tools, settings, wire, known)
     endings = Endings(tools, known, wire, publication.soon)
     return Shared(
         tools=tools,
         settings=settings,
         known=known,
+        days=days,
         wire=wire,
         publication=publication,
         endings=endings,

@@ -136,7 +136,7 @@ async def test_while_postgres_is_dead_callers_are_told_and_fast_jobs_go_on(
                 except grpc.aio.AioRpcError:
                     return False
 
-            assert await until(answered, 20)
+            assert await until(answered, 40)
             assert await recorded(plant, job_id)
             # Whatever was refused has left nothing behind.
             rows = await plant.raw("select count(*) as jobs from job")

@@ -9,11 +9,12 @@ from services.chassis.db import AnyTx
 from services.chassis.events import emit
 from services.chassis.method import Call
 from services.queue.domain.job import SCAN_MAX, UnknownDeadLetter
-from services.queue.service.listing import LEAST, Marks, page_size
+from services.queue.service.listing import Marks, page_size
 from services.queue.service.pack import moment
 from services.queue.service.shared import Shared
 from services.queue.service.steering import Steering
 from services.queue.store import dead_letter as store, reading
+from services.queue.store.days import LEAST
 from weft.jobs.v1.attempt_pb2 import AttemptReport
 from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1 import dead_letter_pb2 as pb

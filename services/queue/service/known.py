@@ -11,6 +11,7 @@ from services.queue.domain.queue import UnknownQueue
 from services.queue.domain.routing import Rule
 from services.queue.service.pack import queue_to_pb, routing_to_pb, rule_from_pb
 from services.queue.store import queue as store
+from services.queue.store.days import Days
 from weft.queue.v1 import queue_pb2 as pb
 
 CHANGED = "jobs.queues"  # Core NATS: somebody changed a queue; whoever missed it reads again anyway.
@@ -20,7 +21,8 @@ REFRESH_S = 5.0
 class Known:
     """A copy of all queues, at most REFRESH_S old, and most often some milliseconds."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, days: Days) -> None:
+        self._days = days
         self._db, self._bus = tools.db, tools.bus
         self._queues: dict[str, pb.Queue] = {}
         self.rules: Sequence[Rule] = ()
@@ -72,6 +74,7 @@ class Known:
             while True:
                 self._hint.clear()
                 await self.read()
+                await self._days.read()
                 await within(self._hint, REFRESH_S)
         finally:
             if not self._bus.nc.is_closed:

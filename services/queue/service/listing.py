@@ -21,10 +21,10 @@ from services.queue.service.pack import moment, uuid_or_none
 from services.queue.service.viewing import fits, state_of
 from services.queue.service.wire import Wire
 from services.queue.store import reading as store
+from services.queue.store.days import LEAST, MOST, Days
 from weft.queue.v1 import job_messages_pb2 as pb
 
 CHUNK = 200  # Candidates that are looked at together, when the index does not decide alone.
-LEAST, MOST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 class Marks:
@@ -67,8 +67,8 @@ def page_size(request: Any) -> int:
 class Pages:
     """Reads pages of jobs."""
 
-    def __init__(self, db: Database, clock: Clock, wire: Wire) -> None:
-        self._db, self._clock, self._wire = db, clock, wire
+    def __init__(self, db: Database, days: Days, clock: Clock, wire: Wire) -> None:
+        self._db, self._days, self._clock, self._wire = db, days, clock, wire
 
     async def rows(self, request: pb.ListJobsRequest, begin: UUID) -> tuple[list[Any], UUID | None]:
         """Rows of the store's view, and where the next page begins; None: there is none."""
@@ -77,7 +77,7 @@ class Pages:
         size, found, scanned = page_size(request), list[Any](), 0
         chunk = size + 1 if _decides(wanted, request) else max(size + 1, CHUNK)
         while before > least and scanned < SCAN_MAX:
-            ids, after = await store.candidates(self._db, wanted, before, least, chunk)
+            ids, after = await store.candidates((self._db, self._days), wanted, before, least, chunk)
             for row in await self._fitting(ids, wanted, request.labels):
                 found.append(row)
                 if len(found) > size:
@@ -86,7 +86,7 @@ class Pages:
         return found, before if before > least else None
 
     async def _fitting(self, ids: Sequence[UUID], wanted: store.Wanted, labels: Sequence[str]) -> list[Any]:
-        rows = await store.views(self._db, ids) if ids else {}
+        rows = await store.views(self._db, self._days, ids) if ids else {}
         ordered = [rows[job_id] for job_id in ids if job_id in rows]
         live = {}
         if State.RUNNING in wanted.states or State.QUEUED in wanted.states:

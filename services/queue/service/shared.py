@@ -12,6 +12,7 @@ from services.queue.service.publishing import Publication
 from services.queue.service.tallying import Tally
 from services.queue.service.wire import Wire
 from services.queue.settings import QueueServiceSettings
+from services.queue.store.days import Days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Shared:
     tools: Tools
     settings: QueueServiceSettings
     known: Known
+    days: Days
     wire: Wire
     publication: Publication
     endings: Endings

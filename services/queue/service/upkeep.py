@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from services.chassis.host import Tools
@@ -16,6 +16,7 @@ from services.queue.service.pack import seconds
 from services.queue.service.shared import Shared
 from services.queue.service.steering import Steering
 from services.queue.store import dead_letter, reading, steering, upkeep as store
+from services.queue.store.days import Days
 
 DAYS_AHEAD, DAYS_BEHIND = 3, 2  # Partitions that are there before and after ids may need them.
 DAYS_EVERY_S = 3_600.0
@@ -29,19 +30,13 @@ LETTERS_MAX = 5_000  # Dead letters that one round deletes.
 log = logging.getLogger("weft.queue")
 
 
-async def ensure_days(tools: Tools) -> None:
+async def ensure_days(tools: Tools, days: Days) -> None:
     """The partitions of these days."""
     await store.add_default(tools.db)
     today = tools.clock.now().date()
     for n in range(-DAYS_BEHIND, DAYS_AHEAD + 1):
-        day = today + timedelta(days=n)
-        await store.add_day(tools.db, day, *bounds(day))
-
-
-def bounds(day: date) -> tuple[UUID, UUID]:
-    """The least id of a day, and of the next."""
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return floor_id(begin), floor_id(begin + timedelta(days=1))
+        await store.add_day(tools.db, today + timedelta(days=n))
+    await days.read()
 
 
 class Upkeep:
@@ -76,12 +71,13 @@ class Upkeep:
 
     async def keep_days(self) -> None:
         """Makes days ahead, and drops those that no queue keeps any more."""
-        await ensure_days(self._shared.tools)
+        await ensure_days(self._shared.tools, self._shared.days)
         longest = max((seconds(queue.settings.retention) for queue in self._known.queues), default=0.0)
         oldest = (self._clock.now() - timedelta(seconds=longest)).date()
-        for day in await store.days(self._db):
-            if day < oldest and not await store.drop_day(self._db, day, *bounds(day)):
+        for day in self._shared.days.known:
+            if day < oldest and not await store.drop_day(self._db, day):
                 log.info("a day is kept for its open jobs", extra={"facts": {"day": str(day)}})
+        await self._shared.days.read()
 
     async def forget(self) -> None:
         """Deletes what queues keep for a shorter time than the longest, and what no longer counts."""
@@ -99,7 +95,7 @@ class Upkeep:
         now = self._clock.now()
         rows = await steering.expired(self._db, self._expired_until, now, EXPIRE_MAX)
         if rows:
-            found = await reading.views(self._db, [row["job_id"] for row in rows])
+            found = await reading.views(self._db, self._shared.days, [row["job_id"] for row in rows])
             await self._steering.expire([row for row in found.values() if row["state"] is None])
         self._expired_until = rows[-1]["expire_at"] if len(rows) == EXPIRE_MAX else now - OVERLAP
 

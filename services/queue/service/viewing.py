@@ -14,6 +14,7 @@ from services.queue.domain.states import FINAL, Outcome, State
 from services.queue.service.pack import moment, report_from, stamp
 from services.queue.service.wire import Wire
 from services.queue.store import reading as store
+from services.queue.store.days import Days
 from weft.jobs.v1.attempt_pb2 import AttemptReport
 from weft.jobs.v1.job_pb2 import Envelope, JobState
 from weft.jobs.v1.live_pb2 import Update
@@ -26,8 +27,8 @@ ATTEMPTS_MAX = 1_000  # The last ones of a job: its retry policy allows as many 
 class Views:
     """Reads jobs and puts together what they are."""
 
-    def __init__(self, db: Database, clock: Clock, wire: Wire) -> None:
-        self._db, self._clock, self._wire = db, clock, wire
+    def __init__(self, db: Database, days: Days, clock: Clock, wire: Wire) -> None:
+        self._db, self._days, self._clock, self._wire = db, days, clock, wire
 
     async def get(self, job_id: UUID) -> pb.Job:
         """Raises UnknownJob."""
@@ -38,7 +39,7 @@ class Views:
 
     async def many(self, jobs: Sequence[UUID]) -> list[pb.Job]:
         """Whole, in the order that was asked for; unknown ones are left out."""
-        rows = await store.views(self._db, jobs)
+        rows = await store.views(self._db, self._days, jobs)
         return await self.show([rows[job_id] for job_id in jobs if job_id in rows])
 
     async def show(self, rows: Sequence[Any]) -> list[pb.Job]:
@@ -53,7 +54,7 @@ class Views:
     async def attempts(self, job_id: UUID) -> list[pb.Attempt]:
         """Raises UnknownJob."""
         attempts, ends = await store.attempts(self._db, job_id, ATTEMPTS_MAX)
-        if not attempts and not ends and not await store.views(self._db, [job_id]):
+        if not attempts and not ends and not await store.views(self._db, self._days, [job_id]):
             raise UnknownJob(job_id=job_id)
         known = {(row["run"], row["attempt"]) for row in attempts if Outcome(row["outcome"]) in ENDING}
         made = [

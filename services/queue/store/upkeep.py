@@ -1,20 +1,16 @@
 """Days of jobs: made ahead, dropped when their time is up; which open jobs are old; what may be deleted."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from services.chassis.db import Database
+from services.queue.store.days import TABLES, bounds, suffix_of
 
-TABLES = ("job", "job_final", "attempt", "placement")  # Partitioned by day.
 HORIZON_S = 40  # Longer than a statement may take: what was begun before a round is visible in the next.
 DELETED_MAX = 5_000  # Rows of one statement; more wait for the next round.
 
-PARTITIONS = """
-select child.relname from pg_inherits join pg_class child on child.oid = inhrelid
-where inhparent = 'job'::regclass and child.relname <> 'job_default'
-"""
 ADVANCE = """
 with was as (select up_to from open_horizon for update),
 moved as (update open_horizon set up_to = $1 where up_to < $1)
@@ -56,17 +52,20 @@ SMALL = (
 )
 
 
-def name_of(table: str, day: date) -> str:
-    return f"{table}_{day:%Y%m%d}"
-
-
-async def add_day(db: Database, day: date, least: UUID, most: UUID) -> None:
-    """Makes the partitions of a day, unless they are there. Ids are ours: hex digits and hyphens."""
+async def add_day(db: Database, day: date) -> None:
+    """Makes the partitions of a day, unless they are there; rows that came before them move in."""
+    least, most = bounds(day)
     for table in TABLES:
-        await db.execute(
-            f"create table if not exists {name_of(table, day)} partition of {table} "
-            f"for values from ('{least}') to ('{most}')"
-        )
+        name = f"{table}_{suffix_of(day)}"
+        if await db.fetchval("select to_regclass($1) is not null", name):
+            continue
+        async with db.fast() as tx:
+            await tx.execute(f"create table {name} (like {table} including all)")
+            early = f"delete from {table}_default where job_id >= $1 and job_id < $2 returning *"
+            await tx.execute(f"with moved as ({early}) insert into {name} select * from moved", least, most)
+            await tx.execute(
+                f"alter table {table} attach partition {name} for values from ('{least}') to ('{most}')"
+            )
 
 
 async def add_default(db: Database) -> None:
@@ -75,19 +74,14 @@ async def add_default(db: Database) -> None:
         await db.execute(f"create table if not exists {table}_default partition of {table} default")
 
 
-async def days(db: Database) -> list[date]:
-    """Days that have partitions, oldest first."""
-    names = [row["relname"] for row in await db.fetch(PARTITIONS)]
-    return sorted(datetime.strptime(name[-8:], "%Y%m%d").date() for name in names)  # noqa: DTZ007
-
-
-async def drop_day(db: Database, day: date, least: UUID, most: UUID) -> bool:
+async def drop_day(db: Database, day: date) -> bool:
     """Drops a day unless it has open jobs. Returns whether it did."""
+    least, most = bounds(day)
     if await db.fetchval(HAS_OPEN, least, most):
         return False
     async with db.fast() as tx:
         for table in TABLES:
-            await tx.execute(f"drop table if exists {name_of(table, day)}")
+            await tx.execute(f"drop table if exists {table}_{suffix_of(day)}")
         for small in ("steering", "job_run", "job_open", "dead_letter"):
             await tx.execute(f"delete from {small} where job_id >= $1 and job_id < $2", least, most)
     return True
