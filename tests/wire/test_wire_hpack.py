@@ -111,6 +111,16 @@ def test_a_size_update_above_ours_is_refused() -> None:
     assert Decoder(table_bytes_max=0).decode(integer(4096, 5, 0x20)) == []
 
 
+def test_a_larger_table_of_ours_is_larger_when_the_peer_says_so() -> None:
+    """§4.2: a change is signalled; until then both sides have the default."""
+    entry = b"\x40" + string(b"name", False) + string(b"x" * 1964, False)  # 2,000 bytes.
+    decoder = Decoder(table_bytes_max=8192)
+    decoder.decode(entry * 4)
+    assert len(table(decoder)) == 2
+    decoder.decode(integer(8192, 5, 0x20) + entry * 2)
+    assert len(table(decoder)) == 4
+
+
 def test_entries_leave_when_the_table_shrinks() -> None:
     decoder = Decoder()
     for number in range(4):

@@ -101,8 +101,8 @@ class Decoder:
 
     def __init__(self, table_bytes_max: int = TABLE_BYTES, list_bytes_max: int = LIST_BYTES_MAX) -> None:
         self._list_bytes_max = list_bytes_max
-        self._ceiling = self._bytes_max = max(table_bytes_max, TABLE_BYTES)  # A peer starts with TABLE_BYTES.
-        self._bytes = 0
+        self._ceiling = max(table_bytes_max, TABLE_BYTES)  # A peer has not heard of a smaller one yet.
+        self._bytes_max, self._bytes = TABLE_BYTES, 0
         self._table: list[Header] = [(b"", b""), *STATIC_TABLE]  # By index; the newest dynamic entry first.
         self._largest = max(map(_size, STATIC_TABLE))  # Of all entries that ever were.
         self._known: dict[bytes, list[Header]] = {}  # Blocks that read nothing of the dynamic table,
