@@ -34,10 +34,13 @@ def gen(arguments: Namespace) -> int:
 
 
 def demo(arguments: Namespace) -> int:
-    """The main job against the mesh that runs."""
+    """The main job against the mesh that runs; or `import`, as jobs whose worker dies."""
     home = Home.of()
-    seen = _running(home)
-    return run([sys.executable, "-m", "scripts.demo", *arguments.rest], _client(home, seen))
+    client = _client(home, _running(home))
+    if arguments.rest[:1] != ["import"]:
+        return run([sys.executable, "-m", "scripts.demo", *arguments.rest], client)
+    environ = {**_inside(home), **client, "WEFT_METRICS_ADDRESS": f"{HOST}:0"}
+    return run([sys.executable, "-m", "scripts.sales", *arguments.rest[1:]], environ)
 
 
 def bench(arguments: Namespace) -> int:
