@@ -11,8 +11,26 @@ from tests.meshes import Mesh
 
 ROWS = 16_000
 MONTHS = ("2031-01", "2031-02")
-HEAD = "InvoiceNo StockCode Description Quantity InvoiceDate UnitPrice CustomerID Country".split()
-EXPECTED = "month rows invoices cancel_invoices lines_no_customer customers skus net_gbp".split()
+HEAD = [
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+]
+EXPECTED = [
+    "month",
+    "rows",
+    "invoices",
+    "cancel_invoices",
+    "lines_no_customer",
+    "customers",
+    "skus",
+    "net_gbp",
+]
 
 
 @pytest.fixture
@@ -72,4 +90,3 @@ def test_a_file_that_is_no_sales_is_refused_by_name(mesh: Mesh, tmp_path: Path) 
     done = mesh.weft("demo", "import", str(tmp_path / "other.csv"))
     assert done.returncode == 1
     assert "InvoiceNo, StockCode, Quantity, UnitPrice, CustomerID" in " ".join(done.stdout.split())
-    )
