@@ -11,26 +11,10 @@ from tests.meshes import Mesh
 
 ROWS = 16_000
 MONTHS = ("2031-01", "2031-02")
-HEAD = [
-    "InvoiceNo",
-    "StockCode",
-    "Description",
-    "Quantity",
-    "InvoiceDate",
-    "UnitPrice",
-    "CustomerID",
-    "Country",
-]
-EXPECTED = [
-    "month",
-    "rows",
-    "invoices",
-    "cancel_invoices",
-    "lines_no_customer",
-    "customers",
-    "skus",
-    "net_gbp",
-]
+BOUGHT = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate"]
+HEAD = [*BOUGHT, "UnitPrice", "CustomerID", "Country"]
+COUNTS = ["rows", "invoices", "cancel_invoices", "lines_no_customer", "customers", "skus"]
+EXPECTED = ["month", *COUNTS, "net_gbp"]
 
 
 @pytest.fixture
