@@ -51,7 +51,7 @@ def _shown(field: dataclasses.Field[Any]) -> str:
 
 def settings_classes() -> Iterator[tuple[Any, str]]:
     """Each dataclass whose fields are settings, with the prefix of its variables."""
-    for path in sorted((ROOT / "services").rglob("*.py")):
+    for path in sorted((ROOT / "services").glob("*/*.py")):
         if path.name == "config.py" or path.name.endswith("settings.py"):
             dotted = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
             module = importlib.import_module(dotted)
