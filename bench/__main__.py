@@ -18,6 +18,7 @@ NAMES = {
     "read": "one read by key through every door, against FastAPI and against gRPC's floor",
     "wire": "the engine under the services, and its client, against those that Python has",
     "jobs": "enqueue, drain and latency of jobs, against the job systems that Python has",
+    "schedules": "firing of schedules: 10,000 due at once, and how late one is that is due alone",
     "stream": "an account's activity fanned out to many watchers",
     "sign-in": "sign-ins, and the share that Argon2 takes",
     "relay": "events from a commit to a consumer",
