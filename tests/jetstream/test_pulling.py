@@ -99,6 +99,23 @@ async def test_acknowledgements_are_confirmed_in_bulk_also_twice(connection: Con
     await taken.pull.stop()
 
 
+async def test_a_confirmation_waits_for_every_message(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acks, "ANSWER_S_MAX", 0.05)
+    monkeypatch.setattr(acks, "CONFIRM_S_MAX", 0.4)
+
+    def answer(messages: list[Message]) -> None:
+        for message in messages:
+            connection.publish(message.reply.decode(), b"")
+
+    connection.subscribe("heard.*", answer)
+    connection.subscribe("deaf", lambda messages: None)
+    await acks.confirm(connection, [b"heard.1", b"heard.2"])
+    with pytest.raises(TimeoutError):
+        await acks.confirm(connection, [b"heard.1", b"deaf"])
+
+
 async def test_a_message_comes_again_later_not_at_all_or_stays_as_it_is_told(connection: Connection) -> None:
     await make_stream(connection)
     await make_consumer(connection, "quick", ack_wait=1_000_000_000)
@@ -159,11 +176,14 @@ async def test_requests_that_were_forgotten_are_made_again(
     monkeypatch.setattr(pulling, "LOST_S", 0.3)
     taken = Taken(connection)
     await connection.flush()
-    # As a leader that died: interest is gone, and nobody says so.
-    connection.write(b"UNSUB %b\r\n" % taken.pull._subscription.sid)  # type: ignore[union-attr]
-    await connection.flush()
-    taken.pull._begin()
+    interest = taken.pull._subscription
+    assert interest
+    # As a leader that died: what was asked of it is gone, and nobody says so.
+    connection.write(b"UNSUB %b\r\n" % interest.sid)
     await fill(connection, 5)
+    connection.write(b"SUB %b %b\r\n" % (interest.subject, interest.sid))
+    await connection.flush()
+    assert taken.all == []
     await until(lambda: len(taken.all) == 5)
     await taken.pull.stop()
 
