@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.chassis.config import load
 from services.chassis.host import Parts, Tools
 from services.chassis.jobs.streams import ensure_streams
+from services.queue.service.auditing import Audit
 from services.queue.service.dead_letters import DeadLetters
 from services.queue.service.ending import Endings
 from services.queue.service.groups import Groups
@@ -65,6 +66,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             shared.tally.run,
             History(tools, shared.wire, shared.known, shared.tally).run,
             Upkeep(shared, steering).run,
+            Audit(shared).run,
             stats.watch,
         ],
         starts=[prepare],

@@ -14,6 +14,10 @@ class QueueServiceSettings:
         "Seconds that an enqueuing call waits for JetStream; what it has not taken by then goes later.", 2.0
     )
     reconcile_s: float = setting("Seconds after which a recorded job that is not published is.", 3.0)
+    audit_s: float = setting(
+        "Seconds after which a job that waits, and whose message JetStream has lost, is published anew.",
+        600.0,
+    )
     lease_s: float = setting("Seconds that a worker has a lane or slot without renewing it.", 15.0)
 
     def __post_init__(self) -> None:

@@ -17,12 +17,13 @@ from services.chassis.testing import laboratory, until
 from services.queue.app import build
 from tests.queue.plant import Plant, as_uuid, envelope_of, report_on
 from tests.queue.test_history import publish, recorded
+from tests.queue.test_job_lists import age
 from tests.servers import Server, Shared, start_nats, start_postgres
 from weft.jobs.v1.job_pb2 import JobState
 from weft.queue.v1.record_pb2 import JobRun, LookupJobsRequest
 from weft.queue.v1.spec_pb2 import JobSpec
 
-QUICK = {"WEFT_QUEUE_PUBLISH_S": "0.2", "WEFT_QUEUE_RECONCILE_S": "0.3"}
+QUICK = {"WEFT_QUEUE_PUBLISH_S": "0.2", "WEFT_QUEUE_RECONCILE_S": "0.3", "WEFT_QUEUE_AUDIT_S": "0.5"}
 
 
 @asynccontextmanager
@@ -83,6 +84,20 @@ async def test_what_was_reported_and_comes_again_is_known_to_have_ended(plant: P
     (found,) = (await plant.records.LookupJobs(request, metadata=plant.mesh)).jobs
     assert found.ended == JobState.JOB_STATE_SUCCEEDED
     assert list((await plant.report(report_on(envelope_of(again)))).known) == [0]
+
+
+async def test_a_message_that_jetstream_lost_is_published_anew(servers: Shared) -> None:
+    async with plant_on(servers.postgres(), servers.account()) as plant:
+        lost, kept, done = [(await plant.enqueue()).job.envelope.job_id for _ in range(3)]
+        sequences = [await noted(plant, job_id) for job_id in (lost, kept, done)]
+        await plant.finish(done)
+        await plant.stream.delete(sequences[0])
+        await plant.stream.delete(sequences[2])
+        await age(plant)
+        came = await plant.take(count=2)
+        assert [envelope_of(each).job_id for each in came] == [kept, lost]
+        assert envelope_of(came[1]).verify
+        assert await plant.depth("default") == 0
 
 
 async def test_while_nats_is_dead_jobs_are_taken_in_and_come_out_once_it_is_back(

@@ -10,7 +10,7 @@ from services.chassis.bus import within
 from services.chassis.db import Database
 from services.chassis.errors import Refusal
 from services.chassis.host import Tools
-from services.chassis.jetstream.errors import JetStreamError
+from services.chassis.jetstream.errors import Disconnected, JetStreamError, NotStored, Overrun
 from services.chassis.jetstream.publisher import Item, Stored
 from services.chassis.jobs.sending import item
 from services.queue.service.known import Known
@@ -114,14 +114,32 @@ class Publication:
             if queue := self._known.find(envelope.queue):
                 envelopes.append(envelope)
                 items.append(item(envelope, lanes(queue), row["moves"]))
-        stored = await self._wire.publisher.publish_all(items)
+        stored = await self._store(items)
         ids = [UUID(envelope.job_id) for envelope in envelopes]
         # What has ended or is blocked needs no message: it counts as published.
-        gone = [job for job in jobs if job not in set(ids)]
-        self._note(ids, stored)
-        self._notes += [(job, 0) for job in gone]
+        self._notes += [(job, 0) for job in set(jobs) - set(ids)]
+        self._notes += [(job, said.sequence) for job, said in zip(ids, stored, strict=True) if said]
         self._stirred.set()
         self._wire.tell(update(envelope, _placed(envelope, now), now) for envelope in envelopes)
+
+    async def _store(self, items: Sequence[Item]) -> Sequence[Stored | None]:
+        """None for what JetStream refuses for good; one such job holds up no other."""
+        try:
+            return await self._wire.publisher.publish_all(items)
+        except (Disconnected, NotStored, Overrun):
+            raise
+        except JetStreamError:
+            return [await self._store_one(each) for each in items]
+
+    async def _store_one(self, one: Item) -> Stored | None:
+        try:
+            return (await self._wire.publisher.publish_all([one]))[0]
+        except (Disconnected, NotStored, Overrun):
+            raise
+        except JetStreamError as error:
+            facts = {"subject": one.subject, "id": one.message_id}
+            log.error("JetStream refuses a job: %s", error, extra={"facts": facts})  # noqa: TRY400
+            return None
 
     def _note(self, jobs: Sequence[UUID], stored: Sequence[Stored]) -> None:
         self._notes += [(job, said.sequence) for job, said in zip(jobs, stored, strict=True)]

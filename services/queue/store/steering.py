@@ -21,6 +21,10 @@ REOPEN = """
 insert into job_open (job_id, queue, type)
 select job_id, queue, type from job where job_id = any($1) on conflict do nothing
 """
+MOVE = """
+insert into steering (job_id, moves) values ($1, 1)
+on conflict (job_id) do update set moves = steering.moves + 1
+"""
 DUE = """
 insert into steering (job_id, due_at, moves) values ($1, $2, 1)
 on conflict (job_id) do update set due_at = excluded.due_at, moves = steering.moves + 1 returning *
@@ -60,6 +64,11 @@ async def again(tx: AnyTx, jobs: Sequence[UUID], now: datetime, actor: str, note
     await execute(tx, RUN, list(runs), list(runs.values()), now, actor, note)
     await execute(tx, REOPEN, list(runs))
     return runs
+
+
+async def move(tx: AnyTx, job_id: UUID) -> None:
+    """Its next message has another id than those before."""
+    await execute(tx, MOVE, job_id)
 
 
 async def set_due(tx: AnyTx, job_id: UUID, due: datetime) -> None:

@@ -36,6 +36,16 @@ select exists (
     )
 )
 """
+WAITING = """
+select o.job_id, coalesce(p.sequence, j.sequence) as sequence
+from job_open o join job j on j.job_id = o.job_id
+left join lateral (select * from placement p where p.job_id = o.job_id) p on true
+left join steering s on s.job_id = o.job_id
+where o.job_id > $1 and o.job_id < $2 and (p.job_id is null or p.sequence is not null)
+    and not exists (select from blocked b where b.job_id = o.job_id)
+    and not exists (select from job_final f where f.job_id = o.job_id and f.run = coalesce(s.run, 1))
+order by o.job_id limit $3
+"""
 FINISHED = """
 select distinct f.job_id from job_final f
 where f.queue = $1 and f.state = any('{6,7,8,9}') and f.job_id < $2
@@ -95,6 +105,11 @@ async def advance(db: Database, up_to: UUID) -> None:
 async def close(db: Database, after: UUID) -> Sequence[Any]:
     """Forgets old open jobs that have ended, from `after` on, so many at a time."""
     return await db.fetch(CLOSE, after, DELETED_MAX)
+
+
+async def waiting(db: Database, after: UUID, before: UUID, limit: int) -> Sequence[Any]:
+    """Old open jobs that were published, in the order of ids, with the sequence of their messages."""
+    return await db.fetch(WAITING, after, before, limit)
 
 
 async def finished(db: Database, queue: str, before: UUID) -> list[UUID]:
