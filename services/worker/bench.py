@@ -27,6 +27,9 @@ class Bench:
         self._running: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._resting: deque[asyncio.Future[None]] = deque()
+        self._turned_away: list[Seat] = []  # By their queue's limits.
+        self.admit: Callable[[Delivery], bool] = lambda delivery: True
+        self.release: Callable[[Delivery], None] = lambda delivery: None
         self._called = False  # A slot was woken that has not come yet.
         self.size = 0
 
@@ -50,28 +53,39 @@ class Bench:
     def seat(self, delivery: Delivery, handler: Handler[..., Any]) -> None:
         self._put((delivery, handler))
 
-    def next(self) -> Seat | None:
-        """The next job that may run; None when none may."""
+    def next(self) -> tuple[Delivery, Handler[..., Any], bool] | None:
+        """The next job that may run (True), or is not to run at all (False); None when none may."""
         now = time.time()
         while self._ready:
             seat = self._ready.pop(now)
-            type_name = seat[1].type
-            limit = self._limits.get(type_name)
-            if limit is None:
-                return seat
-            if self._running[type_name] < limit:
-                self._running[type_name] += 1
-                return seat
-            self._aside.setdefault(type_name, deque()).append(seat)
+            delivery, handler = seat
+            if delivery.stop is not None or (delivery.expires_s is not None and delivery.expires_s < now):
+                return delivery, handler, False
+            kind = handler.type
+            limit = self._limits.get(kind)
+            if limit is not None and self._running[kind] >= limit:
+                self._aside.setdefault(kind, deque()).append(seat)
+            elif not self.admit(delivery):
+                self._turned_away.append(seat)
+            else:
+                self._running[kind] += 1
+                return delivery, handler, True
         return None
 
-    def free(self, handler: Handler[..., Any]) -> None:
-        """One of its type has ended."""
-        if handler.type not in self._limits:
-            return
+    def free(self, delivery: Delivery, handler: Handler[..., Any]) -> None:
+        """One that was let run has ended."""
         self._running[handler.type] -= 1
+        self.release(delivery)
         if waiting := self._aside.get(handler.type):
             self._put(waiting.popleft(), first=True)
+            self.call()
+
+    def reopen(self) -> None:
+        """Who was turned away may try again."""
+        if self._turned_away:
+            seats, self._turned_away = self._turned_away, []
+            for seat in reversed(seats):
+                self._put(seat, first=True)
             self.call()
 
     def _put(self, seat: Seat, *, first: bool = False) -> None:
@@ -103,7 +117,8 @@ class Bench:
 
     def clear(self) -> list[Delivery]:
         """Takes out all that has not begun."""
-        waiting = [delivery for delivery, _ in self._ready.clear()]
+        waiting = [delivery for delivery, _ in (*self._ready.clear(), *self._turned_away)]
+        self._turned_away.clear()
         for aside in self._aside.values():
             waiting += [delivery for delivery, _ in aside]
             aside.clear()

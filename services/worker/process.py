@@ -29,6 +29,7 @@ from services.worker.presence import Presence
 from services.worker.reaping import Reaper
 from services.worker.reporting import Reporter
 from services.worker.runner import Room, Runner
+from services.worker.tokens import Gates
 from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.queue.v1.record_pb2 import ForgetWorkerRequest
 from weft.queue.v1.record_pb2_grpc import RecordServiceStub
@@ -60,6 +61,7 @@ class Worker:
     def __init__(self, plan: Plan, runner: Runner, feeder: Feeder, reporter: Reporter) -> None:
         self.plan, self.runner, self.feeder, self.reporter = plan, runner, feeder, reporter
         self.start: Callable[[], None] = lambda: None  # Begins to take jobs.
+        self.gates: Gates | None = None
         self.flush: Callable[[], None] = lambda: None  # Tells those who watch.
         self.stopping = asyncio.Event()
         self._grace_s = plan.drain_s
@@ -74,6 +76,8 @@ class Worker:
         await self.feeder.stop()
         await self.runner.drain(self._grace_s)
         await self.reporter.close(TELL_S_MAX)
+        if self.gates:
+            await self.gates.close()
         if self.feeder.lanes:
             await self.feeder.lanes.close()
         self.flush()
@@ -130,11 +134,15 @@ def _assembled(
         connection, plan.worker, lambda gone: record.ForgetWorker(ForgetWorkerRequest(worker=gone))
     )
 
+    gates = Gates(record, plan.worker)
+    runner.limit(gates)
+
     def start() -> None:
         orders.start()
+        queues.on_change(lambda known: gates.follow(known, plan.queues))
         feeder.start(queues)
 
-    worker.start, worker.flush = start, live.flush
+    worker.start, worker.flush, worker.gates = start, live.flush, gates
 
     async def judge() -> None:
         while performers.lost < THREADS_LOST_MAX:  # noqa: ASYNC110 - seldom true, and nobody's event

@@ -20,6 +20,7 @@ from services.worker.bench import Bench
 from services.worker.delivery import Delivery, Outside, Run
 from services.worker.ending import Ending, because, judge, raised
 from services.worker.performing import Performers
+from services.worker.tokens import Gates
 from weft.jobs.v1.job_pb2 import EndReason, Envelope
 
 TICK_S = 0.05  # How late a timeout may be noticed.
@@ -146,6 +147,19 @@ class Runner:
             if run := self.running.get(delivery.envelope.job_id):
                 run.asked_at = self._loop.time()
                 run.task.cancel()
+            else:
+                self.reopen()
+
+    def limit(self, gates: Gates) -> None:
+        """From now on jobs begin only as their queues' limits let them."""
+        gates.opened = self.reopen
+        for bench in self._benches.values():
+            bench.admit, bench.release = gates.admit, gates.release
+
+    def reopen(self) -> None:
+        """Who was turned away by its queue's limits may try again."""
+        for bench in self._benches.values():
+            bench.reopen()
 
     async def drain(self, grace_s: float) -> None:
         """Gives back what has not begun, waits for the rest, and after `grace_s` gives that back, too."""
@@ -186,24 +200,15 @@ class Runner:
                 await bench.rest()
                 continue
             bench.call()
-            delivery, handler = found
-            if ending := self._refused(delivery):
-                bench.free(handler)
-                self._end(delivery, ending)
-            else:
+            delivery, handler, may_run = found
+            if may_run:
                 await self._attempt(bench, delivery, handler, me)
+            else:
+                self._end(delivery, Ending(delivery.stop or EndReason.END_REASON_QUEUED_TOO_LONG))
             since_breath += 1
             if since_breath >= BREATH:
                 since_breath = 0
                 await asyncio.sleep(0)
-
-    def _refused(self, delivery: Delivery) -> Ending | None:
-        """Why it is not begun, if so."""
-        if delivery.stop is not None:
-            return Ending(delivery.stop)
-        if delivery.expires_s is not None and delivery.expires_s < time.time():
-            return Ending(EndReason.END_REASON_QUEUED_TOO_LONG)
-        return None
 
     async def _attempt(
         self, bench: Bench, delivery: Delivery, handler: Handler[..., object], me: asyncio.Task[None]
@@ -224,7 +229,7 @@ class Runner:
             while me.uncancel():
                 pass
             del self.running[delivery.envelope.job_id]
-            bench.free(handler)
+            bench.free(delivery, handler)
         _finish(span, delivery, ending)
         ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), run.lines or ()
         self._end(delivery, ending)

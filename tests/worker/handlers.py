@@ -227,3 +227,8 @@ async def gated(job: Job, order: Order) -> None:
 def note(file: Path, line: str) -> None:
     with file.open("a") as text:
         text.write(f"{line}\n")
+
+
+@job("one.of.many")
+async def one_of_many(job: Job) -> None:
+    await asyncio.sleep(0.01)
