@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import psutil
+import uvloop
 
 SERVICE = "weft.wire.Echo"
 HANG_S = 3600.0  # Longer than any test waits: only a cancel ends it.
@@ -165,4 +166,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     logging.root.handlers[0].addFilter(_unasked)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    asyncio.run(serve(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}))
+    chosen = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if chosen.get("uvloop") else None) as runner:
+        runner.run(serve(sys.argv[1], chosen))

@@ -27,7 +27,7 @@ def arena() -> Iterator[tuple[asyncio.Runner, list[Host]]]:
     """Both servers, and a loop of its own: Hypothesis knows no coroutines."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        hosts = [runner.run(stack.enter_async_context(hosted(engine))) for engine in ENGINES]
+        hosts = [runner.run(stack.enter_async_context(hosted(engine, uvloop=True))) for engine in ENGINES]
         yield runner, hosts
         runner.run(stack.aclose())
 

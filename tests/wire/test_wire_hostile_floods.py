@@ -20,9 +20,9 @@ STREAMS_MAX = 40_000  # That a flood opens at most; ten times what the server's 
 FRAMES_MAX = 200_000  # Of a flood without streams.
 
 
-@pytest.fixture(scope="module")
-async def host() -> AsyncIterator[Host]:
-    async with hosted("wire") as host:
+@pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
+    async with hosted("wire", uvloop=request.param) as host:
         yield host
 
 

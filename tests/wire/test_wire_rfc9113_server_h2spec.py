@@ -14,9 +14,9 @@ from tests.wire.specimen import Case
 CASES = [*h2spec_generic.CASES, *h2spec_http2.CASES, *h2spec_settings.CASES, *h2spec_fields.CASES]
 
 
-@pytest.fixture(scope="module")
-async def host() -> AsyncIterator[Host]:
-    async with hosted("wire") as host:
+@pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
+    async with hosted("wire", uvloop=request.param) as host:
         yield host
 
 

@@ -18,7 +18,7 @@ from tests.wire.hosts import hosted
 from tests.wire.siege import MEGABYTE
 from tests.wire.soak import Count, Soak
 
-SHORT_S, SHORT_RATE = 8.0, 300.0
+SHORT_S, SHORT_RATE = 6.0, 300.0
 LONG_S = float(os.environ.get("WEFT_SOAK_S", "3600"))
 LONG_RATE = float(os.environ.get("WEFT_SOAK_RATE", "10000"))
 CHANNELS = 4
@@ -28,7 +28,7 @@ SEED = 2026
 
 async def soak(seconds: float, rate: float) -> Count:
     before = len(asyncio.all_tasks())
-    async with hosted("wire") as host:
+    async with hosted("wire", uvloop=True) as host:
         at_first = await host.measure()
         async with AsyncExitStack() as stack:
             channels = [await stack.enter_async_context(calling("wire", host.port)) for _ in range(CHANNELS)]
