@@ -96,16 +96,20 @@ async def answering(peer: str) -> AsyncIterator[int]:
         server.add_generic_rpc_handlers((handler(**SYNC),))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        yield port
-        await asyncio.to_thread(server.stop(0).wait)
-        threads.shutdown()
+        try:
+            yield port
+        finally:
+            await asyncio.to_thread(server.stop(0).wait)
+            threads.shutdown()
         return
     made = Server(PATIENT) if peer == "wire" else grpc.aio.server(options=options)
     made.add_generic_rpc_handlers((handler(Unary=unary, ServerStream=server_stream),))
     port = made.add_insecure_port("127.0.0.1:0")
     await made.start()
-    yield port
-    await made.stop(0)
+    try:
+        yield port
+    finally:
+        await made.stop(0)
 
 
 def path(rpc: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from grpc import ChannelConnectivity as State, StatusCode
 
 from services.chassis.wire.client import Channel, Options, Pace, RpcError, ServiceConfig
+from services.chassis.wire.client.service_config import Balancing
 from services.chassis.wire.limits import Limits
 from services.chassis.wire.server import Server
 from tests.wire import octets as o
@@ -287,6 +288,42 @@ async def test_a_connection_that_ends_before_it_was_used_is_not_rushed_for() -> 
             await asyncio.wait_for(channel.wait_for_state_change(channel.get_state()), 5)
         await asyncio.sleep(0.05)
         assert len(server.connections) == 1
+
+
+async def test_neither_is_one_that_ends_while_nobody_uses_it() -> None:
+    """Round robin connects again of itself."""
+
+    async def away(peer: Accepted) -> None:
+        await peer.greet()
+        await peer.pong()
+        await asyncio.sleep(QUIET_S)
+        await peer.send(o.goaway(0, o.NO_ERROR, b"full"))
+
+    pace = Pace(initial_s=30.0, jitter=0.0)
+    config = ServiceConfig(balancing=Balancing("round_robin"))
+    async with (
+        scripted(*[away] * 9) as server,
+        calling(server.port, pace=pace, config=config) as (channel, _),
+    ):
+        await channel.channel_ready()
+        await until(lambda: channel.get_state() is not State.READY)
+        await asyncio.sleep(QUIET_S)
+        assert channel.get_state() is State.TRANSIENT_FAILURE
+        assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_unary_answer_is_one_message(count: int) -> None:
+    """gRPC's status codes, "Response cardinality violation"."""
+
+    async def odd(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        await peer.answer(asked, *[b"x"] * count)
+        await peer.pong()
+
+    async with scripted(odd) as server, calling(server.port) as (_, unary):
+        assert await code(unary(b"x", timeout=5)) is StatusCode.UNIMPLEMENTED
 
 
 async def test_a_channel_that_closes_gives_calls_their_grace() -> None:

@@ -205,6 +205,24 @@ async def test_what_is_too_much_to_keep_is_not_tried_again() -> None:
         assert channel.replay_bytes == 0
 
 
+async def test_what_is_too_much_to_keep_is_not_replayed_in_part() -> None:
+    """Also without a policy: the server refused the stream after all of it was sent."""
+
+    async def script(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        assert len(asked.messages) == 3
+        await peer.send(o.rst_stream(asked.stream, o.REFUSED_STREAM))
+        await peer.pong()
+        assert sum(frame.kind == o.HEADERS for frame in peer.seen) == 1
+
+    options = Options(replay_bytes_max=1_000)
+    async with scripted(script) as server, Channel(f"127.0.0.1:{server.port}", options) as channel:
+        call = channel.stream_unary(path("ClientStream"))(iter([bytes(400)] * 3), timeout=5)
+        assert (await failure(call)).code() is StatusCode.UNAVAILABLE
+        await server.done.wait()
+
+
 async def test_retries_stop_while_too_many_calls_fail() -> None:
     """4 tokens, a threshold of 2: the second failure is the last that is retried."""
 

@@ -39,7 +39,7 @@ class Course(Protocol):
 
     response_bytes_max: int
 
-    def began(self, attempt: Attempt) -> None:
+    def commit(self, attempt: Attempt) -> None:
         """The server's headers are in `attempt.headers`: it has taken the call."""
 
     def ended(self, attempt: Attempt, status: Status) -> None:
@@ -62,8 +62,9 @@ class Attempt(Stream):
         self._status: Status | None = None  # Of headers that are no answer of gRPC's.
         self.lacking = False  # A message is needed, and has not come.
         self.unprocessed = False  # The server has said that no application of it saw the call.
-        if course.response_bytes_max < connection.limits.message_bytes_max:
-            self._splitter = Splitter(course.response_bytes_max)
+        bytes_max, limits = course.response_bytes_max, connection.limits
+        if bytes_max < limits.message_bytes_max or bytes_max < limits.frame_bytes_max:
+            self._splitter = Splitter(bytes_max)
 
     def give_up(self) -> None:
         """The call wants nothing more of this attempt, and is not told of it any more."""
@@ -76,7 +77,7 @@ class Attempt(Stream):
         elif fields is self.connection.known_headers or self._take_headers(fields):
             self.headers = fields
             if self.course is not None:
-                self.course.began(self)
+                self.course.commit(self)
 
     def _take_headers(self, fields: list[Header]) -> bool:
         """Whether they begin an answer of gRPC's."""
@@ -159,7 +160,9 @@ class Attempt(Stream):
             self._wake_reader()
         if not self.local_ended:
             self._stop_sending()
-        self._tell(status)
+        course, self.course = self.course, None
+        if course is not None:
+            course.ended(self, status)
 
     def on_message_fault(self, fault: MessageFault) -> None:
         self._close(Status(fault.code, str(fault)))

@@ -71,10 +71,9 @@ class Call:
         self.response_bytes_max = method.response_bytes_max
         self._gzip = method.gzip if compression is None else gzips(compression)
         self._fields = fields(metadata) if metadata else b""
-        config = method.config
-        self.wait_for_ready = bool(config.wait_for_ready if wait_for_ready is None else wait_for_ready)
-        if config.timeout_s is not None:
-            timeout_s = config.timeout_s if timeout_s is None else min(timeout_s, config.timeout_s)
+        self.wait_for_ready = method.wait_for_ready if wait_for_ready is None else wait_for_ready
+        if method.timeout_s is not None:
+            timeout_s = method.timeout_s if timeout_s is None else min(timeout_s, method.timeout_s)
         self._timeout_s = timeout_s
 
     # The course of attempts.
@@ -98,7 +97,11 @@ class Call:
 
     def begin(self, connection: ClientConnection, target: Target) -> None:
         """There is a connection."""
-        self.open(connection, target, self, 0)
+        self.open(connection, target, self._course(), 0)
+
+    def _course(self) -> Any:
+        """What an attempt without a policy tells."""
+        return self
 
     def refuse(self, code: StatusCode, details: str) -> None:
         """There is none, and none is waited for."""
@@ -121,9 +124,6 @@ class Call:
         if self._waiters is not None:
             self._wake()
         return attempt
-
-    def began(self, attempt: Attempt) -> None:
-        self.commit(attempt)
 
     def commit(self, attempt: Attempt) -> None:
         """`attempt` is the one whose answer the caller gets."""
@@ -164,7 +164,8 @@ class Call:
         self.status = status
         if self._bucket is not None:
             self._leave(self._bucket)
-        self._release()
+        if not self.committed:
+            self._release()
         self._policy = None
         if self._ends is not None:
             _wake(self._ends)

@@ -19,8 +19,7 @@ from services.chassis.wire.client.requests import StreamRequest, UnaryRequest, U
 from services.chassis.wire.stream import StreamGone
 
 if TYPE_CHECKING:
-    from services.chassis.wire.client.balancing import Target
-    from services.chassis.wire.client.connection import ClientConnection
+    pass
 
 EOF = grpc.aio.EOF  # What `read` gives at the end: callers compare with this very object.
 _NOTHING: Any = object()
@@ -35,8 +34,10 @@ class UnaryResponse(Call):
 
     def __await__(self) -> Generator[Any, None, Any]:
         while self.status is None:
+            future = self.loop.create_future()
+            self._ends = [future] if self._ends is None else [*self._ends, future]
             try:
-                yield from self._ending()
+                yield from future
             except asyncio.CancelledError:
                 self.cancel()
                 raise
@@ -86,8 +87,8 @@ class StreamResponse(Call):
         if self.status is None and self.attempt is not None and not self.loop.is_closed():
             self.attempt.give_up()
 
-    def begin(self, connection: ClientConnection, target: Target) -> None:
-        self.open(connection, target, _Loose(self), 0)
+    def _course(self) -> _Loose:
+        return _Loose(self)
 
     def commit(self, attempt: Attempt) -> None:
         super().commit(attempt)
@@ -110,9 +111,9 @@ class _Loose:
         self._call = weakref.ref(call)
         self.response_bytes_max = call.response_bytes_max
 
-    def began(self, attempt: Attempt) -> None:
+    def commit(self, attempt: Attempt) -> None:
         if (call := self._call()) is not None:
-            call.began(attempt)
+            call.commit(attempt)
 
     def ended(self, attempt: Attempt, status: Status) -> None:
         if (call := self._call()) is not None:

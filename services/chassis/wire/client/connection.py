@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.chassis.wire import frames
 from services.chassis.wire.connection import Connection
@@ -28,6 +28,8 @@ STREAMS_MAX = 10_000  # Of one connection, whatever the server would take; each 
 class Owner(Protocol):
     """Who keeps connections."""
 
+    queue: dict[Any, None]  # Of those that wait for a stream.
+
     def opened(self, connection: ClientConnection) -> None:
         """The server's SETTINGS have come: streams may be opened."""
 
@@ -49,7 +51,7 @@ class ClientConnection(Connection):
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
         super().__init__(limits, loop)
-        self.owner = owner
+        self.owner, self.queue = owner, owner.queue
         self.next_id = 1
         self.draining = ""  # Why no stream is opened any more.
         self.born = loop.time()
@@ -139,7 +141,8 @@ class ClientConnection(Connection):
 
     def on_forgotten(self, stream: Stream) -> None:
         if not self.draining:
-            self.owner.has_room(self)
+            if self.queue:
+                self.owner.has_room(self)
         elif not self.streams:
             self.loop.call_soon(self.close)  # Behind the frame that is being read.
 

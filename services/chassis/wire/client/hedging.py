@@ -53,7 +53,7 @@ class Hedging:
         self._waiting.pop(hedge, None)
         self._ended(None, status)
 
-    def began(self, attempt: Attempt) -> None:
+    def commit(self, attempt: Attempt) -> None:
         self._live.pop(attempt, None)
         self.stop()
         self.call.commit(attempt)

@@ -62,6 +62,7 @@ class Method:
         limits = options.limits
         self.response_bytes_max = _least(config.response_bytes_max, limits.message_bytes_max)
         self.request_bytes_max = _least(config.request_bytes_max, options.request_bytes_max)
+        self.timeout_s, self.wait_for_ready = config.timeout_s, bool(config.wait_for_ready)
         self.has_policy = config.retry is not None or config.hedging is not None
         self.gzip = gzips(options.compression)
         self._blocks: dict[float | None, bytes] = {None: _opening(options, path)}

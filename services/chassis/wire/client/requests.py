@@ -9,6 +9,7 @@ from typing import Any
 from grpc import StatusCode
 
 from services.chassis.wire.client.attempt import Attempt
+from services.chassis.wire.client.balancing import Target
 from services.chassis.wire.client.call import Call
 from services.chassis.wire.client.connection import ClientConnection
 from services.chassis.wire.client.method import Message, TooLarge
@@ -37,6 +38,14 @@ class UnaryRequest(Call):
             self.finish(Status(StatusCode.RESOURCE_EXHAUSTED, str(error)))
             return
         self.start()
+
+    def begin(self, connection: ClientConnection, target: Target) -> None:
+        """The way of nearly all calls, straight on: nothing has passed of the timeout."""
+        if not self._prompt:
+            super().begin(connection, target)
+            return
+        self.attempt = attempt = self.attempt_kind(connection, self._course(), target)
+        connection.open(attempt, self.method.block(self._timeout_s, self._gzip, self._fields), self._request)
 
     def _send_on(self, attempt: Attempt, connection: ClientConnection, block: bytes) -> None:
         connection.open(attempt, block, self._request)

@@ -44,7 +44,7 @@ class Retrying:
         """No endpoint can take the call: as good as an attempt that ended so."""
         self._ended(None, Status(code, details))
 
-    def began(self, attempt: Attempt) -> None:
+    def commit(self, attempt: Attempt) -> None:
         self._call.commit(attempt)
 
     def ended(self, attempt: Attempt, status: Status) -> None:

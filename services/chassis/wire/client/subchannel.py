@@ -42,14 +42,14 @@ class Subchannel:
         self._connections: list[ClientConnection] = []  # Healthy, and taking calls; the oldest first.
         self._others: dict[ClientConnection, None] = {}  # Opening, unhealthy, or finishing calls.
         self._watches: dict[ClientConnection, Health] = {}
-        self._queue: dict[Waiting, None] = {}
+        self.queue: dict[Waiting, None] = {}
         self._dialing: asyncio.Task[None] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._pause: asyncio.TimerHandle | None = None  # Until the next attempt to connect may be made.
 
     @property
     def load(self) -> int:
-        return sum(len(connection.streams) for connection in self._connections) + len(self._queue)
+        return sum(len(connection.streams) for connection in self._connections) + len(self.queue)
 
     # From the balancer.
 
@@ -91,16 +91,16 @@ class Subchannel:
             if len(connection.streams) < connection.streams_max:
                 waiting.begin(connection, self)
                 return True
-        if len(self._queue) >= self._setup.options.calls_waiting_max:
-            waiting.refuse(StatusCode.RESOURCE_EXHAUSTED, f"{len(self._queue)} calls wait already")
+        if len(self.queue) >= self._setup.options.calls_waiting_max:
+            waiting.refuse(StatusCode.RESOURCE_EXHAUSTED, f"{len(self.queue)} calls wait already")
             return False
-        self._queue[waiting] = None
+        self.queue[waiting] = None
         if len(self._connections) < self._setup.options.config.connections_max:
             self._dial()
         return False
 
     def withdraw(self, waiting: Waiting) -> None:
-        self._queue.pop(waiting, None)
+        self.queue.pop(waiting, None)
 
     # From connections.
 
@@ -109,7 +109,7 @@ class Subchannel:
         self._backoff.reset()
 
     def has_room(self, connection: ClientConnection) -> None:
-        queue = self._queue
+        queue = self.queue
         while queue and connection.room and connection in self._connections:
             waiting = next(iter(queue))
             del queue[waiting]
@@ -178,7 +178,7 @@ class Subchannel:
         self._connections.append(connection)
         self._become(State.READY)
         self.has_room(connection)
-        if self._queue and len(self._connections) < self._setup.options.config.connections_max:
+        if self.queue and len(self._connections) < self._setup.options.config.connections_max:
             self._dial()
 
     def _unhealthy(self, connection: ClientConnection, reason: str) -> None:
@@ -200,7 +200,7 @@ class Subchannel:
     def _paused(self) -> None:
         self._pause = None
         if self._connections:
-            if self._queue:
+            if self.queue:
                 self._dial()
         elif self.state is State.TRANSIENT_FAILURE:
             self._become(State.IDLE)
@@ -219,7 +219,7 @@ class Subchannel:
         if connection in self._connections:
             self._connections.remove(connection)
         if self._connections:
-            if self._queue:
+            if self.queue:
                 self._dial()
         elif self._dialing is not None:
             self._become(State.CONNECTING, reason)
@@ -239,7 +239,8 @@ class Subchannel:
 
     def _hand_back(self) -> None:
         """Calls that waited here have never left: the channel finds them another place."""
-        waiting, self._queue = [*self._queue], {}
+        waiting = [*self.queue]
+        self.queue.clear()
         for each in waiting:
             self._setup.channel.place(each)
 
