@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import pytest
 from grpc import ChannelConnectivity as State, StatusCode
 
@@ -344,6 +346,29 @@ async def test_a_channel_that_closes_gives_calls_their_grace() -> None:
             await late
         assert (error.value.code(), error.value.details()) == (StatusCode.CANCELLED, "Channel closed!")
         await closing
+
+
+async def test_a_channel_that_closes_tells_calls_that_wait() -> None:
+    async with calling(NOBODY) as (channel, unary):
+        call = unary(b"x", wait_for_ready=True)
+        await channel.close()
+        assert await code(call) is StatusCode.CANCELLED
+
+
+async def test_only_what_shrinks_is_sent_compressed() -> None:
+    """The protocol document: Compressed-Flag, for each message."""
+
+    async def look(peer: Accepted) -> None:
+        await peer.greet()
+        for flag in (1, 0, 0):
+            asked = await peer.call()
+            assert (dict(asked.fields)["grpc-encoding"], asked.body[0]) == ("gzip", flag)
+            await peer.answer(asked, b"")
+
+    options = {"compression": grpc.Compression.Gzip}
+    async with scripted(look) as server, calling(server.port, **options) as (_, unary):
+        for request in (bytes(1_000), random.randbytes(1_000), b"short"):
+            await unary(request, timeout=5)
 
 
 async def test_a_server_that_cancels_after_the_deadline_tells_that_it_has_come(

@@ -363,6 +363,42 @@ async def test_calls_within_the_process_need_no_socket() -> None:
                 await asyncio.sleep(0.005)
 
 
+async def test_a_pipe_stops_its_writer_while_its_reader_has_paused() -> None:
+    writer, reader = Heard(), Heard()
+    loop = asyncio.get_running_loop()
+    ours, theirs = in_process.Pipe(loop, writer), in_process.Pipe(loop, reader)
+    ours.other, theirs.other = theirs, ours
+    theirs.pause_reading()
+    ours.write(bytes(in_process.UNREAD_BYTES_MAX + 1))
+    await asyncio.sleep(0)
+    assert (writer.paused, reader.received) == (True, 0)
+    theirs.resume_reading()
+    await asyncio.sleep(0)
+    assert (writer.paused, reader.received) == (False, in_process.UNREAD_BYTES_MAX + 1)
+    ours.close()
+    ours.write(b"late")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (reader.received, reader.lost, writer.lost) == (in_process.UNREAD_BYTES_MAX + 1, True, True)
+
+
+class Heard(asyncio.Protocol):
+    paused = lost = False
+    received = 0
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost = True
+
+
 async def test_a_server_that_stops_ends_the_pipe_too() -> None:
     server = Server()
     server.add_generic_rpc_handlers((handler(),))
