@@ -24,7 +24,7 @@ from services.queue.store import reading as store
 from services.queue.store.days import LEAST, MOST, Days
 from weft.queue.v1 import job_messages_pb2 as pb
 
-CHUNK = 200  # Candidates that are looked at together, when the index does not decide alone.
+CHUNK = 500  # Candidates that are looked at together, when the index does not decide alone.
 
 
 class Marks:
@@ -75,7 +75,7 @@ class Pages:
         wanted, least = _wanted(request), _least(request)
         before = min(begin, _most(request))
         size, found, scanned = page_size(request), list[Any](), 0
-        chunk = size + 1 if _decides(wanted, request) else max(size + 1, CHUNK)
+        chunk = size + 1 if _decides(wanted, request.labels) else max(size + 1, CHUNK)
         while before > least and scanned < SCAN_MAX:
             ids, after = await store.candidates((self._db, self._days), wanted, before, least, chunk)
             for row in await self._fitting(ids, wanted, request.labels):
@@ -86,6 +86,8 @@ class Pages:
         return found, before if before > least else None
 
     async def _fitting(self, ids: Sequence[UUID], wanted: store.Wanted, labels: Sequence[str]) -> list[Any]:
+        if not _decides(wanted, labels):
+            ids = await store.narrow((self._db, self._days), wanted, labels, ids)
         rows = await store.views(self._db, self._days, ids) if ids else {}
         ordered = [rows[job_id] for job_id in ids if job_id in rows]
         live = {}
@@ -115,10 +117,10 @@ def _wanted(request: pb.ListJobsRequest) -> store.Wanted:
     )
 
 
-def _decides(wanted: store.Wanted, request: pb.ListJobsRequest) -> bool:
+def _decides(wanted: store.Wanted, labels: Sequence[str]) -> bool:
     """Whether the index that is chosen leaves nothing to look at."""
     narrow = [wanted.queue, wanted.type, wanted.key, wanted.group_id]
-    return sum(map(bool, narrow)) <= 1 and not request.labels
+    return sum(map(bool, narrow)) <= 1 and not labels
 
 
 def _least(request: pb.ListJobsRequest) -> UUID:

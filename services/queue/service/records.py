@@ -40,15 +40,16 @@ class Records(RecordServiceServicer):
             stale = await _superseded(tx, reports)
             valid = [(n, each) for n, each in enumerate(reports) if n not in stale]
             ends = [(n, each) for n, each in valid if _ends(each)]
-            new = await self._shared.endings.end(tx, [_ended(each, request.worker) for _, each in ends])
+            ended = [_ended(each, request.worker) for _, each in ends]
+            new = await self._shared.endings.end(tx, ended)
             rows = [_attempt(each, request.worker) for _, each in valid if _is_kept(each)]
             await store.add_attempts(tx, rows)
         known = []
-        for n, each in ends:
-            run = (UUID(each.job_id), each.run)
+        for (n, _), each in zip(ends, ended, strict=True):
+            run = (each.job_id, each.run)
             if run not in new:
                 known.append(n)
-            new.discard(run)
+            new.discard(run)  # The same run again in one report has ended before.
         told = set(known)
         self._shared.tally.ended([each for n, each in valid if n not in told])
         return pb.ReportAttemptsResponse(known=known, superseded=sorted(stale))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,10 +26,25 @@ TYPES_MAX = 1_000  # Types that are told apart; more are counted as OTHER, for e
 OTHER = "(other)"
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 3600)
 
+
+class Binned(Histogram):
+    """A histogram that takes many observations at once: one by one they cost 8 us each."""
+
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """Of a child, with its labels given."""
+        counts = [0] * len(self._upper_bounds)
+        for each in seconds:
+            counts[bisect_left(self._upper_bounds, each)] += 1
+        self._sum.inc(sum(seconds))
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
 ENQUEUED = Counter("weft_jobs_enqueued", "Jobs that came into the stream.", ["queue", "type"])
 ENDED = Counter("weft_jobs_ended", "Attempts that ended.", ["queue", "type", "outcome"])
-WAIT = Histogram("weft_jobs_wait_seconds", "From due to begun.", ["queue", "type"], buckets=BUCKETS)
-RUN = Histogram("weft_jobs_run_seconds", "From begun to ended.", ["queue", "type"], buckets=BUCKETS)
+WAIT = Binned("weft_jobs_wait_seconds", "From due to begun.", ["queue", "type"], buckets=BUCKETS)
+RUN = Binned("weft_jobs_run_seconds", "From begun to ended.", ["queue", "type"], buckets=BUCKETS)
 REFUSED = Counter("weft_jobs_refused", "Jobs asked for by event that cannot be taken in.", ["reason"])
 
 
@@ -73,22 +89,20 @@ class Tally:
 
     def _add(self, queue: str, kind: str, group: Sequence[AttemptReport]) -> None:
         counts = self._of(unix_s(group[-1].end_time), queue, kind)
-        wait, run = WAIT.labels(queue, kind), RUN.labels(queue, kind)
-        before = list(counts.outcomes)
+        before, waits, runs = list(counts.outcomes), list[float](), list[float]()
         for report in group:
             counts.outcomes[report.outcome] += 1
-            if not report.start_time.seconds:
-                continue
             start_s = unix_s(report.start_time)
-            run_s = max(0.0, unix_s(report.end_time) - start_s)
-            counts.run_bins[bin_of(run_s)] += 1
-            counts.run_s_max = max(counts.run_s_max, run_s)
-            run.observe(run_s)
-            if report.due_time.seconds and report.attempt == 1:
-                wait_s = max(0.0, start_s - unix_s(report.due_time))
-                counts.wait_bins[bin_of(wait_s)] += 1
-                counts.wait_s_max = max(counts.wait_s_max, wait_s)
-                wait.observe(wait_s)
+            if start_s:
+                runs.append(max(0.0, unix_s(report.end_time) - start_s))
+            if start_s and report.attempt == 1 and (due_s := unix_s(report.due_time)):
+                waits.append(max(0.0, start_s - due_s))
+        _fill(counts.wait_bins, waits)
+        _fill(counts.run_bins, runs)
+        counts.wait_s_max = max([counts.wait_s_max, *waits])
+        counts.run_s_max = max([counts.run_s_max, *runs])
+        WAIT.labels(queue, kind).observe_all(waits)
+        RUN.labels(queue, kind).observe_all(runs)
         for outcome in Outcome:
             if more := counts.outcomes[outcome] - before[outcome]:
                 ENDED.labels(queue, kind, outcome.name.lower()).inc(more)
@@ -118,3 +132,8 @@ class Tally:
         except Refusal:
             self._counts = counts | self._counts
             raise
+
+
+def _fill(bins: list[int], seconds: Sequence[float]) -> None:
+    for each in seconds:
+        bins[bin_of(each)] += 1

@@ -9,7 +9,7 @@ from uuid import UUID
 from services.chassis.db import AnyTx, Database, fetch
 from services.queue.store.days import Days
 
-# The laterals are one probe of an index each.
+# The laterals are one probe of an index each, and of a run that has ended only the first is made.
 VIEW = """
 select j.*, coalesce(s.run, 1) as run, s.priority as steered, s.due_at as steered_due, s.cancel_run,
     coalesce(s.moves, 0) as moves,
@@ -22,11 +22,16 @@ left join lateral (
     select * from job_final f where f.job_id = j.job_id and f.run = coalesce(s.run, 1)
 ) f on true
 left join lateral (
-    select * from attempt a where a.job_id = j.job_id and a.run = coalesce(s.run, 1)
+    select * from attempt a
+    where f.job_id is null and a.job_id = j.job_id and a.run = coalesce(s.run, 1)
     order by attempt desc, start_at desc limit 1
 ) a on true
-left join blocked b on b.job_id = j.job_id
-left join lateral (select * from placement p where p.job_id = j.job_id) p on true
+left join lateral (
+    select * from blocked b where f.job_id is null and b.job_id = j.job_id
+) b on true
+left join lateral (
+    select * from placement p where f.job_id is null and p.job_id = j.job_id
+) p on true
 where j.job_id = any($1)
 """
 VIEW_OF_DAY = re.sub(r"\b(job|job_final|attempt|placement) (j|f|a|p)\b", r"\1_%s \2", VIEW)
@@ -71,6 +76,12 @@ cross join lateral (
     where f.queue = known.queue and f.state = wanted.state and f.job_id < $1 and f.job_id >= $2
     order by job_id desc limit $3
 ) found order by job_id desc limit $3
+"""
+# Of candidates those that fit what their index did not decide.
+NARROW = """
+select job_id from job_%s where job_id = any($1) and ($2 = '' or queue = $2) and ($3 = '' or type = $3)
+    and ($4 = '' or key = $4) and ($5::uuid is null or group_id = $5) and labels @> $6
+order by job_id desc
 """
 OPEN = "select job_id from job_open where job_id < $1 and job_id >= $2 order by job_id desc limit $3"
 OPEN_BY_QUEUE = """
@@ -152,6 +163,21 @@ async def candidates(
         sql, values = OPEN_BY_QUEUE, [wanted.queue]
     found = [row["job_id"] for row in await db.fetch(sql, before, least, limit, *values)]
     return found, found[-1] if len(found) == limit else least
+
+
+async def narrow(
+    source: tuple[Database, Days], wanted: Wanted, labels: Sequence[str], jobs: Sequence[UUID]
+) -> list[UUID]:
+    """Of these, in descending order, those that a list is about; their states are not looked at."""
+    db, days = source
+    by_suffix: dict[str, list[UUID]] = {}
+    for job_id in jobs:
+        by_suffix.setdefault(days.suffix(job_id), []).append(job_id)
+    asked = (wanted.queue, wanted.type, wanted.key, wanted.group_id, list(labels))
+    found: list[UUID] = []
+    for suffix, ids in by_suffix.items():
+        found += [row["job_id"] for row in await db.fetch(NARROW.replace("%s", suffix), ids, *asked)]
+    return sorted(found, reverse=True)
 
 
 async def _of_days(
