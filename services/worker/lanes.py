@@ -22,7 +22,7 @@ from services.chassis.errors import CallFailed, Refusal
 from services.chassis.jetstream import acks
 from services.chassis.jetstream.connection import Connection, answer
 from services.chassis.jetstream.errors import JetStreamError
-from services.chassis.jetstream.pulling import Delivery as Message, Place, Pull
+from services.chassis.jetstream.pulling import Delivery as Message, Pull
 from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs import subjects
 from services.chassis.jobs.queues import Known
@@ -205,10 +205,10 @@ class Lane:
     def _unpacked(self, message: Message) -> Delivery | None:
         """The delivery of a message that is new here; None for any other."""
         assert self._pull
-        if self._again or (nth := Place.of(message.reply).nth) != self._nth + 1:
+        if self._again or message.nth != self._nth + 1:
             self._break()
             return None
-        self._nth, self._last = nth, max(self._last, message.sequence)
+        self._nth, self._last = message.nth, max(self._last, message.sequence)
         if known := self._held.get(message.sequence):
             known.handle.message = message  # It is the newer one that is to be answered.
             self._count(message.sequence)

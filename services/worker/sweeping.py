@@ -72,10 +72,9 @@ async def _extent(connection: Connection, consumer: str, reply: bytes) -> Extent
     return Extent(reply, floor, last, said["delivered"]["consumer_seq"])
 
 
-async def _held(connection: Connection, workers: Iterable[str]) -> set[tuple[str, int]]:
+async def _held(connection: Connection, workers: Iterable[str]) -> set[Place]:
     """Consumer and sequence of all that is claimed."""
     stream = Stream(connection, CLAIMS)
     claims = await asyncio.gather(*(stream.lasts(claimed(worker, "*")) for worker in workers))
     replies = (reply for records in claims for record in records for reply in record.payload.split(b"\n"))
-    places = (Place.of(reply) for reply in replies if reply)
-    return {(place.consumer, place.sequence) for place in places}
+    return {Place.of(reply) for reply in replies if reply}

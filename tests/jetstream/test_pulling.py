@@ -201,7 +201,7 @@ def test_ack_subjects_of_both_kinds_are_understood() -> None:
     long = Message(b"a", b"$JS.ACK.hub.ACC.S.C.3.44.5.1700000000000000000.7.rnd", b"", b"")
     for message in (short, long):
         came = delivery(message)
-        assert (came.deliveries, came.sequence, came.at_ns, came.pending) == (3, 44, 1_700_000_000 * 10**9, 7)
+        assert came[4:] == (3, 44, 5, 1_700_000_000 * 10**9, 7)
 
 
 @pytest.mark.parametrize("reply", [b"", b"_INBOX.a", b"$JS.ACK.S.C.3.x.5.1.7", b"a.b.c.d.e.f.g.h.i.j"])

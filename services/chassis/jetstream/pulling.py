@@ -35,6 +35,7 @@ class Delivery(NamedTuple):
     payload: bytes
     deliveries: int  # 1: it is delivered for the first time, as far as the server remembers.
     sequence: int  # In the stream.
+    nth: int  # Of the consumer's deliveries, since it was made or reset.
     at_ns: int  # When it was stored, since the epoch.
     pending: int  # How many of this consumer come after it.
 
@@ -46,10 +47,10 @@ def delivery(message: Message) -> Delivery:
     if first == 6 and len(tokens) < DOMAIN_TOKENS:
         raise ProtocolError("a message has no ack subject")
     try:
-        deliveries, sequence, _, at, pending = map(int, tokens[first : first + 5])
+        deliveries, sequence, nth, at, pending = map(int, tokens[first : first + 5])
     except ValueError:
         raise ProtocolError("an ack subject is not understood") from None
-    values = (*message, deliveries, sequence, at, pending)
+    values = (*message, deliveries, sequence, nth, at, pending)
     return tuple.__new__(Delivery, values)  # As in protocol.py: half of the time.
 
 
@@ -58,13 +59,12 @@ class Place(NamedTuple):
 
     consumer: str
     sequence: int  # In the stream.
-    nth: int  # Of the consumer's deliveries, since it was made or reset.
 
     @classmethod
     def of(cls, reply: bytes) -> "Place":
         tokens = reply.split(b".")
         first = 4 if len(tokens) == ACK_TOKENS else 6
-        return cls(tokens[first - 1].decode(), int(tokens[first + 1]), int(tokens[first + 2]))
+        return cls(tokens[first - 1].decode(), int(tokens[first + 1]))
 
 
 def like(reply: bytes, sequence: int, nth: int) -> bytes:
