@@ -17,6 +17,7 @@ from services.scheduler.service.webhooks import Webhooks
 from services.scheduler.service.workflow_runs import WorkflowRuns
 from services.scheduler.service.workflows import Workflows
 from services.scheduler.settings import PREFIX, SchedulerSettings
+from services.scheduler.tidying import Tidying
 from weft.queue.v1.events_pb2 import JobEnded
 from weft.scheduler.v1 import (
     calendar_pb2_grpc,
@@ -58,6 +59,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             hearing.cancel,
             hearing.ask,
             deliverer.run,
+            Tidying(tools.db, tools.clock, settings.history_days).run,
             Triggers(tools.db, tools.bus, tools.clock, launcher).run,
         ],
     )

@@ -8,8 +8,10 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from datetime import timedelta
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 
@@ -32,6 +34,8 @@ from services.scheduler.store import webhook as store
 from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
 
 LOOK_EVERY_S = 0.5
+ATTEMPTS_MAX = 20  # Under way in this process: as many connections are open.
+ENDPOINT_ATTEMPTS_MAX = 4  # To one endpoint: a slow one holds up no other.
 LEASE_SPARE = timedelta(seconds=15)  # What an attempt takes beside the endpoint's time to answer.
 PROBLEM_CHARS_MAX = 300  # What is kept of why an attempt failed.
 
@@ -51,17 +55,40 @@ class Deliverer:
         self._db, self._clock, self._sealer = db, clock, sealer
         self._timeout_s, self._development = settings.webhook_timeout_s, development
         self._tls = ssl.create_default_context()
+        self._tasks: dict[asyncio.Task[None], UUID] = {}  # Attempts under way, by endpoint.
 
     async def run(self) -> None:
         """For ever."""
+        try:
+            while True:
+                if not await self._begin():
+                    await self._rest()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _begin(self) -> bool:
+        """Begins attempts that are due, as far as there is room. False: nothing was begun."""
+        now, under_way = self._clock.now(), Counter(self._tasks.values())
+        room = ATTEMPTS_MAX - under_way.total()
+        if not room:
+            return False
+        busy = [endpoint_id for endpoint_id, count in under_way.items() if count >= ENDPOINT_ATTEMPTS_MAX]
         lease = timedelta(seconds=self._timeout_s) + LEASE_SPARE
-        while True:
-            now = self._clock.now()
-            async with self._db.transaction() as tx:
-                rows = await store.take_due(tx, now, now + lease)
-            await asyncio.gather(*(self._deliver(row) for row in rows))
-            if len(rows) < store.DELIVERED_MAX:
-                await self._clock.sleep(LOOK_EVERY_S)
+        async with self._db.transaction() as tx:
+            rows = await store.take_due(tx, now, now + lease, room, busy)
+        for row in rows:
+            task = asyncio.create_task(self._deliver(row))
+            self._tasks[task] = row.endpoint_id
+            task.add_done_callback(self._tasks.pop)
+        return bool(rows)
+
+    async def _rest(self) -> None:
+        """Until an attempt has ended, or for a while."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await self._clock.sleep(LOOK_EVERY_S)
 
     async def _deliver(self, row: WebhookDelivery) -> None:
         try:

@@ -27,6 +27,7 @@ from services.scheduler.domain.webhook import DeliveryState, WebhookDelivery
 from services.scheduler.domain.workflow import Definition
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.store import schedule as jobs, webhook as webhooks, workflow as store
+from services.scheduler.store.once import written
 from weft.scheduler.v1.events_pb2 import WorkflowRunChanged
 from weft.scheduler.v1.timing_pb2 import JobTemplate
 from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
@@ -59,14 +60,10 @@ class Launcher:
         """The run, or the one that has the id. Raises UnknownWorkflow, InputRefused, RunIdReused."""
         workflow = await store.get(tx, workflow_id)
         number = version or workflow.version
-        if (there := await tx.get(WorkflowRun, run_id)) is not None:
-            if (there.workflow_id, there.input) != (workflow_id, dict(given)):
-                raise RunIdReused(run_id=run_id)
-            return there
         definition = reading.definition((await store.version(tx, workflow_id, number)).settings)
         definition.accept(given)
         now = self._clock.now()
-        run = WorkflowRun(
+        new = WorkflowRun(
             run_id=run_id,
             workflow_id=workflow_id,
             version=number,
@@ -80,9 +77,13 @@ class Launcher:
             deadline_at=now + definition.timeout,
             ended_at=None,
         )
+        fresh = await written(tx, new)
+        run = await store.run(tx, run_id)
+        if not fresh:
+            if (run.workflow_id, run.input) != (workflow_id, dict(given)):
+                raise RunIdReused(run_id=run_id)
+            return run
         tasks = new_tasks(definition, run_id)
-        tx.add(run)
-        await tx.flush()
         tx.add_all(tasks.values())
         await self._carry_out(tx, definition, run, tasks, lambda progress: progress.begin(), new=True)
         return run

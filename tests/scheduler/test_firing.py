@@ -17,6 +17,7 @@ from services.scheduler.firing import Firing
 from services.scheduler.launching import Launcher
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.steady import SteadyClock
+from services.scheduler.tidying import Tidying
 from tests import databases
 from tests.scheduler.world import wanted
 from weft.scheduler.v1.schedule_pb2 import ScheduleSettings
@@ -87,6 +88,19 @@ async def test_a_clock_that_went_back_fires_nothing_again(db: Database) -> None:
     await db.execute("update schedule set next_at = $1, due_at = $1", START + timedelta(minutes=1))
     await until_none(firing(db, FakeClock(START + timedelta(minutes=2))))
     assert fired == await db.fetchval("select count(*) from schedule_run") == 9
+
+
+async def test_what_ended_long_ago_is_forgotten_and_nothing_else(db: Database) -> None:
+    await due(db, 1, wanted(timing={"cron": "* * * * *"}))
+    clock = FakeClock(START + timedelta(minutes=2))
+    await until_none(firing(db, clock))
+    await db.execute("update schedule_run set ended_at = $1 where nominal_at = $1", START)
+    tidying = Tidying(db, clock, days=1)
+    await tidying.round()
+    assert await db.fetchval("select count(*) from schedule_run") == 3
+    clock.advance(90_000)
+    await tidying.round()
+    assert await db.fetchval("select min(nominal_at) from schedule_run") == START + timedelta(minutes=1)
 
 
 def test_of_a_long_outage_the_newest_times_are_found_without_counting_all() -> None:

@@ -1,5 +1,6 @@
 """Workflows through gRPC: validated, versioned, run by their jobs' ends, undone, started by others."""
 
+import asyncio
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -272,11 +273,15 @@ async def test_input_of_another_shape_is_refused(
     assert (reason(refused.value), problem in (refused.value.details() or "")) == ("INPUT_REFUSED", True)
 
 
-async def test_starting_a_run_twice_starts_one(shared_world: World) -> None:
+async def test_twenty_who_start_one_run_at_once_start_one(shared_world: World) -> None:
     here, workflow_id = shared_world, await shared_world.workflow({"name": "twice"})
+    shared_world.queue.forget()
+    same = pb.CreateWorkflowRequest(workflow_id=str(uuid4()), settings=graph({"name": "same"}))
     request = runs.StartWorkflowRunRequest(run_id=str(uuid4()), workflow_id=workflow_id)
-    for _ in range(2):
-        await here.runs.StartWorkflowRun(request, metadata=here.me)
+    await asyncio.gather(
+        *(here.runs.StartWorkflowRun(request, metadata=here.me) for _ in range(20)),
+        *(here.workflows.CreateWorkflow(same, metadata=here.me) for _ in range(20)),
+    )
     await here.task_job("twice")
     assert len(here.queue.of_task("twice")) == 1
     request.workflow_id = await here.workflow({"name": "other"})

@@ -14,11 +14,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.chassis.errors import InvalidArgument, NotFound, Unauthenticated
+from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
 from services.scheduler.domain.row import Row
 
 SECRET_PREFIX, SECRET_BYTES = "whsec_", 32  # The specification asks for 24 to 64 bytes.
 TOLERANCE = timedelta(minutes=5)  # The specification: older timestamps may be replays.
+ENDPOINTS_MAX = 200  # All are looked at for each change of a run.
 ID_CHARS_MAX, SIGNATURES_MAX = 256, 10  # Of what comes in: nobody sends more than a few while keys rotate.
 VISIBLE = re.compile(r"[!-~]+")  # RFC 3986 has no other characters.
 # The schedule of retries that the specification suggests; after the last one a delivery is given up.
@@ -45,6 +46,10 @@ class WebhookRefused(Unauthenticated):
 
 class WebhookUnreadable(InvalidArgument):
     """The webhook cannot be read: {problem}."""
+
+
+class TooManyWebhookEndpoints(FailedPrecondition):
+    """There are {max} endpoints already."""
 
 
 class UrlRefused(InvalidArgument):

@@ -50,6 +50,7 @@ create table schedule_run (
 -- No run comes twice, whoever fires it.
 create unique index schedule_run_once on schedule_run (schedule_id, nominal_at) where cause <> 'TRIGGERED';
 create index schedule_run_by_time on schedule_run (schedule_id, nominal_at, run_id);
+create index schedule_run_ended on schedule_run (ended_at) where ended_at is not null;
 create index schedule_run_active on schedule_run (schedule_id, nominal_at)
     where state in ('WAITING', 'STARTED');
 

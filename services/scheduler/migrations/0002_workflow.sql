@@ -45,6 +45,7 @@ create table workflow_run (
 );
 create index workflow_run_by_age on workflow_run (created_at, run_id);
 create index workflow_run_by_workflow on workflow_run (workflow_id, created_at, run_id);
+create index workflow_run_ended on workflow_run (ended_at) where ended_at is not null;
 create index workflow_run_deadline on workflow_run (deadline_at) where deadline_at is not null;
 
 -- A task in a run. `succeeded_no` is its place among those whose effects are there.

@@ -31,4 +31,5 @@ create table webhook_delivery (
     due_at timestamptz
 );
 create index webhook_delivery_by_age on webhook_delivery (endpoint_id, created_at, delivery_id);
+create index webhook_delivery_ended on webhook_delivery (created_at) where due_at is null;
 create index webhook_delivery_due on webhook_delivery (due_at) where due_at is not null;

@@ -11,6 +11,7 @@ from services.scheduler.domain.calendar import Calendar, CalendarIdReused, Calen
 from services.scheduler.service import pack
 from services.scheduler.service.shared import Shared
 from services.scheduler.store import calendar as store, schedule as schedules
+from services.scheduler.store.once import written
 from weft.scheduler.v1 import calendar_pb2 as pb
 from weft.scheduler.v1.calendar_pb2_grpc import CalendarServiceServicer
 from weft.scheduler.v1.events_pb2 import CalendarChanged, CalendarDeleted
@@ -28,19 +29,17 @@ class Calendars(CalendarServiceServicer):
         settings, now = request.settings.SerializeToString(deterministic=True), self._shared.clock.now()
         calendar_id = UUID(request.calendar_id)
         async with self._shared.db.transaction() as tx:
-            row = await tx.get(Calendar, calendar_id)
-            if row is None:
-                row = Calendar(
-                    calendar_id=calendar_id,
-                    name=request.settings.name,
-                    settings=settings,
-                    revision=1,
-                    created_at=now,
-                    updated_at=now,
-                )
-                tx.add(row)
-                await tx.flush()
+            new = Calendar(
+                calendar_id=calendar_id,
+                name=request.settings.name,
+                settings=settings,
+                revision=1,
+                created_at=now,
+                updated_at=now,
+            )
+            if await written(tx, new):
                 await emit(tx, CalendarChanged(calendar_id=request.calendar_id))
+            row = await store.get(tx, calendar_id)
         if row.settings != settings:
             raise CalendarIdReused(calendar_id=calendar_id)
         return pb.CreateCalendarResponse(calendar=pack.calendar(row))

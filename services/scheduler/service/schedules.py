@@ -25,6 +25,7 @@ from services.scheduler.domain.timing import INSTANT, Timing
 from services.scheduler.service import pack
 from services.scheduler.service.shared import Shared
 from services.scheduler.store import calendar as calendars, schedule as store, workflow as workflows
+from services.scheduler.store.once import written
 from weft.scheduler.v1 import schedule_pb2 as pb, schedule_run_pb2 as runs
 from weft.scheduler.v1.events_pb2 import (
     ScheduleCreated,
@@ -58,7 +59,7 @@ class Schedules(ScheduleServiceServicer):
         )
         async with self._shared.db.transaction() as tx:
             await self._settle(tx, row, request.settings)
-            if await store.create(tx, row):
+            if await written(tx, row):
                 await emit(tx, ScheduleCreated(schedule_id=request.schedule_id))
             kept = await store.get(tx, row.schedule_id)
         if kept.settings != settings:

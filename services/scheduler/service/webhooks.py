@@ -13,6 +13,7 @@ from services.scheduler.domain.expression import EvaluationFailed
 from services.scheduler.domain.webhook import (
     DeliveryState,
     Hook,
+    TooManyWebhookEndpoints,
     UnknownHook,
     WebhookEndpoint,
     WebhookRefused,
@@ -107,6 +108,8 @@ class Webhooks(WebhookServiceServicer):
         row.settings = request.settings.SerializeToString(deterministic=True)
         row.sealed_secret = self._shared.sealer.seal(secret, f"endpoint:{row.endpoint_id}")
         async with self._shared.db.transaction() as tx:
+            if len(await store.endpoints(tx)) >= rules.ENDPOINTS_MAX:
+                raise TooManyWebhookEndpoints(max=rules.ENDPOINTS_MAX)
             tx.add(row)
             await tx.flush()
             await emit(tx, WebhookEndpointCreated(endpoint_id=str(row.endpoint_id)))

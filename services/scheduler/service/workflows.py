@@ -18,6 +18,7 @@ from services.scheduler.domain.workflow import (
 from services.scheduler.service import pack
 from services.scheduler.service.shared import Shared
 from services.scheduler.store import workflow as store
+from services.scheduler.store.once import written
 from weft.scheduler.v1 import workflow_pb2 as pb
 from weft.scheduler.v1.events_pb2 import WorkflowChanged, WorkflowDeleted
 from weft.scheduler.v1.workflow_pb2_grpc import WorkflowServiceServicer
@@ -33,14 +34,11 @@ class Workflows(WorkflowServiceServicer):
         definition, workflow_id = checked(request.settings), UUID(request.workflow_id)
         settings = request.settings.SerializeToString(deterministic=True)
         async with self._shared.db.transaction() as tx:
-            row = await tx.get(Workflow, workflow_id)
-            if row is None:
-                row = Workflow(
-                    workflow_id=workflow_id,
-                    name=request.settings.name,
-                    version=0,
-                    created_at=self._shared.clock.now(),
-                )
+            now, name = self._shared.clock.now(), request.settings.name
+            new = Workflow(workflow_id=workflow_id, name=name, version=1, created_at=now)
+            fresh = await written(tx, new)
+            row = await store.get(tx, workflow_id)
+            if fresh:
                 version = await self._add_version(tx, row, settings, definition)
             else:
                 version = await store.version(tx, workflow_id, 1)
@@ -52,12 +50,9 @@ class Workflows(WorkflowServiceServicer):
         self, tx: Tx, row: Workflow, settings: bytes, definition: Definition
     ) -> WorkflowVersion:
         now = self._shared.clock.now()
-        row.version += 1
         version = WorkflowVersion(
             workflow_id=row.workflow_id, version=row.version, settings=settings, created_at=now
         )
-        tx.add(row)
-        await tx.flush()
         tx.add(version)
         kinds = [trigger.event_type for trigger in definition.triggers]
         await store.replace_triggers(tx, row.workflow_id, kinds, now)
@@ -94,7 +89,7 @@ class Workflows(WorkflowServiceServicer):
             check_etag(request.etag, row.version)
             version = await store.version(tx, row.workflow_id, row.version)
             if version.settings != settings:
-                row.name = request.settings.name
+                row.name, row.version = request.settings.name, row.version + 1
                 version = await self._add_version(tx, row, settings, definition)
         return pb.UpdateWorkflowResponse(workflow=pack.workflow(row, version))
 

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Tx, fetch
 from services.chassis.filtering import Field
@@ -189,10 +188,3 @@ async def to_ask(tx: Tx, now: datetime, again: datetime) -> Sequence[AwaitedJob]
 
 async def forget_job(tx: Tx, job_id: UUID) -> None:
     await tx.execute(delete(AwaitedJob).where(AwaitedJob.job_id == job_id))
-
-
-async def create(tx: Tx, row: Schedule) -> bool:
-    """False when the id is taken."""
-    fields = {column.key: getattr(row, column.key) for column in Schedule.__table__.columns}
-    new = insert(Schedule).values(fields).on_conflict_do_nothing(index_elements=["schedule_id"])
-    return (await tx.execute(new.returning(Schedule.schedule_id))).first() is not None

@@ -1,15 +1,17 @@
 """Hooks, endpoints, and deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from services.chassis.db import Tx
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 from services.scheduler.domain.webhook import (
+    ENDPOINTS_MAX,
     Hook,
     UnknownHook,
     UnknownWebhookDelivery,
@@ -17,9 +19,6 @@ from services.scheduler.domain.webhook import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-
-DELIVERED_MAX = 20  # Deliveries taken at once: as many connections are open.
-ENDPOINTS_MAX = 200  # All are looked at for each change of a run.
 
 HOOKS = Listing(
     {"create_time": Field(Hook.created_at), "hook_id": Field(Hook.hook_id)}, "create_time desc", "hook_id"
@@ -79,13 +78,21 @@ async def delivery(tx: Tx, endpoint_id: UUID, delivery_id: UUID) -> WebhookDeliv
     return row
 
 
-async def take_due(tx: Tx, now: datetime, lease_until: datetime) -> Sequence[WebhookDelivery]:
-    """Deliveries whose attempt begins now; nobody else begins one until `lease_until`."""
+async def take_due(
+    tx: Tx, now: datetime, lease_until: datetime, room: int, busy: Collection[UUID]
+) -> Sequence[WebhookDelivery]:
+    """Deliveries whose attempt begins now, one for each endpoint that is not busy; nobody else begins one
+    until `lease_until`."""
+    first = (
+        select(WebhookDelivery.delivery_id)
+        .where(WebhookDelivery.due_at <= now, WebhookDelivery.endpoint_id.not_in(busy))
+        .ext(distinct_on(WebhookDelivery.endpoint_id))
+        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.due_at)
+        .limit(room)
+    )
     wanted = (
         select(WebhookDelivery.delivery_id)
-        .where(WebhookDelivery.due_at <= now)
-        .order_by(WebhookDelivery.due_at)
-        .limit(DELIVERED_MAX)
+        .where(WebhookDelivery.delivery_id.in_(first), WebhookDelivery.due_at <= now)
         .with_for_update(skip_locked=True)
     )
     taken = update(WebhookDelivery).where(WebhookDelivery.delivery_id.in_(wanted))

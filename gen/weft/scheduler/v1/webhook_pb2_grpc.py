@@ -141,6 +141,7 @@ class WebhookServiceServicer:
 
         Errors:
         INVALID_ARGUMENT URL_REFUSED
+        FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

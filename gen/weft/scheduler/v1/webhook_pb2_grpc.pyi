@@ -71,6 +71,7 @@ class WebhookServiceStub:
 
     Errors:
       INVALID_ARGUMENT URL_REFUSED
+      FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
     """
     ListWebhookEndpoints: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookEndpointsRequest, _webhook_pb2.ListWebhookEndpointsResponse]
     """Lists endpoints, newest first."""
@@ -136,6 +137,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
 
     Errors:
       INVALID_ARGUMENT URL_REFUSED
+      FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
     """
     ListWebhookEndpoints: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookEndpointsRequest, _webhook_pb2.ListWebhookEndpointsResponse]  # type: ignore[assignment]
     """Lists endpoints, newest first."""
@@ -228,6 +230,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT URL_REFUSED
+          FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
         """
 
     @_abc_1.abstractmethod

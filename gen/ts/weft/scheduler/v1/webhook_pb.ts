@@ -713,6 +713,7 @@ export const WebhookService: GenService<{
    *
    * Errors:
    *   INVALID_ARGUMENT URL_REFUSED
+   *   FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
    *
    * @generated from rpc weft.scheduler.v1.WebhookService.CreateWebhookEndpoint
    */

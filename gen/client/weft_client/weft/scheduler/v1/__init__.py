@@ -4452,6 +4452,7 @@ class WebhookServiceSyncStub:
 
         Errors:
           INVALID_ARGUMENT URL_REFUSED
+          FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
         """
 
         return self._channel.unary_unary(
@@ -4645,6 +4646,7 @@ class WebhookServiceStub(betterproto2_grpclib.ServiceStub):
 
         Errors:
           INVALID_ARGUMENT URL_REFUSED
+          FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
         """
 
         return await self._unary_unary(
