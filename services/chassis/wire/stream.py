@@ -285,7 +285,10 @@ class Stream:
         self._trailers = ended
         connection.pending += len(message)
         if connection.pending > connection.limits.pending_bytes_max:
-            self.reset(ErrorCode.ENHANCE_YOUR_CALM)
+            code = ErrorCode.ENHANCE_YOUR_CALM
+            self.reset(code)
+            # Not at once: the side is still about to send.
+            connection.loop.call_soon(self.on_gone, code, "too much waits to be sent", False)
         else:
             connection.wait_turn(self)
 
