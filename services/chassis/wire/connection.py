@@ -19,7 +19,7 @@ from services.chassis.wire.floods import Allowance
 from services.chassis.wire.flow import Inflow, Turns
 from services.chassis.wire.hpack import Decoder, Encoder, Header
 from services.chassis.wire.limits import Limits
-from services.chassis.wire.settings import Setting, Settings
+from services.chassis.wire.settings import Settings, ours
 from services.chassis.wire.stream import Stream
 
 TURN_FRAMES_MAX = 128  # Frames of one turn of the loop: then writers let others run.
@@ -115,16 +115,7 @@ class Connection(asyncio.Protocol):
 
     def settings(self) -> dict[int, int]:
         """Ours, to be sent first (§3.4); only what differs from the defaults."""
-        limits = self.limits
-        values = {
-            Setting.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
-            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes_max,
-        }
-        if limits.header_table_bytes_max != Settings().header_table_bytes:
-            values[Setting.HEADER_TABLE_SIZE] = limits.header_table_bytes_max
-        if limits.frame_bytes_max != frames.FRAME_BYTES_MIN:
-            values[Setting.MAX_FRAME_SIZE] = limits.frame_bytes_max
-        return {int(key): value for key, value in values.items()}
+        return ours(self.limits)
 
     def data_received(self, data: bytes) -> None:
         if self.closing:

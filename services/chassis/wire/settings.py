@@ -6,6 +6,7 @@ from struct import iter_unpack
 
 from services.chassis.wire import frames
 from services.chassis.wire.errors import ConnectionFault, ErrorCode
+from services.chassis.wire.limits import Limits
 
 UNLIMITED = 2**32 - 1  # The largest value that a setting can have: as good as none.
 VALUES_MAX = 32  # Of a frame. There are a dozen settings, and a new window size visits each stream.
@@ -76,3 +77,15 @@ def parse(stream_id: int, flags: int, payload: bytes, from_server: bool = False)
         if not low <= value <= high:
             raise ConnectionFault(code, f"{Setting(key).name} of {value}")
     return values
+
+
+def ours(limits: Limits) -> dict[int, int]:
+    """What we say of ourselves, where it is not the default."""
+    default = Settings()
+    values = {
+        Setting.HEADER_TABLE_SIZE: (limits.header_table_bytes_max, default.header_table_bytes),
+        Setting.INITIAL_WINDOW_SIZE: (limits.stream_window_bytes, default.window_bytes),
+        Setting.MAX_FRAME_SIZE: (limits.frame_bytes_max, default.frame_bytes_max),
+        Setting.MAX_HEADER_LIST_SIZE: (limits.header_list_bytes_max, default.header_list_bytes_max),
+    }
+    return {int(key): value for key, (value, unsaid) in values.items() if value != unsaid}
