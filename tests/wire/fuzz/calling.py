@@ -5,6 +5,8 @@ Each call ends, and once; nothing escapes; when the connection is gone nobody wa
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.chassis.wire import frames
 from services.chassis.wire.client.attempt import Attempt, UnaryAttempt
 from services.chassis.wire.client.connection import ClientConnection
@@ -50,7 +52,7 @@ class Asked:
     def __init__(self) -> None:
         self.status: Status | None = None
 
-    def began(self, attempt: Attempt) -> None:
+    def commit(self, attempt: Attempt) -> None:
         assert attempt.headers is not None
         assert self.status is None
 
@@ -64,6 +66,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.lost_at = ""
+        self.queue: dict[Any, None] = {None: None}  # Somebody waits, so that it hears of room.
 
     def opened(self, connection: ClientConnection) -> None:
         assert not self.lost_at

@@ -11,7 +11,7 @@ from services.chassis.wire.client.attempt import Attempt
 from services.chassis.wire.errors import ErrorCode
 from services.chassis.wire.hpack import literal
 from services.chassis.wire.messages import pack
-from tests.wire.fuzz.calling import BLOCK, Asked, Peer
+from tests.wire.fuzz.calling import BLOCK, LIMITS, Asked, Peer
 from tests.wire.fuzz.machine import LOOP
 
 HEADERS = frames.headers(1, b"\x88" + literal(b"content-type", b"application/grpc"))
@@ -68,6 +68,20 @@ def test_an_early_answer_frees_what_waits_to_be_sent() -> None:
     assert peer.client.pending > 0
     peer.send(HEADERS + TRAILERS)
     assert peer.client.pending == 0
+    peer.end()
+
+
+def test_a_call_learns_that_too_much_waits_to_be_sent() -> None:
+    """Its stream was reset, and the call was not told."""
+    peer = Peer(slow=False)
+    attempt = called(peer, NO_WINDOW)
+    for _ in range(LIMITS.pending_bytes_max // 1000 + 1):
+        attempt.send_message(b"x" * 1000)
+    LOOP.turn()
+    assert attempt.gone
+    status = peer.asked[0].status
+    assert status is not None
+    assert status.code is StatusCode.RESOURCE_EXHAUSTED
     peer.end()
 
 
