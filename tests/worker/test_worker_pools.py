@@ -201,6 +201,7 @@ async def test_by_hand_is_by_hand(declared: Pools) -> None:
     assert await declared.events() == ["PoolCreated", "PoolResized", "PoolDrained", "PoolDeleted"]
 
 
+@pytest.mark.timeout(180)
 async def test_workers_follow_their_pool(kept: Pools) -> None:
     await kept.create("mails", scaling={"workers_max": 3, "by_hand": True}, slots=4)
     await until(lambda: _count(kept, 1), START_S)

@@ -16,6 +16,9 @@ from tests.worker.workshop import Workshop, workshop
 from weft.jobs.v1.job_pb2 import EndReason, JobState
 
 
+pytestmark = pytest.mark.timeout(180)  # Processes come and go, on a machine that is busy.
+
+
 @pytest.fixture
 async def shop(servers: Shared, tmp_path: Path) -> AsyncIterator[Workshop]:
     async with workshop(servers, tmp_path) as shop:

@@ -69,7 +69,7 @@ async def most(laid: Laid, jobs: list[Delivery]) -> int:
     seen = 0
     while not all(job.envelope.job_id in laid.heard.endings for job in jobs):
         seen = max(seen, len(laid.runner.running))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.002)
     return seen
 
 
@@ -101,13 +101,13 @@ async def test_two_workers_share_a_limit() -> None:
     lender = Lender(queue=4)
     settings = {"concurrency": {"queue": 4}}
     async with limited(lender, settings, "w1") as one, limited(lender, settings, "w2") as two:
-        first, second = ([delivery("one.of.many") for _ in range(30)] for _ in range(2))
+        first, second = ([delivery("one.of.many") for _ in range(10)] for _ in range(2))
         one.runner.take(first)
         two.runner.take(second)
         together = 0
-        while len(one.heard.endings) + len(two.heard.endings) < 60:
+        while len(one.heard.endings) + len(two.heard.endings) < 20:
             together = max(together, len(one.runner.running) + len(two.runner.running))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.002)
         assert 1 < together <= 4
 
 
