@@ -30,8 +30,8 @@ class Endpoint:
     def disconnect(self) -> None:
         self.state = IDLE
 
-    def begin(self, waiting: object) -> bool:
-        return True
+    def begin(self, waiting: object) -> None:
+        """Calls are not made here."""
 
     def become(self, state: State, told: Balancer) -> None:
         self.state = state

@@ -355,6 +355,33 @@ async def test_a_channel_that_closes_tells_calls_that_wait() -> None:
         assert await code(call) is StatusCode.CANCELLED
 
 
+async def test_a_message_that_fits_the_windows_and_no_frame_is_split() -> None:
+    """RFC 9113 §4.2."""
+
+    async def look(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        assert asked.messages == [bytes(40_000)]
+        assert max(len(frame.payload) for frame in peer.seen if frame.kind == o.DATA) <= o.FRAME_BYTES
+        await peer.answer(asked, b"")
+
+    async with scripted(look) as server, calling(server.port) as (channel, unary):
+        await channel.channel_ready()
+        assert await unary(bytes(40_000), timeout=5) == b""
+
+
+async def test_an_answer_that_ends_without_trailers_is_unknown() -> None:
+    async def cut(peer: Accepted) -> None:
+        await peer.greet()
+        asked = await peer.call()
+        await peer.send(o.headers(1, HEAD), o.data(1, o.message(b"x"), o.END_STREAM))
+        await peer.answer(await peer.call(), *asked.messages)
+
+    async with scripted(cut) as server, calling(server.port) as (_, unary):
+        assert await code(unary(b"x", timeout=5)) is StatusCode.UNKNOWN
+        assert await unary(b"y", timeout=5) == b"x"
+
+
 async def test_only_what_shrinks_is_sent_compressed() -> None:
     """The protocol document: Compressed-Flag, for each message."""
 

@@ -334,11 +334,11 @@ class Encoder:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """§6.2.2: a field that touches no table, so it is right in any block of any connection.
+    """A field that touches no table, so it is right in any block of any connection: §6.2.2, §6.2.3.
 
     It is not Huffman-coded: between machines of one mesh, time is dearer than bytes.
     """
-    return _write_literal(0x00, 0x0F, name, value)
+    return _write_literal(0x10 if name in NEVER_INDEXED else 0x00, 0x0F, name, value)
 
 
 def _write_literal(first: int, prefix: int, name: bytes, value: bytes) -> bytes:

@@ -26,8 +26,8 @@ class Target(Protocol):
     def load(self) -> int:
         """Calls in flight and waiting."""
 
-    def begin(self, waiting: Waiting) -> bool:
-        """Has a call begun on it, now (True) or when it has room."""
+    def begin(self, waiting: Waiting) -> None:
+        """Has a call begun on it, now or when it has room."""
 
     def connect(self) -> None:
         """From IDLE; in any other state nothing happens."""

@@ -119,12 +119,18 @@ class Channel:
 
     # Calls.
 
-    def place(self, waiting: Waiting) -> bool:
-        """Begins `waiting` on an endpoint that is ready, now (True) or when there is one."""
+    def place(self, waiting: Waiting) -> None:
+        """Begins `waiting` on an endpoint that is ready, now or when there is one."""
         target = self._balancer.pick(waiting.avoid)
+        if target is None:
+            self._balancer.wake()
+            target = self._balancer.pick(waiting.avoid)
         if target is not None:
-            return target.begin(waiting)
-        self._balancer.wake()
+            target.begin(waiting)
+        else:
+            self._wait(waiting)
+
+    def _wait(self, waiting: Waiting) -> None:
         if self._closed:
             waiting.refuse(StatusCode.CANCELLED, CLOSED)
         elif self._balancer.state is State.TRANSIENT_FAILURE and not waiting.wait_for_ready:
@@ -134,7 +140,6 @@ class Channel:
         else:
             self._waiting[waiting] = None
         self._notice()
-        return False
 
     def withdraw(self, waiting: Waiting) -> None:
         self._waiting.pop(waiting, None)

@@ -43,13 +43,12 @@ class Health:
     def stop(self) -> None:
         self._task.cancel()
 
-    def place(self, waiting: Waiting) -> bool:
+    def place(self, waiting: Waiting) -> None:
         """The watch is on this connection or on none."""
         if self._connection.room:
             waiting.begin(self._connection, None)
-            return True
-        waiting.refuse(StatusCode.UNAVAILABLE, "the connection takes no stream")
-        return False
+        else:
+            waiting.refuse(StatusCode.UNAVAILABLE, "the connection takes no stream")
 
     def withdraw(self, waiting: Waiting) -> None:
         """Nothing waits here."""

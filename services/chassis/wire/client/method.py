@@ -20,10 +20,7 @@ Decode = Callable[[bytes], Any] | None
 Message = tuple[bytes, int]  # Payload and Compressed-Flag.
 
 BLOCKS_MAX = 64  # Header blocks that are kept ready for a method, each for another timeout.
-NAMES_MAX = 256  # Metadata keys whose encoding is kept.
 COMPRESSED_MIN = 64  # Smaller messages do not shrink.
-
-_names: dict[str, bytes] = {}
 
 
 class Placing(Protocol):
@@ -35,8 +32,8 @@ class Placing(Protocol):
     throttle: Throttle | None
     replay_bytes: int  # Kept for other attempts, over all calls.
 
-    def place(self, waiting: Waiting) -> bool:
-        """Begins `waiting` on some connection, now (True) or when there is one."""
+    def place(self, waiting: Waiting) -> None:
+        """Begins `waiting` on some connection, now or when there is one."""
 
     def withdraw(self, waiting: Waiting) -> None:
         """It is not to begin any more."""
@@ -100,19 +97,7 @@ class TooLarge(Exception):
 
 def fields(given: Iterable[Metadatum]) -> bytes:
     """Header fields of metadata that use no table. Raises MetadataFault naming key and rule."""
-    parts = []
-    for key, value in given:
-        name = _names.get(key)
-        if name is None or type(value) is not str or not (value.isascii() and value.isprintable()):
-            [(raw, text)] = metadata.to_fields(((key, value),))
-            parts.append(literal(raw, text))
-            if name is None and not key.endswith("-bin") and len(_names) < NAMES_MAX:
-                _names[key] = literal(raw, b"")[:-1]
-        else:
-            text = value.strip(" ").encode()
-            size = len(text)
-            parts.append(name + bytes((size,)) + text if size < 127 else literal(key.encode(), text))
-    return b"".join(parts)
+    return b"".join([literal(name, value) for name, value in metadata.to_fields(given)])
 
 
 def gzips(compression: grpc.Compression) -> bool:

@@ -85,19 +85,18 @@ class Subchannel:
 
     # Calls.
 
-    def begin(self, waiting: Waiting) -> bool:
-        """On the oldest connection that has room, else when one has: False."""
+    def begin(self, waiting: Waiting) -> None:
+        """On the oldest connection that has room, else when one has."""
         for connection in self._connections:
             if len(connection.streams) < connection.streams_max:
                 waiting.begin(connection, self)
-                return True
+                return
         if len(self.queue) >= self._setup.options.calls_waiting_max:
             waiting.refuse(StatusCode.RESOURCE_EXHAUSTED, f"{len(self.queue)} calls wait already")
-            return False
+            return
         self.queue[waiting] = None
         if len(self._connections) < self._setup.options.config.connections_max:
             self._dial()
-        return False
 
     def withdraw(self, waiting: Waiting) -> None:
         self.queue.pop(waiting, None)
