@@ -184,6 +184,13 @@ def test_a_block_that_is_known_is_not_mistaken_when_the_table_changes() -> None:
         assert decoder.decode(name_only) == [(b"other", b"v")]
 
 
+def test_a_block_that_writes_the_table_writes_it_each_time() -> None:
+    decoder = Decoder()
+    block = b"\x40" + string(b"name", False) + string(b"value", False)
+    assert decoder.decode(block) == decoder.decode(block) == [(b"name", b"value")]
+    assert table(decoder) == [(b"name", b"value")] * 2
+
+
 def test_many_different_blocks_do_not_fill_the_memory() -> None:
     decoder = Decoder()
     for number in range(5000):
