@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from services.chassis.host import patiently
 from services.chassis.jetstream.connection import Connection
@@ -33,6 +35,9 @@ from services.worker.tokens import Gates
 from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.queue.v1.record_pb2 import ForgetWorkerRequest
 from weft.queue.v1.record_pb2_grpc import RecordServiceStub
+
+if TYPE_CHECKING:
+    from weft.queue.v1.record_pb2_grpc import RecordServiceAsyncStub
 
 TELL_S_MAX = 4.0  # At the end, for telling how jobs ended; whoever stops a mesh does not wait for long.
 AGAIN_S = 1.0  # Between a background loop's failure and its next start.
@@ -130,10 +135,7 @@ def _assembled(
     orders, queues = Orders(connection, plan.worker, runner), Queues(around.mesh)
     feeder.lanes = leases = Leases(connection, record, feeder, runner, plan.worker)
     orders.drain, orders.lanes_changed = worker.stop, leases.changed
-    reaper = Reaper(
-        connection, plan.worker, lambda gone: record.ForgetWorker(ForgetWorkerRequest(worker=gone))
-    )
-
+    reaper = Reaper(connection, plan.worker, partial(_forget, record))
     gates = Gates(record, plan.worker)
     runner.limit(gates)
 
@@ -144,13 +146,20 @@ def _assembled(
 
     worker.start, worker.flush, worker.gates = start, live.flush, gates
 
-    async def judge() -> None:
-        while performers.lost < THREADS_LOST_MAX:  # noqa: ASYNC110 - seldom true, and nobody's event
-            await asyncio.sleep(AGAIN_S)
-        log.error("%d threads hang: this worker ends to be replaced", performers.lost)
-        worker.stop()
+    loops = [queues.run, feeder.run, live.run, reaper.run]
+    return worker, [*loops, lambda: beating.run(plan.beat_s), lambda: _judge(performers, worker)]
 
-    return worker, [queues.run, feeder.run, live.run, reaper.run, lambda: beating.run(plan.beat_s), judge]
+
+async def _judge(performers: Performers, worker: Worker) -> None:
+    """Ends a worker whose threads hang, so that it is replaced."""
+    while performers.lost < THREADS_LOST_MAX:  # noqa: ASYNC110 - seldom true, and nobody's event
+        await asyncio.sleep(AGAIN_S)
+    log.error("%d threads hang: this worker ends to be replaced", performers.lost)
+    worker.stop()
+
+
+async def _forget(record: RecordServiceAsyncStub, gone: str) -> None:
+    await record.ForgetWorker(ForgetWorkerRequest(worker=gone))
 
 
 def _line(line: LogLine) -> None:

@@ -15,7 +15,6 @@ from tests.worker.handlers import Order
 from tests.worker.workshop import Workshop, workshop
 from weft.jobs.v1.job_pb2 import EndReason, JobState
 
-
 pytestmark = pytest.mark.timeout(180)  # Processes come and go, on a machine that is busy.
 
 
