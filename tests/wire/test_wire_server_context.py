@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -82,8 +83,41 @@ async def test_an_abort_ends_the_handler_with_its_status_and_trailers() -> None:
 
     error = await failure(Unary=answer)
     assert (error.code(), error.details()) == (grpc.StatusCode.ABORTED, "try again")
-    assert ours(error.trailing_metadata()) == [("x-kept", "1"), ("x-more", "2")]
+    assert ours(error.trailing_metadata()) == [("x-more", "2")]
     assert reached == []
+
+
+async def test_an_abort_keeps_trailers_that_were_set_if_it_has_none() -> None:
+    async def answer(request: bytes, context: Any) -> bytes:
+        context.set_trailing_metadata((("x-kept", "1"),))
+        await context.abort(grpc.StatusCode.ABORTED, "try again")
+
+    assert ours((await failure(Unary=answer)).trailing_metadata()) == [("x-kept", "1")]
+
+
+async def test_an_abort_cannot_be_taken_back() -> None:
+    async def answer(request: bytes, context: Any) -> bytes:
+        with suppress(Exception):
+            await context.abort(grpc.StatusCode.ABORTED, "once for all")
+        return request
+
+    assert (await failure(Unary=answer)).code() == grpc.StatusCode.ABORTED
+
+
+async def test_a_code_that_was_set_is_that_of_what_the_handler_raises() -> None:
+    async def answer(request: bytes, context: Any) -> bytes:
+        context.set_code(grpc.StatusCode.DATA_LOSS)
+        raise KeyError("which")
+
+    assert (await failure(Unary=answer)).code() == grpc.StatusCode.DATA_LOSS
+
+
+@pytest.mark.parametrize("response", [5, None, "text"])
+async def test_a_response_that_is_no_bytes_is_a_bug_that_the_caller_sees(response: Any) -> None:
+    async def answer(request: bytes, context: Any) -> Any:
+        return response
+
+    assert (await failure(Unary=answer)).code() == grpc.StatusCode.UNKNOWN
 
 
 async def test_a_rich_status_arrives_whole() -> None:

@@ -183,7 +183,7 @@ class Call(Stream):
             self.finish(getattr(fault, "code", StatusCode.INTERNAL), str(fault))
         except Exception as error:
             log.exception("the handler of %s failed", self.route.path)
-            self.finish(StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+            self.finish(self.code or StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
         finally:
             self._over()
 
@@ -344,6 +344,12 @@ class Call(Stream):
         flag, payload = self._packed(response)
         self.send_message(payload, flag)
         self.finish(OK)
+
+    def abort(self, refused: Refused) -> None:
+        """Ends the call now; trailers that are given replace those that were set."""
+        if refused.trailers:
+            self._trailing = refused.trailers
+        self.finish(refused.code, refused.details)
 
     def finish(self, code: StatusCode | int, details: str = "") -> None:
         """The status, behind all responses. What comes after the first is passed over."""

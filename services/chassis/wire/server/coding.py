@@ -33,9 +33,11 @@ class Coding:
             raise Refused(StatusCode.INTERNAL, "Exception deserializing request!") from error
 
     def encode(self, response: Any) -> bytes:
-        """Raises Refused: a bug of the handler."""
+        """Raises Refused or TypeError: a bug of the handler."""
         if self._serialize is None:
-            return bytes(response)
+            if not isinstance(response, bytes):
+                raise TypeError(f"a response is of type {type(response).__name__}, not bytes")
+            return response
         try:
             return self._serialize(response)
         except Exception as error:

@@ -106,10 +106,16 @@ class Context(Shared):
     async def abort(
         self, code: StatusCode, details: str = "", trailing_metadata: Iterable[Metadatum] = ()
     ) -> NoReturn:
-        raise aborted(code, details, trailing_metadata)
+        """Ends the call, even if the handler does not let the exception pass.
+
+        Trailing metadata that is given replaces what was set.
+        """
+        refused = aborted(code, details, trailing_metadata)
+        self._call.abort(refused)
+        raise refused
 
     async def abort_with_status(self, status: Any) -> NoReturn:
-        raise aborted(status.code, status.details, status.trailing_metadata or ())
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
 
     def add_done_callback(self, callback: Callable[[Context], Any]) -> None:
         self._call.add_done_callback(lambda: callback(self))

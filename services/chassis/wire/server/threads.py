@@ -33,10 +33,13 @@ class ThreadContext(Shared):
     def abort(
         self, code: StatusCode, details: str = "", trailing_metadata: Iterable[Metadatum] = ()
     ) -> NoReturn:
-        raise aborted(code, details, trailing_metadata)
+        """As `Context.abort`."""
+        refused = aborted(code, details, trailing_metadata)
+        self._loop.call_soon_threadsafe(self._call.abort, refused)
+        raise refused
 
     def abort_with_status(self, status: Any) -> NoReturn:
-        raise aborted(status.code, status.details, status.trailing_metadata or ())
+        self.abort(status.code, status.details, status.trailing_metadata or ())
 
     def is_active(self) -> bool:
         return not (self._call.finished or self._call.gone)
