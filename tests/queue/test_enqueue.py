@@ -58,14 +58,22 @@ async def test_each_priority_has_a_place_of_its_own(plant: Plant, priority: str,
     assert envelope_of(came).job_id == answer.job.envelope.job_id
 
 
-async def test_a_batch_of_ten_thousand_is_there_and_in_order(plant: Plant) -> None:
-    await plant.create("bulk")
-    specs = [JobSpec(job_id=new_id(), type="noop", queue="bulk") for _ in range(10_000)]
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
+async def test_a_batch_is_there_whole_and_in_order(plant: Plant, count: int) -> None:
+    queue = f"bulk-{count}"
+    await plant.create(queue)
+    specs = [JobSpec(job_id=new_id(), type="noop", queue=queue) for _ in range(count)]
     answer = await plant.batch(specs)
-    assert answer.enqueued == 10_000
+    assert answer.enqueued == count
     assert list(answer.job_ids) == [spec.job_id for spec in specs]
-    came = await plant.take("bulk", count=10_000)
-    assert [envelope_of(each).job_id for each in came[:10_000]] == [spec.job_id for spec in specs]
+    came = await plant.take(queue, count=count)
+    assert [envelope_of(each).job_id for each in came] == [spec.job_id for spec in specs]
+
+
+async def test_more_than_ten_thousand_at_once_are_refused(plant: Plant) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await plant.batch([JobSpec(type="noop")] * 10_001)
+    assert "jobs" in broken_fields(caught.value)
 
 
 async def test_a_batch_with_one_bad_job_leaves_nothing(plant: Plant) -> None:
