@@ -155,16 +155,18 @@ class Feeder:
 
     def _take(self, tap: _Tap, messages: list[Message]) -> None:
         """What a pull brings."""
-        sure, doubtful = list[Delivery](), list[Delivery]()
+        sure, doubtful, strange = list[Delivery](), list[Delivery](), set[int]()
         for message in messages:
             delivery = self.unpack(message, Handle(tap, message))
+            if delivery is None:
+                strange.add(message.sequence)
             if delivery is None or self._has(delivery):
                 asyncio.get_running_loop().call_soon(tap.free)  # The pull is not done counting.
             else:
                 self._held[delivery.envelope.job_id] = delivery
                 (doubtful if is_doubtful(delivery) else sure).append(delivery)
         if self.claims:
-            self.claims.took(messages)
+            self.claims.took([each for each in messages if each.sequence not in strange])
         self._runner.take(sure)
         if doubtful:
             self._later(self._consider(doubtful))
