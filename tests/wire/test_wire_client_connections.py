@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
-import grpc
 import pytest
 from grpc import ChannelConnectivity as State, StatusCode
 
-from services.chassis.wire.client import Channel, Options, Pace, RpcError, ServiceConfig
+from services.chassis.wire.client import Pace, RpcError, ServiceConfig
 from services.chassis.wire.client.service_config import Balancing
 from services.chassis.wire.limits import Limits
 from services.chassis.wire.server import Server
 from tests.wire import octets as o
 from tests.wire.answering import answering, path
-from tests.wire.peer import QUIET_S, WAIT_S, Closed
-from tests.wire.scripted import HEAD, Accepted, scripted
+from tests.wire.channels import NOBODY, calling, code, until
+from tests.wire.peer import QUIET_S, Closed
+from tests.wire.scripted import Accepted, scripted
 from tests.wire.served import PATIENT, handler
-
-QUICK = Pace(initial_s=0.02, multiplier=1.0, jitter=0.0)
-NOBODY = "127.0.0.1:1"
-
-
-@asynccontextmanager
-async def calling(address: str | int, **options: Any) -> AsyncIterator[Any]:
-    """A channel and its unary method."""
-    target = f"127.0.0.1:{address}" if isinstance(address, int) else address
-    options.setdefault("pace", QUICK)
-    async with Channel(target, Options(**options)) as channel:
-        yield channel, channel.unary_unary(path("Unary"))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not true():  # noqa: ASYNC110 - any condition
-            await asyncio.sleep(0.005)
-
-
-async def code(call: Any) -> StatusCode:
-    try:
-        await call
-    except RpcError as error:
-        return error.code()
-    return StatusCode.OK
 
 
 async def test_a_channel_connects_when_it_is_used_and_tells_its_states() -> None:
@@ -314,20 +284,6 @@ async def test_neither_is_one_that_ends_while_nobody_uses_it() -> None:
         assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize("count", [0, 2])
-async def test_a_unary_answer_is_one_message(count: int) -> None:
-    """gRPC's status codes, "Response cardinality violation"."""
-
-    async def odd(peer: Accepted) -> None:
-        await peer.greet()
-        asked = await peer.call()
-        await peer.answer(asked, *[b"x"] * count)
-        await peer.pong()
-
-    async with scripted(odd) as server, calling(server.port) as (_, unary):
-        assert await code(unary(b"x", timeout=5)) is StatusCode.UNIMPLEMENTED
-
-
 async def test_a_channel_that_closes_gives_calls_their_grace() -> None:
     async def slow(peer: Accepted) -> None:
         await peer.greet()
@@ -353,87 +309,3 @@ async def test_a_channel_that_closes_tells_calls_that_wait() -> None:
         call = unary(b"x", wait_for_ready=True)
         await channel.close()
         assert await code(call) is StatusCode.CANCELLED
-
-
-async def test_a_message_that_fits_the_windows_and_no_frame_is_split() -> None:
-    """RFC 9113 §4.2."""
-
-    async def look(peer: Accepted) -> None:
-        await peer.greet()
-        asked = await peer.call()
-        assert asked.messages == [bytes(40_000)]
-        assert max(len(frame.payload) for frame in peer.seen if frame.kind == o.DATA) <= o.FRAME_BYTES
-        await peer.answer(asked, b"")
-
-    async with scripted(look) as server, calling(server.port) as (channel, unary):
-        await channel.channel_ready()
-        assert await unary(bytes(40_000), timeout=5) == b""
-
-
-async def test_an_answer_that_ends_without_trailers_is_unknown() -> None:
-    async def cut(peer: Accepted) -> None:
-        await peer.greet()
-        asked = await peer.call()
-        await peer.send(o.headers(1, HEAD), o.data(1, o.message(b"x"), o.END_STREAM))
-        await peer.answer(await peer.call(), *asked.messages)
-
-    async with scripted(cut) as server, calling(server.port) as (_, unary):
-        assert await code(unary(b"x", timeout=5)) is StatusCode.UNKNOWN
-        assert await unary(b"y", timeout=5) == b"x"
-
-
-async def test_only_what_shrinks_is_sent_compressed() -> None:
-    """The protocol document: Compressed-Flag, for each message."""
-
-    async def look(peer: Accepted) -> None:
-        await peer.greet()
-        for flag in (1, 0, 0):
-            asked = await peer.call()
-            assert (dict(asked.fields)["grpc-encoding"], asked.body[0]) == ("gzip", flag)
-            await peer.answer(asked, b"")
-
-    options = {"compression": grpc.Compression.Gzip}
-    async with scripted(look) as server, calling(server.port, **options) as (_, unary):
-        for request in (bytes(1_000), random.randbytes(1_000), b"short"):
-            await unary(request, timeout=5)
-
-
-async def test_a_server_that_cancels_after_the_deadline_tells_that_it_has_come(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def late(peer: Accepted) -> None:
-        await peer.greet()
-        asked = await peer.call()
-        await asyncio.sleep(0.05)
-        await peer.send(o.rst_stream(asked.stream, o.CANCEL))
-        await peer.send(o.rst_stream((await peer.call()).stream, o.CANCEL))
-        await peer.pong()
-
-    async with scripted(late) as server, calling(server.port) as (channel, unary):
-        await channel.channel_ready()
-        monkeypatch.setattr(channel.deadlines, "add", lambda deadline, call: {})  # Never looked at.
-        assert await code(unary(b"x", timeout=0.02)) is StatusCode.DEADLINE_EXCEEDED
-        assert await code(unary(b"y", timeout=5)) is StatusCode.CANCELLED
-
-
-async def test_metadata_that_cannot_be_read_is_left_out() -> None:
-    async def odd(peer: Accepted) -> None:
-        await peer.greet()
-        asked = await peer.call()
-        fields = [*HEAD, ("grpc-status", "5"), ("x-bin", "!"), ("y-bin", "AAE"), ("z", "1")]
-        await peer.send(o.headers(asked.stream, fields, o.WHOLE))
-        await peer.pong()
-
-    async with scripted(odd) as server, calling(server.port) as (_, unary):
-        with pytest.raises(RpcError) as error:
-            await unary(b"x", timeout=5)
-        assert error.value.code() is StatusCode.NOT_FOUND
-        assert error.value.trailing_metadata() == (("y-bin", b"\0\1"), ("z", "1"))
-
-
-async def test_a_bug_of_one_call_leaves_the_others_alone() -> None:
-    async with answering("wire") as port, calling(port) as (channel, unary):
-        broken = channel.unary_unary(path("Unary"), response_deserializer=lambda raw: raw.nothing)
-        calls = [broken(b"x"), unary(b"y"), broken(b"z"), unary(b"w")]
-        codes = [await code(call) for call in calls]
-        assert codes == [StatusCode.INTERNAL, StatusCode.OK, StatusCode.INTERNAL, StatusCode.OK]
