@@ -1,5 +1,6 @@
 """Jobs that came straight into the stream, and by events, are in the record as those enqueued by rpc."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ from services.chassis.jetstream.publisher import Publisher
 from services.chassis.jobs import subjects
 from services.chassis.jobs.sending import envelope, item
 from services.chassis.testing import until
+from services.queue.service.upkeep import PURGE_EVERY_S
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
 from weft.jobs.v1.job_pb2 import JobState
 from weft.queue.v1 import job_messages_pb2 as jobs
@@ -92,6 +94,27 @@ async def test_what_was_acknowledged_is_purged_and_what_waits_stays(plant: Plant
     assert await plant.stream.last(subjects.later("purged", waiting))
     (left,) = await plant.take("purged")
     assert envelope_of(left).job_id == ids[2]
+
+
+async def test_what_the_record_has_not_read_is_not_purged(plant: Plant) -> None:
+    await plant.create("unread")
+    blocker = await plant.lab.db("queue").dedicated()
+    writing = blocker.transaction()
+    await writing.start()
+    await blocker.execute("lock table job in share mode")  # Nobody writes jobs meanwhile; all may read.
+    (job_id,) = await publish(plant, JobSpec(type="noop", queue="unread"))
+    (came,) = await plant.take("unread")
+    await plant.acknowledge([came])
+    await asyncio.sleep(PURGE_EVERY_S * 1.5)  # A round of the janitor, which tells nobody.
+    assert await plant.stream.get(came.sequence)
+    await writing.rollback()
+    await blocker.close()
+    assert await recorded(plant, job_id)
+
+    async def gone() -> bool:
+        return await plant.stream.get(came.sequence) is None
+
+    assert await until(gone)
 
 
 async def test_a_job_in_somebodys_transaction_is_there_once(plant: Plant) -> None:

@@ -148,6 +148,7 @@ def test_a_bucket_never_gives_more_than_its_rate_and_burst(asked: list[tuple[flo
     tokens, given_, elapsed = 20.0, 0, 0.0
     for passed, wanted in asked:
         tokens, elapsed = sharing.refill(tokens, passed, 10.0, 20), elapsed + passed
+        assert tokens <= 20
         got, wait_s = sharing.draw(tokens, wanted, 10.0)
         tokens, given_ = tokens - got, given_ + got
         assert got <= wanted
