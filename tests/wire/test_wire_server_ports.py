@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from services.chassis.wire.server import Server, ports
+from services.chassis.wire.server import Server, tls
 from tests.wire.certificates import Pair, pair
 from tests.wire.peer import Peer
 from tests.wire.served import PATIENT, handler, path
@@ -108,7 +108,7 @@ def test_tls_on_both_loops(tmp_path: Path, loop: Callable[[], asyncio.AbstractEv
 
     async def run() -> list[bytes]:
         found: list[int] = []
-        context = ports.tls(own.certificate, own.key)
+        context = tls(own.certificate, own.key)
         server = await started(
             lambda server: found.append(server.add_secure_port("127.0.0.1:0", context)), Unary=who
         )
@@ -128,7 +128,7 @@ async def test_a_client_without_a_certificate_is_refused_and_one_with_a_spiffe_i
 ) -> None:
     own, client_pair = pair(tmp_path), spiffe(tmp_path, SPIFFE_ID)
     found: list[int] = []
-    context = ports.tls(own.certificate, own.key, client_roots=client_pair.certificate)
+    context = tls(own.certificate, own.key, client_roots=client_pair.certificate)
     server = await started(
         lambda server: found.append(server.add_secure_port("127.0.0.1:0", context)), Unary=who
     )
@@ -152,7 +152,7 @@ async def test_a_client_without_a_certificate_is_refused_and_one_with_a_spiffe_i
 async def test_two_uris_in_a_certificate_are_no_spiffe_id(tmp_path: Path) -> None:
     own, client_pair = pair(tmp_path), spiffe(tmp_path, SPIFFE_ID, "spiffe://weft.test/other")
     found: list[int] = []
-    context = ports.tls(own.certificate, own.key, client_roots=client_pair.certificate)
+    context = tls(own.certificate, own.key, client_roots=client_pair.certificate)
     server = await started(
         lambda server: found.append(server.add_secure_port("127.0.0.1:0", context)), Unary=who
     )
@@ -169,9 +169,7 @@ async def test_tls_without_h2_by_alpn_is_cut(tmp_path: Path, protocols: list[str
     own = pair(tmp_path)
     found: list[int] = []
     server = await started(
-        lambda server: found.append(
-            server.add_secure_port("127.0.0.1:0", ports.tls(own.certificate, own.key))
-        )
+        lambda server: found.append(server.add_secure_port("127.0.0.1:0", tls(own.certificate, own.key)))
     )
     context = ssl.create_default_context(cafile=str(own.certificate))
     if protocols:
@@ -184,10 +182,27 @@ async def test_tls_without_h2_by_alpn_is_cut(tmp_path: Path, protocols: list[str
     await server.stop(None)
 
 
+async def test_a_certificate_is_replaced_without_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    old, new = pair(tmp_path), pair(tmp_path / "new")
+    context, found = tls(old.certificate, old.key), list[int]()
+    server = await started(lambda server: found.append(server.add_secure_port("127.0.0.1:0", context)))
+    trusting = {each: ssl.create_default_context(cafile=str(each.certificate)) for each in (old, new)}
+    for each in trusting.values():
+        each.set_alpn_protocols(["h2"])
+    async with await Peer.greeted(found[0], context=trusting[old]) as before:
+        context.load_cert_chain(new.certificate, new.key)
+        async with await Peer.greeted(found[0], context=trusting[new]):
+            await before.pong()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Peer.open(found[0], trusting[old])
+    await server.stop(None)
+
+
 def test_tls_of_the_past_is_refused(tmp_path: Path) -> None:
     """RFC 9113 §9.2.1, §9.2.2."""
     own = pair(tmp_path)
-    context = ports.tls(own.certificate, own.key)
+    context = tls(own.certificate, own.key)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert all("ECDHE" in cipher["name"] or "TLSv1.3" in str(cipher) for cipher in context.get_ciphers())
 

@@ -79,7 +79,10 @@ class Server:
         return self._add(ports.bind(address, None))
 
     def add_secure_port(self, address: str, context: ssl.SSLContext) -> int:
-        """The same with TLS, as `ports.tls` makes it."""
+        """The same with TLS, by a context as `tls` makes it.
+
+        Whoever loads another certificate into it later gives that to connections from then on.
+        """
         return self._add(ports.bind(address, context))
 
     def _add(self, port: ports.Port) -> int:
