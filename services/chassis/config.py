@@ -45,7 +45,9 @@ class Settings:
     metrics_address: str = setting(
         "Where Prometheus scrapes, and /live and /ready answer (host:port; empty: nowhere).", "127.0.0.1:0"
     )
-    engine: str = setting("The gRPC engine that hosts the servicers.", "aio")
+    engine: str = setting(
+        "The gRPC engine that hosts the servicers and makes the calls: wire, or aio, the reference.", "wire"
+    )
     issuer: str = setting("The `iss` of access tokens.", "https://127.0.0.1:8443")
     audience: str = setting("The `aud` of access tokens.", "weft")
     edge_url: str = setting("Where people reach the edge; links in mails begin so.", "https://127.0.0.1:8443")
