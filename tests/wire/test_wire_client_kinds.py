@@ -210,6 +210,27 @@ async def test_an_iterator_that_breaks_ends_its_call_and_says_why(channel: Chann
     assert isinstance(error.value.__cause__, LookupError)
 
 
+async def test_an_iterator_ends_with_its_call(channel: Channel) -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            yield b"1"
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    assert await channel.stream_unary(path("Nope"))(endless()).code() is StatusCode.UNIMPLEMENTED
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_who_stops_reading_cancels_the_call(channel: Channel) -> None:
+    call = channel.stream_stream(path("Bidi"))()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call.read(), 0.05)
+    assert call.cancelled()
+
+
 async def test_a_call_with_an_iterator_is_not_written_to(channel: Channel) -> None:
     call = channel.stream_stream(path("Bidi"))(iter([]))
     with pytest.raises(UsageError):
