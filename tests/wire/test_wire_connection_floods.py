@@ -96,6 +96,21 @@ async def test_a_client_that_gives_back_every_byte_at_once_is_served() -> None:
         await peer.pong()
 
 
+async def test_late_frames_of_many_calls_that_were_ended_at_once_are_let_pass() -> None:
+    """RFC 9113 §5.1: after our RST_STREAM, what was on its way is no error."""
+    streams = range(1, 3_001, 2)
+    fields = asking("ClientStream", ("grpc-timeout", "50m"))
+    async with serving() as (_, port), await Peer.greeted(port) as peer:
+        await peer.send(*(o.headers(stream, fields) for stream in streams))
+        for _ in streams:
+            await peer.until(lambda frame: frame.kind == o.RST_STREAM)
+        late = o.message(bytes(100))
+        await peer.send(*(o.data(stream, late) + o.data(stream, late, o.END_STREAM) for stream in streams))
+        await peer.pong()
+        await peer.send(request(3_001))
+        assert (await peer.response(3_001)).status == 0
+
+
 async def test_clients_that_cancel_most_of_their_calls_are_served() -> None:
     async def slow(payload: bytes, context: object) -> bytes:
         await asyncio.sleep(0.001)

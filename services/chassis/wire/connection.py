@@ -26,7 +26,7 @@ TURN_FRAMES_MAX = 128  # Frames of one turn of the loop: then writers let others
 DIRECT_BYTES_MAX = 16_384  # A larger message takes turns with other streams' from its first frame on.
 EARNED = 2  # Idle frames for each that we send: some peers give back both windows for every message.
 PINGS_MAX = 16  # Of ours that wait for their answer.
-ABANDONED_MIN = 1_000  # Streams that we reset, of which frames may still be on their way.
+ABANDONED_MAX = 10_000  # Streams that we reset, of which late frames may come: all may be reset at once.
 
 _HEAD = Struct(">IBI").unpack_from  # Length and type, flags, stream.
 
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
         self.send(frames.rst_stream(stream_id, code))
         if late_frames:
             self._abandoned[stream_id] = None
-            if len(self._abandoned) > max(ABANDONED_MIN, 2 * len(self.streams)):
+            if len(self._abandoned) > ABANDONED_MAX:
                 del self._abandoned[next(iter(self._abandoned))]
 
     def ping(self, answered: Callable[[], None]) -> None:
