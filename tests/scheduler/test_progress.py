@@ -125,7 +125,7 @@ def drive(data: st.DataObject, definition: Definition, *, undo_fails: bool) -> W
     return world
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), graphs())
 def test_a_run_ends_complete_or_wholly_undone(data: st.DataObject, definition: Definition) -> None:
     world = drive(data, definition, undo_fails=False)
@@ -147,7 +147,7 @@ def test_a_run_ends_complete_or_wholly_undone(data: st.DataObject, definition: D
         assert places == sorted(places, reverse=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), graphs())
 def test_a_run_whose_undoing_failed_goes_on_when_it_is_retried(
     data: st.DataObject, definition: Definition

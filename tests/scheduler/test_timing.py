@@ -55,7 +55,7 @@ def test_a_time_that_clocks_show_twice_counts_as_declared(overlap: Overlap, want
     assert shown(cron("30 1 * * *", overlap=overlap), datetime(2026, 11, 1, tzinfo=UTC), 2) == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(list(Gap)),
@@ -94,7 +94,7 @@ def test_closed_days_are_skipped_or_moved_to_open_ones() -> None:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(list(OnClosed)),
     st.sets(st.integers(0, 40), max_size=25),
