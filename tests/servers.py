@@ -81,21 +81,27 @@ def start_nats(folder: Path, port: int = 0, accounts: int = 0) -> Server:
     """A JetStream server; user and account `t<n>`, password `t`, for n below `accounts`, and one without."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    worlds = "\n".join(
-        f"t{n} {{ jetstream: enabled, users: [{{user: t{n}, password: t}}] }}" for n in range(accounts)
-    )
+    worlds = "\n".join(map(_world, range(accounts)))
     config = folder / "nats.conf"
     config.write_text(
         f'host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: "{folder}", max_file_store: 1TB }}\n'
         f"accounts {{\n{worlds}\n"
-        "open { jetstream: enabled, users: [{user: open, password: open}] } }\n"
-        "no_auth_user: open\n"
+        "open { jetstream: enabled, users: [{user: open, password: open}] }\n"
+        'SYS { exports: [{stream: "$SYS.ACCOUNT.*.DISCONNECT"}] } }\n'
+        "system_account: SYS\nno_auth_user: open\n"
     )
     process = _spawn([which("nats-server") or _script("nats-server"), "-c", config], folder / "log", None)
     if not accounts:
         atexit.register(process.kill)  # Of one test, which may fail before it stops it.
     _wait(process, folder, lambda: _listens(port))
     return Server(f"nats://127.0.0.1:{port}", process, folder)
+
+
+def _world(number: int) -> str:
+    """An account that hears whose connection ended, as the launcher's does."""
+    name = f"t{number}"
+    heard = f'{{stream: {{account: SYS, subject: "$SYS.ACCOUNT.{name}.DISCONNECT"}}}}'
+    return f"{name} {{ jetstream: enabled, users: [{{user: {name}, password: t}}], imports: [{heard}] }}"
 
 
 def _script(name: str) -> str:

@@ -16,6 +16,7 @@ from services.chassis.jetstream.servers import Options
 
 NAME = "weft-worker-"  # And the worker's id: the name of its second connection.
 ENDED = "$SYS.ACCOUNT.*.DISCONNECT"  # Heard only where the server's accounts let us (docs/operating.md).
+BY_CLIENT = {"Client Closed", "Read Error", "Write Error"}  # A server that stops has reasons of its own.
 
 
 def asked(worker: str) -> str:
@@ -62,12 +63,13 @@ def on_end(connection: Connection, ended: Callable[[str], None]) -> Callable[[],
 
 
 def _worker(advisory: bytes) -> str:
-    """Whose connection it was; empty: no worker's."""
+    """Whose connection ended of itself; empty: no worker's."""
     try:
-        name = str(json.loads(advisory)["client"].get("name", ""))
+        told = json.loads(advisory)
+        name, reason = str(told["client"].get("name", "")), told.get("reason")
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return name.removeprefix(NAME) if name.startswith(NAME) else ""
+    return name.removeprefix(NAME) if name.startswith(NAME) and reason in BY_CLIENT else ""
 
 
 async def alive(connection: Connection, worker: str, patience_s: float) -> bool | None:

@@ -99,10 +99,10 @@ async def working(plan: Plan, around: Surroundings) -> AsyncIterator[Worker]:
         await patiently("NATS", connection.open)
         stack.push_async_callback(connection.close)
         worker, loops = _assembled(plan, registry, connection, around)
-        seen, journal = Presence(connection, options, plan.worker), Journal(connection, plan.worker)
-        worker.feeder.claims = journal
+        seen = Presence(connection, options, plan.worker)
         await seen.open()
         stack.push_async_callback(seen.close)
+        worker.feeder.claims = journal = Journal(connection, plan.worker)
         stack.push_async_callback(journal.close)
         handler = LineHandler(_line)
         logging.getLogger().addHandler(handler)

@@ -23,6 +23,8 @@ from services.worker.sweeping import sweep
 ASK_S, ASK_S_MAX = 0.003, 0.2  # Both connections of a dead worker end, but one is seen to end first.
 ASKS_MAX = 8  # Then it is frozen, or the network is: the wait for its acks decides.
 LOOK_EVERY_S = 2.0  # For what was announced to nobody; spread, so that not all look at once.
+LOOK_S_MAX = 1.0  # What a worker has to answer a look.
+GONE_S = 6.0  # Missed that long without an announcement: whoever lost its server has found another by then.
 
 log = logging.getLogger("weft.worker")
 
@@ -35,22 +37,39 @@ class Reaper:
         self._connection, self._me, self._freed = connection, me, freed
         self._claims = Stream(connection, CLAIMS)
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._missed: dict[str, float] = {}  # Since when, on the event loop's clock.
 
     async def run(self) -> None:
         """For ever."""
         deaf = on_end(self._connection, self._suspect)
+        off = self._connection.on_connect(self._forgive)
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S * random.uniform(0.5, 1.5))
                 try:
-                    for worker in await claimants(self._connection) - {self._me}:
-                        self._suspect(worker)
+                    await self._look()
                 except (JetStreamError, TimeoutError) as error:
                     log.info("nobody could be looked after: %s", type(error).__name__)
         finally:
             deaf()
+            off()
             for task in list(self._busy.values()):
                 task.cancel()
+
+    async def _look(self) -> None:
+        """At all who claim something: who is missed for long is gone."""
+        others = sorted(await claimants(self._connection) - {self._me})
+        answers = await asyncio.gather(*(alive(self._connection, each, LOOK_S_MAX) for each in others))
+        now = asyncio.get_running_loop().time()
+        missed = [worker for worker, lives in zip(others, answers, strict=True) if lives is False]
+        self._missed = {worker: self._missed.get(worker, now) for worker in missed}
+        for worker, since in self._missed.items():
+            if now - since >= GONE_S:
+                self._suspect(worker)
+
+    def _forgive(self) -> None:
+        """We were away ourselves, and so may they have been."""
+        self._missed = {}
 
     def _suspect(self, worker: str) -> None:
         if worker != self._me and worker not in self._busy:

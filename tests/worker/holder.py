@@ -15,8 +15,8 @@ async def main(url: str, worker: str, room: int) -> None:
     options = Options.of(url)
     connection = Connection(options)
     await connection.open()
-    journal, presence = Journal(connection, worker), Presence(connection, options, worker)
-    await presence.open()
+    await Presence(connection, options, worker).open()
+    journal = Journal(connection, worker)
     held: list[Delivery] = []
 
     def take(came: list[Delivery]) -> None:

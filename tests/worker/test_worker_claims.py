@@ -1,6 +1,7 @@
 """What a killed worker held is somebody else's at once; what a living one holds stays its own."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -181,6 +182,7 @@ async def test_a_death_that_nobody_announced_is_noticed(
     connection: Connection, hold: Hold, other: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reaping, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(reaping, "GONE_S", 0.3)
     monkeypatch.setattr(presence, "NAME", "somebody-")  # Not ours, so its end tells nothing.
     await enqueue(connection, 20)
     victim = await hold("victim", 20, held=20)
@@ -189,6 +191,34 @@ async def test_a_death_that_nobody_announced_is_noticed(
     assert other.held == {}
     victim.kill()
     await until(lambda: len(other.held) == 20)
+
+
+async def test_who_was_away_for_a_moment_is_not_taken_for_dead(
+    connection: Connection, url: str, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaping, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(reaping, "GONE_S", 60.0)
+    Journal(connection, "living")  # It claims, and nobody answers, as while it looks for another server.
+    await until(lambda: "living" in other.reaper._missed)
+    there = Presence(connection, Options.of(url), "living")
+    await there.open()
+    await until(lambda: "living" not in other.reaper._missed)
+    there._answering.end()  # Its other connection is still there: nothing is announced.
+    await until(lambda: "living" in other.reaper._missed)
+    other.reaper._forgive()
+    assert (other.reaper._missed, other.freed) == ({}, [])
+    monkeypatch.setattr(reaping, "GONE_S", 0.05)
+    await until(lambda: other.freed == ["living"])
+    await there.close()
+
+
+def test_only_an_end_by_its_own_side_is_a_workers_death() -> None:
+    def told(name: str, reason: str) -> str:
+        return presence._worker(json.dumps({"client": {"name": name}, "reason": reason}).encode())
+
+    assert told("weft-worker-w1", "Client Closed") == told("weft-worker-w1", "Read Error") == "w1"
+    assert told("weft-worker-w1", "Server Shutdown") == told("weft", "Client Closed") == ""
+    assert presence._worker(b"{") == presence._worker(b"[]") == ""
 
 
 async def test_a_worker_that_only_lost_a_connection_keeps_what_it_holds(
