@@ -147,6 +147,7 @@ def test_a_timeout_is_never_shorter_than_it_was_and_hardly_longer(seconds: float
     value = metadata.encode_timeout(seconds)
     assert len(value) <= 9
     back = metadata.decode_timeout(value)
+    # Eight digits: where one unit has too many, the next has five at least.
     assert (
         seconds <= back <= seconds * (1 + 1e-5) + 1e-9
     )  # 8 digits: the next unit begins at 10^5 of its own.
