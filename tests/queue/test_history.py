@@ -42,6 +42,12 @@ async def test_a_fast_job_is_in_the_record_and_can_be_cancelled(plant: Plant) ->
     assert await plant.depth("fast") == 0
 
 
+async def test_a_fast_job_is_answered_though_the_record_trails(plant: Plant) -> None:
+    await plant.create("trails")
+    (job_id,) = await publish(plant, JobSpec(type="noop", queue="trails"))
+    assert (await plant.get(job_id)).state == JobState.JOB_STATE_QUEUED
+
+
 async def test_what_no_text_may_hold_is_left_out_of_the_record(plant: Plant) -> None:
     (job_id,) = await publish(plant, JobSpec(type="noop", key="a\0b", labels={"a": "c\0d"}))
     row = await recorded(plant, job_id)

@@ -200,6 +200,14 @@ async def test_unknown_queues_are_told(plant: Plant, call: Any) -> None:
     assert await refused(call(plant, "w1", "nowhere")) == "UNKNOWN_QUEUE"
 
 
+async def test_one_odd_report_holds_up_no_other(plant: Plant) -> None:
+    envelope = (await plant.enqueue()).job.envelope
+    odd, dirty = report_on(envelope, job_id="no id"), report_on(envelope, job_id=new_id(), type="a\0b")
+    said = await plant.report(odd, dirty, report_on(envelope))
+    assert list(said.known) == [0]
+    assert (await plant.get(envelope.job_id)).state == JobState.JOB_STATE_SUCCEEDED
+
+
 async def test_what_is_too_long_is_cut_and_a_huge_result_left_out(plant: Plant) -> None:
     envelope = (await plant.enqueue()).job.envelope
     report = report_on(envelope, "FAILED", result=Payload(data=b"x" * 300_000))

@@ -36,15 +36,16 @@ class Records(RecordServiceServicer):
         self, request: pb.ReportAttemptsRequest, call: Call
     ) -> pb.ReportAttemptsResponse:
         reports = request.attempts[:REPORTS_MAX]
+        known = [n for n, each in enumerate(reports) if not _is_of_a_job(each)]
         async with self._db.fast() as tx:
             stale = await _superseded(tx, reports)
-            valid = [(n, each) for n, each in enumerate(reports) if n not in stale]
+            left_out = stale | set(known)
+            valid = [(n, each) for n, each in enumerate(reports) if n not in left_out]
             ends = [(n, each) for n, each in valid if _ends(each)]
             ended = [_ended(each, request.worker) for _, each in ends]
             new = await self._shared.endings.end(tx, ended)
             rows = [_attempt(each, request.worker) for _, each in valid if _is_kept(each)]
             await store.add_attempts(tx, rows)
-        known = []
         for (n, _), each in zip(ends, ended, strict=True):
             run = (each.job_id, each.run)
             if run not in new:
@@ -52,7 +53,7 @@ class Records(RecordServiceServicer):
             new.discard(run)  # The same run again in one report has ended before.
         told = set(known)
         self._shared.tally.ended([each for n, each in valid if n not in told])
-        return pb.ReportAttemptsResponse(known=known, superseded=sorted(stale))
+        return pb.ReportAttemptsResponse(known=sorted(known), superseded=sorted(stale))
 
     async def LookupJobs(self, request: pb.LookupJobsRequest, call: Call) -> pb.LookupJobsResponse:
         asked = request.jobs[:REPORTS_MAX]
@@ -176,6 +177,15 @@ async def _superseded(tx: AnyTx, reports: Sequence[AttemptReport]) -> set[int]:
     return {n for n, each in leased if epochs.get((each.queue, each.lane)) != each.lane_epoch}
 
 
+def _is_of_a_job(report: AttemptReport) -> bool:
+    """Whatever else somebody put into the stream is acknowledged, and that is that."""
+    try:
+        UUID(report.job_id)
+    except ValueError:
+        return False
+    return True
+
+
 def _ends(report: AttemptReport) -> bool:
     return int(report.outcome) in ENDS
 
@@ -192,8 +202,8 @@ def _ended(report: AttemptReport, worker: str) -> Ended:
         run=report.run,
         state=ENDS[Outcome(report.outcome)],
         reason=report.reason,
-        queue=report.queue,
-        type=report.type,
+        queue=report.queue.replace("\0", ""),
+        type=report.type.replace("\0", ""),
         attempt=report.attempt,
         worker=worker,
         start_at=unix_s(report.start_time) if report.HasField("start_time") else None,

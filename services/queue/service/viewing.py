@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
-from services.queue.domain.job import UnknownJob
+from services.queue.domain.job import UnknownJob, enqueued_at
 from services.queue.domain.states import FINAL, Outcome, State
 from services.queue.service.pack import moment, report_from, stamp
 from services.queue.service.wire import Wire
@@ -21,6 +22,8 @@ from weft.jobs.v1.live_pb2 import Update
 from weft.queue.v1 import job_messages_pb2 as pb
 
 SILENT = timedelta(seconds=90)  # A running job is heard of every 30 s; of one that is not, nobody knows.
+YOUNG = timedelta(seconds=5)
+LATE_S_MAX = 0.5  # A job that was published straight into the stream is in the record before.
 ATTEMPTS_MAX = 1_000  # The last ones of a job: its retry policy allows as many in a run.
 
 
@@ -31,11 +34,16 @@ class Views:
         self._db, self._days, self._clock, self._wire = db, days, clock, wire
 
     async def get(self, job_id: UUID) -> pb.Job:
-        """Raises UnknownJob."""
-        found = await self.many([job_id])
-        if not found:
-            raise UnknownJob(job_id=job_id)
+        """Raises UnknownJob; of a young id only after a moment, for fast jobs come late to the record."""
+        ends = self._clock.monotonic() + (LATE_S_MAX if self._is_young(job_id) else 0.0)
+        while not (found := await self.many([job_id])):
+            if self._clock.monotonic() >= ends:
+                raise UnknownJob(job_id=job_id)
+            await asyncio.sleep(LATE_S_MAX / 10)
         return found[0]
+
+    def _is_young(self, job_id: UUID) -> bool:
+        return job_id.version == 7 and self._clock.now() - enqueued_at(job_id) < YOUNG
 
     async def many(self, jobs: Sequence[UUID]) -> list[pb.Job]:
         """Whole, in the order that was asked for; unknown ones are left out."""

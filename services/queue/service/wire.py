@@ -18,6 +18,7 @@ from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs import subjects
 from weft.jobs.v1.live_pb2 import Control, Update
 
+TOGETHER_MAX = 500  # Requests under way at once; each is given READ_S_MAX.
 READ_S_MAX = 1.0  # What is live is a courtesy: the record answers without it.
 
 
@@ -87,6 +88,8 @@ class Wire:
 
     async def last_updates(self, jobs: Iterable[tuple[str, str]]) -> dict[str, Update]:
         """As `last_update`, of many (queue, job id), by job id."""
-        asked = list(jobs)
-        found = await asyncio.gather(*(self.last_update(queue, job_id) for queue, job_id in asked))
+        asked, found = list(jobs), list[Update | None]()
+        for first in range(0, len(asked), TOGETHER_MAX):
+            some = asked[first : first + TOGETHER_MAX]
+            found += await asyncio.gather(*(self.last_update(queue, job_id) for queue, job_id in some))
         return {update.job_id: update for update in found if update}
