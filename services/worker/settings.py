@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from services.chassis.config import BadSetting, setting
 
+HUNG_S_MAX = 240.0  # Beyond that it is forgotten that the worker was ever there.
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -23,5 +25,6 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         if min(self.drain_s, self.beat_s, self.scale_every_s) <= 0:
             raise BadSetting("WEFT_WORKER_DRAIN_S, _BEAT_S and _SCALE_EVERY_S must be above 0")
-        if self.hung_s < 3 * self.beat_s:
-            raise BadSetting("WEFT_WORKER_HUNG_S must be at least three times WEFT_WORKER_BEAT_S")
+        if not 3 * self.beat_s <= self.hung_s <= HUNG_S_MAX:
+            rule = f"must lie between three times WEFT_WORKER_BEAT_S and {HUNG_S_MAX:.0f}"
+            raise BadSetting(f"WEFT_WORKER_HUNG_S {rule}")

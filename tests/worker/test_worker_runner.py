@@ -271,6 +271,8 @@ async def test_a_thread_that_loops_is_interrupted(monkeypatch: pytest.MonkeyPatc
     async with running(Room(1, 1, 1)) as laid:
         ending, verdict = await laid.run(delivery("thread.loop", timeout_s=0.05))
         assert (reason(ending), verdict.outcome) == ("TIMED_OUT", RETRYING)
+        assert ending.failure is not None
+        assert ending.failure.kind != "ThreadLost"
         assert (await laid.run(delivery("thread", Order(1))))[1].outcome == SUCCEEDED
 
 
