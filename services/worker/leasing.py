@@ -49,13 +49,13 @@ class Leases:
 
     def open(self, queues: Sequence[Known]) -> None:
         """These, as they are now; no others."""
-        wanted = {queue.name: queue for queue in queues}
+        wanted, ending = {queue.name: queue for queue in queues}, dict[str, asyncio.Task[None]]()
         for name, leases in list(self._queues.items()):
-            if (queue := wanted.get(name)) is None or (queue.lanes, queue.settings) != leases.terms:
-                self._end(self._queues.pop(name))
+            if (queue := wanted.get(name)) is None or terms(queue) != leases.terms:
+                ending[name] = self._end(self._queues.pop(name))
         for name, queue in wanted.items():
             if name not in self._queues:
-                self._queues[name] = QueueLeases(self, queue)
+                self._queues[name] = QueueLeases(self, queue, ending.get(name))
 
     def resize(self, room: int) -> None:
         """No lane takes more than so many; 0: nothing, for now."""
@@ -83,10 +83,11 @@ class Leases:
             self._end(self._queues.pop(name))
         await asyncio.gather(*self._ending)
 
-    def _end(self, leases: QueueLeases) -> None:
+    def _end(self, leases: QueueLeases) -> asyncio.Task[None]:
         task = asyncio.create_task(leases.close(), name="giving lanes up")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+        return task
 
     def lane(self, queue: Known, number: int, epoch: int) -> Lane:
         """One that this worker has from now on."""
@@ -103,12 +104,18 @@ class Leases:
         )
 
 
+def terms(queue: Known) -> tuple[int, int, int]:
+    """What its lanes depend on."""
+    return queue.lanes, queue.kind, queue.settings.concurrency.per_key
+
+
 class QueueLeases:
     """The lanes of one queue."""
 
-    def __init__(self, leases: Leases, queue: Known) -> None:
-        self._leases, self._queue = leases, queue
-        self.terms = (queue.lanes, queue.settings)
+    def __init__(self, leases: Leases, queue: Known, after: asyncio.Task[None] | None) -> None:
+        """Asks for none before `after` has given them up."""
+        self._leases, self._queue, self._after = leases, queue, after
+        self.terms = terms(queue)
         self._lanes: dict[int, tuple[Lane, asyncio.Task[None]]] = {}
         self._lease_s, self._until = LEASE_S, 0.0
         self.stirred = asyncio.Event()
@@ -118,6 +125,8 @@ class QueueLeases:
         return [lane for lane, _ in self._lanes.values()]
 
     async def _renew(self) -> None:
+        if self._after:
+            await asyncio.wait([self._after])
         while True:
             loop = asyncio.get_running_loop()
             self.stirred.clear()

@@ -156,6 +156,24 @@ async def test_workers_share_lanes_and_hand_them_over_in_order(
     assert all(numbers == list(range(60)) for numbers in by_key.values())
 
 
+async def test_a_queue_that_allows_another_number_at_once_gets_its_lanes_anew(
+    connection: Connection, start: Start, ledger: Ledger
+) -> None:
+    kind = QueueKind.QUEUE_KIND_REAL_TIME
+    worker = await start(known=queue(kind, per_key=1))
+    await until(lambda: len(worker.leases._queues[QUEUE].lanes()) == LANES)
+    before = worker.leases._queues[QUEUE]
+    worker.open(queue(kind, per_key=1))
+    assert worker.leases._queues[QUEUE] is before
+    worker.open(queue(kind, per_key=3))
+    await until(lambda: len(worker.leases._queues[QUEUE].lanes()) == LANES)
+    assert {lane.per_key for lane in worker.leases.lanes()} == {3}
+    assert set(ledger.epochs.values()) == {2}
+    await enqueue(connection, jobs(keys=3, each=20))
+    await until(lambda: len(ledger.finals) == 60)
+    assert most_at_once(worker.log) == 3
+
+
 async def test_what_went_to_somebody_else_is_missed_and_fetched_before_anything_after_it(
     connection: Connection, start: Start, ledger: Ledger, nats_url: str
 ) -> None:
