@@ -27,6 +27,7 @@ CHEAP = {
     "unknown frames": o.frame(0x20, 0, 0, b"x"),
     "empty DATA": o.data(1),
     "GOAWAY": o.goaway(2**31 - 1),
+    "interim answers": o.headers(1, [(":status", "103")]),
 }
 
 
@@ -39,7 +40,7 @@ async def test_frames_that_do_nothing_end_the_connection(kind: str) -> None:
     async def script(peer: Accepted) -> None:
         await peer.greet()
         await peer.call()
-        await peer.send(BEGUN)
+        await peer.send(b"" if kind == "interim answers" else BEGUN)
         last = await flood(peer, chunks(CHEAP[kind]))
         assert last is not None, "the client took all of it"
         assert last.code == o.ENHANCE_YOUR_CALM

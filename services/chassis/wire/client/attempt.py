@@ -82,8 +82,9 @@ class Attempt(Stream):
     def _take_headers(self, fields: list[Header]) -> bool:
         """Whether they begin an answer of gRPC's."""
         pseudo, named = self._checked(fields)
-        if pseudo[b":status"][:1] == b"1":
-            return False  # RFC 9113 §8.1: interim answers may come before.
+        if pseudo[b":status"][:1] == b"1":  # RFC 9113 §8.1: interim answers may come before, if not for ever.
+            self.connection.idle_frames.spend(self.connection.loop.time())
+            return False
         status = status_of_headers(pseudo, named)
         if status is not None:
             self._close(status_of_trailers(fields) if b"grpc-status" in named else status)
