@@ -37,6 +37,7 @@ from weft.scheduler.v1.workflow_pb2_grpc import WorkflowServiceStub
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEDULES = 8
+START_S_MAX = 90.0  # A process starts in 3 s, on a machine that is busy with other tests in twenty.
 OWN = ROOT / "services" / "scheduler" / "migrations"
 RUNS = "select count(*) from schedule_run"
 UNENDED = "select count(*) from workflow_run where state not in ('SUCCEEDED', 'COMPENSATED')"
@@ -93,7 +94,7 @@ async def soak(servers: Shared, postgres: str, *, kills: int, pause_s: float) ->
             await kill_again_and_again(environment, url, kills, pause_s)
             async with replica(environment):
                 await pause_all(url)
-                await until(lambda: quiet(url), wait_s=30)
+                await all_ended(url)
         connection = await asyncpg.connect(url)
         try:
             await judge(connection, queue)
@@ -144,7 +145,7 @@ async def fired(url: str, runs: int) -> None:
     async def there() -> bool:
         return await count(url, RUNS) >= before + runs
 
-    await until(there, wait_s=30)
+    await until(there, wait_s=START_S_MAX)
 
 
 async def pause_all(url: str) -> None:
@@ -161,8 +162,16 @@ async def count(url: str, sql: str) -> int:
         await connection.close()
 
 
-async def quiet(url: str) -> bool:
-    return await count(url, UNENDED) + await count(url, ACTIVE) == 0
+async def all_ended(url: str) -> None:
+    """Waits for what is left, as long as there is less of it every now and then."""
+    left = await count(url, UNENDED) + await count(url, ACTIVE)
+    while left:
+
+        async def fewer(before: int = left) -> bool:
+            return await count(url, UNENDED) + await count(url, ACTIVE) < before
+
+        await until(fewer, wait_s=START_S_MAX)
+        left = await count(url, UNENDED) + await count(url, ACTIVE)
 
 
 async def judge(connection: Any, queue: Queue) -> None:
@@ -189,7 +198,7 @@ async def judge(connection: Any, queue: Queue) -> None:
     assert undone, "some failed, and were undone"
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 async def test_replicas_that_are_killed_fire_every_run_once(servers: Shared, postgres: str) -> None:
     await soak(servers, postgres, kills=1, pause_s=0.5)
 
@@ -197,4 +206,4 @@ async def test_replicas_that_are_killed_fire_every_run_once(servers: Shared, pos
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_replicas_that_are_killed_for_long_fire_every_run_once(servers: Shared, postgres: str) -> None:
-    await soak(servers, postgres, kills=10, pause_s=2.0)
+    await soak(servers, postgres, kills=6, pause_s=2.0)
