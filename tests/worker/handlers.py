@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -232,3 +233,15 @@ def note(file: Path, line: str) -> None:
 @job("one.of.many")
 async def one_of_many(job: Job) -> None:
     await asyncio.sleep(0.01)
+
+
+before: ContextVar[str] = ContextVar("before", default="nothing")
+
+
+@job("context")
+async def context(job: Job) -> bytes:
+    """What an earlier job in this slot left."""
+    found = before.get()
+    before.set("something")
+    await asyncio.sleep(0)
+    return found.encode()

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from services.chassis.jobs.context import current_job
 from services.worker import runner as runner_module
 from services.worker.delivery import Delivery
 from services.worker.ending import CANCELLED, EXPIRED, FAILED, RELEASED, RETRYING, SUCCEEDED, Ending
@@ -17,7 +16,7 @@ from services.worker.lines import LineHandler
 from services.worker.performing import current_run
 from services.worker.runner import Room
 from tests.worker.handlers import Order, Place
-from tests.worker.running import Laid, delivery, running
+from tests.worker.running import delivery, running
 from weft.jobs.v1.job_pb2 import EndReason, RetryPolicy
 
 
@@ -276,6 +275,7 @@ async def test_a_thread_that_loops_is_interrupted(monkeypatch: pytest.MonkeyPatc
         assert (await laid.run(delivery("thread", Order(1))))[1].outcome == SUCCEEDED
 
 
-async def test_what_a_job_sets_in_its_context_ends_with_it(laid: Laid) -> None:
-    await laid.run(delivery("nothing"))
-    assert current_job.get() is None
+async def test_what_a_job_sets_in_its_context_ends_with_it() -> None:
+    async with running(Room(1, 1, 1)) as laid:
+        for _ in range(3):
+            assert (await laid.run(delivery("context")))[0].result == b"nothing"
