@@ -58,6 +58,13 @@ class Conflict(Aborted):
 
 
 BY_STATE = {"40001": Conflict, "40P01": Conflict, "55P03": DatabaseBusy, "53300": DatabaseBusy}
+# The last is what asyncpg says when its server dies in the middle of an operation.
+DRIVER = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    sa_errors.SQLAlchemyError,
+    asyncpg.InternalClientError,
+)
 AWAY_STATES = ("08", "57P01", "57P02", "57P03")
 
 
@@ -303,13 +310,15 @@ def translating() -> Iterator[None]:
     """Turns the driver's errors that a caller can act on into refusals; others are bugs and pass."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, sa_errors.SQLAlchemyError) as error:
+    except DRIVER as error:
         if refusal := _refusal(error):
             raise refusal from error
         raise
 
 
 def _refusal(error: BaseException) -> Refusal | None:
+    if isinstance(error, asyncpg.InternalClientError):
+        return DatabaseAway()
     if isinstance(error, sa_errors.TimeoutError):
         return DatabaseBusy()
     if isinstance(error, sa_errors.DBAPIError):

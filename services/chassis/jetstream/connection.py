@@ -68,20 +68,22 @@ class Connection:
         self._keeping = asyncio.create_task(self._keep(), name="jetstream connection")
 
     async def close(self) -> None:
-        """Sends what is unsent, and ends."""
+        """Sends what is unsent, and ends; at once when it is cancelled."""
         keeping, self._keeping = self._keeping, None
-        for task in (*([keeping] if keeping else []), *self._retiring):
-            task.cancel()
-            await asyncio.wait([task])
-        if link := self._link:
-            try:
+        try:
+            for task in (*([keeping] if keeping else []), *self._retiring):
+                task.cancel()
+                await asyncio.wait([task])
+            if self._link:
                 async with asyncio.timeout(RETIRE_S_MAX):
-                    await link.flush()
-            except (JetStreamError, TimeoutError):
-                log.info("closed without the server's word")
-            link.close()
-        self._link = None
-        self._up.clear()
+                    await self._link.flush()
+        except (JetStreamError, TimeoutError):
+            log.info("closed without the server's word")
+        finally:
+            if self._link:
+                self._link.close()
+            self._link = None
+            self._up.clear()
 
     @property
     def connected(self) -> bool:
