@@ -87,15 +87,17 @@ def _octets(value: str | bytes) -> bytes:
 def from_fields(fields: Iterable[Field]) -> tuple[Metadatum, ...]:
     """What an application is told: all but pseudo-headers and what the protocol owns.
 
-    A binary value that joins several by commas becomes several. Raises MetadataFault for wrong base64.
+    A binary value that joins several by commas becomes several. A text with other characters than an
+    application may say itself is thrown away, as gRPC allows: it could not be passed on. Raises MetadataFault
+    for wrong base64.
     """
     found: list[Metadatum] = []
     for name, value in fields:
         key, binary = _key(name)
         if binary:
             found += [(key, _from_base64(key, part)) for part in value.split(b",")]
-        elif key:
-            found.append((key, value.decode("latin-1")))
+        elif key and (text := value.decode("latin-1")).isascii() and text.isprintable():
+            found.append((key, text))
     return tuple(found)
 
 
