@@ -86,18 +86,18 @@ async def test_a_paused_queue_takes_in_and_hands_out_nothing(plant: Plant) -> No
 
 
 async def test_queues_are_listed_by_name_and_state(plant: Plant) -> None:
-    for name in ("list-a", "list-b", "list-c"):
+    for name in ("shelf-a", "shelf-b", "shelf-c"):
         await plant.create(name)
-    await plant.pause("list-b")
-    request = pb.ListQueuesRequest(filter='state = "PAUSED" AND queue:"list-*"')
+    await plant.pause("shelf-b")
+    request = pb.ListQueuesRequest(filter='state = "PAUSED" AND queue:"shelf-*"')
     paused = (await plant.queues.ListQueues(request, metadata=plant.who)).queues
-    assert [queue.queue for queue in paused] == ["list-b"]
-    page = pb.ListQueuesRequest(filter='queue:"list-*"', page_size=2)
+    assert [queue.queue for queue in paused] == ["shelf-b"]
+    page = pb.ListQueuesRequest(filter='queue:"shelf-*"', page_size=2)
     first = await plant.queues.ListQueues(page, metadata=plant.who)
     page.page_token = first.next_page_token
     second = await plant.queues.ListQueues(page, metadata=plant.who)
-    assert [queue.queue for queue in (*first.queues, *second.queues)] == ["list-a", "list-b", "list-c"]
-    await plant.resume("list-b")
+    assert [queue.queue for queue in (*first.queues, *second.queues)] == ["shelf-a", "shelf-b", "shelf-c"]
+    await plant.resume("shelf-b")
 
 
 async def test_the_first_rule_that_holds_routes(plant: Plant) -> None:
