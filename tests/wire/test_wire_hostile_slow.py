@@ -119,6 +119,22 @@ async def test_unary_answers_that_find_no_window_are_bounded() -> None:
             ended |= {frame.stream} if frame.kind == o.RST_STREAM or frame.ends else set()
 
 
+async def test_an_answer_of_which_nothing_is_taken_is_given_up() -> None:
+    """The peer lives, and answers for itself; but it opens no window. One that takes a little goes on."""
+    limits = {"stalled_s": 0.5, "sweep_s": 0.1}
+    async with (
+        hosted("wire", limits=limits) as host,
+        await Peer.greeted(host.port, (o.INITIAL_WINDOW_SIZE, 0)) as peer,
+    ):
+        await peer.send(*(request(stream, b"", "Unary", ("x-bytes", "100")) for stream in (1, 3)))
+        for _ in range(15):
+            await peer.send(o.window_update(3, 1))
+            await asyncio.sleep(0.1)
+        await pong(peer)
+        resets = [(frame.stream, frame.code) for frame in peer.seen if frame.kind == o.RST_STREAM]
+        assert resets == [(1, o.CANCEL)]
+
+
 async def test_a_socket_that_is_never_read_is_bounded_and_cut_off() -> None:
     """Windows are wide open; only the socket is full."""
     values = (o.INITIAL_WINDOW_SIZE, 2**31 - 1), (o.MAX_FRAME_SIZE, 2**24 - 1)

@@ -24,7 +24,7 @@ class Limits:
     # Time, in seconds; None: no such bound.
     handshake_s: float = 10.0  # Until the peer's first SETTINGS, over TLS its handshake before.
     header_block_s: float = 10.0  # From HEADERS to the CONTINUATION that ends them.
-    stalled_s: float = 60.0  # In which a peer whose socket is full has taken nothing.
+    stalled_s: float = 60.0  # In which a peer took nothing: its socket full, or no window for a whole answer.
     linger_s: float = 1.0  # For a peer to read our GOAWAY before the connection is cut.
     keepalive_s: float | None = None  # Silence after which we ask the peer for a sign of life,
     keepalive_timeout_s: float = 20.0  # which must come within this (gRPC's default).

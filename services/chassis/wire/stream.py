@@ -42,6 +42,7 @@ class Stream:
         "_pending",
         "_reader",
         "_splitter",
+        "_stuck",
         "_trailers",
         "connection",
         "gone",
@@ -66,6 +67,7 @@ class Stream:
         self._at = 0  # of the first of which so many bytes are sent,
         self._trailers: list[Header] | bool = False  # and what ends the stream behind them; True: nothing.
         self._drained: asyncio.Future[None] | None = None
+        self._stuck = (0, 0, 0)  # Messages pending and sent of the first, and since which sweep.
 
     # What a side of gRPC hears.
 
@@ -250,6 +252,15 @@ class Stream:
         if not (self.local_ended and self.remote_ended):
             self.connection.reset(self.id, code, late_frames=not self.remote_ended)
         self._end(f"reset: {_name(code)}")
+
+    def is_stuck(self, tick: int, ticks_max: float) -> bool:
+        """Whether an answer that is whole has not moved for so many sweeps (slow reads, CVE-2019-9517)."""
+        if not (self._pending and self._trailers):
+            return False
+        place = (len(self._pending), self._at)
+        if self._stuck[:2] != place:
+            self._stuck = (*place, tick)
+        return tick - self._stuck[2] > ticks_max
 
     @property
     def may_send(self) -> bool:

@@ -172,6 +172,8 @@ class ServerConnection(Connection):
                 call.expire()
             elif call.waits_for_request and (tick - call.born) * limits.sweep_s > limits.request_s:
                 call.expire("the request did not come whole in time")
+            elif call.is_stuck(tick, limits.stalled_s / limits.sweep_s):
+                call.expire("nothing of the answer was taken in time")
 
     # The end.
 
