@@ -130,7 +130,7 @@ async def test_an_answer_of_which_nothing_is_taken_is_given_up() -> None:
         for _ in range(15):
             await peer.send(o.window_update(3, 1))
             await asyncio.sleep(0.1)
-        await pong(peer)
+        await peer.pong()
         resets = [(frame.stream, frame.code) for frame in peer.seen if frame.kind == o.RST_STREAM]
         assert resets == [(1, o.CANCEL)]
 
