@@ -1,6 +1,6 @@
 """Every service's events, appended to the trail as they come."""
 
-from services.audit import store
+from services.audit import knowing, store
 from services.audit.domain import Entry
 from services.chassis.db import Tx
 from services.chassis.events import Envelope
@@ -24,6 +24,6 @@ async def append(payload: bytes, envelope: Envelope, tx: Tx) -> None:
         event_time=envelope.at,
         version=envelope.version or 0,
         schema_version=envelope.schema_version,
-        payload=payload,
+        payload=b"" if knowing.asks(envelope.type) else payload,
     )
     await store.append(tx, entry)

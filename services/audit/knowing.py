@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 import weft
+from weft.options.v1 import options_pb2
 
 
 def learn() -> None:
@@ -15,6 +16,15 @@ def learn() -> None:
     for root in map(Path, weft.__path__):
         for file in sorted(root.glob("*/v*/events_pb2.py")):
             import_module(".".join(("weft", *file.relative_to(root).with_suffix("").parts)))
+
+
+def asks(type_name: str) -> bool:
+    """Whether events of the type ask for something: what they carry is not ours to keep for years."""
+    try:
+        found = descriptor_pool.Default().FindMessageTypeByName(type_name)
+    except KeyError:
+        return False
+    return bool(found.GetOptions().Extensions[options_pb2.event].request)
 
 
 def fields(type_name: str, payload: bytes) -> Struct | None:

@@ -21,7 +21,8 @@ async def audit(servers: Shared) -> AsyncIterator[Lab]:
     builds, url = {"audit": partial(build, environ=SETTINGS)}, servers.account()
     bus = Bus(url)
     await bus.connect()
-    await bus.ensure_stream("notification")
+    for producer in ("notification", "queue"):
+        await bus.ensure_stream(producer)
     await bus.close()
     async with laboratory(builds, postgres_url=servers.postgres(), nats_url=url) as lab:
         yield lab

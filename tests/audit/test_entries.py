@@ -15,7 +15,10 @@ from services.chassis.testing import Lab, reason, until
 from tests.audit import trail
 from weft.audit.v1 import audit_pb2 as pb
 from weft.audit.v1.audit_pb2_grpc import AuditServiceStub
+from weft.jobs.v1.job_pb2 import Payload
 from weft.notification.v1.events_pb2 import MessageFailed, MessageSent
+from weft.queue.v1.events_pb2 import JobRequested
+from weft.queue.v1.spec_pb2 import JobSpec
 
 
 async def entries(lab: Lab, **asked: object) -> list[pb.Entry]:
@@ -53,6 +56,17 @@ async def test_anybody_can_compute_the_chain_from_what_the_contract_says(blank: 
         assert entry.previous_hash == previous
         assert entry.hash == sealed(entry)
         previous = entry.hash
+
+
+async def test_what_a_request_carries_is_not_kept(blank: Lab) -> None:
+    job_id = str(uuid7())
+    payload = Payload(data=b"a person's address", content_type="text/plain")
+    asked = JobRequested(job_id=job_id, job=JobSpec(job_id=job_id, type="mail.send", payload=payload))
+    event_id = await blank.announce(asked)
+    await until(lambda: trail.has(blank, 1))
+    (entry,) = await entries(blank)
+    assert (entry.event_id, entry.key, entry.payload) == (str(event_id), job_id, b"")
+    assert entry.hash == sealed(entry)
 
 
 async def test_entry_tells_what_happened(blank: Lab) -> None:

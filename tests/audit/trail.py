@@ -21,6 +21,11 @@ async def fill(lab: Lab, entries: int, user_id: str = "") -> None:
     await until(there)
 
 
+async def has(lab: Lab, entries: int) -> bool:
+    """Whether the trail has so many."""
+    return await length(lab) >= entries
+
+
 async def length(lab: Lab) -> int:
     return int(await lab.db("audit").fetchval("select sequence from head"))
 

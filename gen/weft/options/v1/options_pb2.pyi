@@ -179,6 +179,7 @@ class Event(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Name of the string field whose value orders the events: same value, same order. It is the last
     token of the event's subject.
@@ -187,15 +188,20 @@ class Event(_message.Message):
     """Name of the string field with the id of the person that the event is about; audit and erasure
     search by it. Absence: the event is about no person.
     """
+    request: _builtins.bool
+    """It asks for something, and carries what that needs, instead of telling of what happened. The audit
+    trail has who asked and for what key, and keeps nothing of what was carried. Absence: it tells.
+    """
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         subject: _builtins.str = ...,
+        request: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request", b"request", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

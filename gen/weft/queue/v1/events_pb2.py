@@ -27,7 +27,7 @@ from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__
 from weft.queue.v1 import spec_pb2 as weft_dot_queue_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/queue/v1/events.proto\x12\rweft.queue.v1\x1a\x16weft/jobs/v1/job.proto\x1a\x1dweft/options/v1/options.proto\x1a\x18weft/queue/v1/spec.proto\"Q\n\x0cJobRequested\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x03job\x18\x02 \x01(\x0b\x32\x16.weft.queue.v1.JobSpec:\x0c\xea\xf4\x18\x08\n\x06job_id\"\xa2\x01\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\'\n\x06reason\x18\x06 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason:\x0c\xea\xf4\x18\x08\n\x06job_id\"u\n\nGroupEnded\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tsucceeded\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x05\x12\x11\n\tcancelled\x18\x04 \x01(\x05\x12\x0f\n\x07\x65xpired\x18\x05 \x01(\x05:\x0e\xea\xf4\x18\n\n\x08group_id\"?\n\x12\x44\x65\x61\x64LetterRedriven\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05:\x0c\xea\xf4\x18\x08\n\x06job_id\"E\n\x11\x44\x65\x61\x64LettersPurged\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x02 \x01(\x05:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueCreated\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"9\n\x0cQueueUpdated\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueDeleted\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\")\n\x0bQueuePaused\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueResumed\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueDrained\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"7\n\x0bQueuePurged\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0c\n\x04jobs\x18\x02 \x01(\x05:\x0b\xea\xf4\x18\x07\n\x05queue\"+\n\x0fRoutingReplaced\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t:\n\xea\xf4\x18\x06\n\x04\x65tagb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/queue/v1/events.proto\x12\rweft.queue.v1\x1a\x16weft/jobs/v1/job.proto\x1a\x1dweft/options/v1/options.proto\x1a\x18weft/queue/v1/spec.proto\"S\n\x0cJobRequested\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x03job\x18\x02 \x01(\x0b\x32\x16.weft.queue.v1.JobSpec:\x0e\xea\xf4\x18\n\n\x06job_id\x18\x01\"\xa2\x01\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\'\n\x06reason\x18\x06 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason:\x0c\xea\xf4\x18\x08\n\x06job_id\"u\n\nGroupEnded\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x11\n\tsucceeded\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x05\x12\x11\n\tcancelled\x18\x04 \x01(\x05\x12\x0f\n\x07\x65xpired\x18\x05 \x01(\x05:\x0e\xea\xf4\x18\n\n\x08group_id\"?\n\x12\x44\x65\x61\x64LetterRedriven\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05:\x0c\xea\xf4\x18\x08\n\x06job_id\"E\n\x11\x44\x65\x61\x64LettersPurged\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x02 \x01(\x05:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueCreated\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"9\n\x0cQueueUpdated\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueDeleted\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\")\n\x0bQueuePaused\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueResumed\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"*\n\x0cQueueDrained\x12\r\n\x05queue\x18\x01 \x01(\t:\x0b\xea\xf4\x18\x07\n\x05queue\"7\n\x0bQueuePurged\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0c\n\x04jobs\x18\x02 \x01(\x05:\x0b\xea\xf4\x18\x07\n\x05queue\"+\n\x0fRoutingReplaced\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t:\n\xea\xf4\x18\x06\n\x04\x65tagb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.queue.v1.events_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBREQUESTED']._loaded_options = None
-  _globals['_JOBREQUESTED']._serialized_options = b'\352\364\030\010\n\006job_id'
+  _globals['_JOBREQUESTED']._serialized_options = b'\352\364\030\n\n\006job_id\030\001'
   _globals['_JOBENDED']._loaded_options = None
   _globals['_JOBENDED']._serialized_options = b'\352\364\030\010\n\006job_id'
   _globals['_GROUPENDED']._loaded_options = None
@@ -61,29 +61,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTINGREPLACED']._loaded_options = None
   _globals['_ROUTINGREPLACED']._serialized_options = b'\352\364\030\006\n\004etag'
   _globals['_JOBREQUESTED']._serialized_start=126
-  _globals['_JOBREQUESTED']._serialized_end=207
-  _globals['_JOBENDED']._serialized_start=210
-  _globals['_JOBENDED']._serialized_end=372
-  _globals['_GROUPENDED']._serialized_start=374
-  _globals['_GROUPENDED']._serialized_end=491
-  _globals['_DEADLETTERREDRIVEN']._serialized_start=493
-  _globals['_DEADLETTERREDRIVEN']._serialized_end=556
-  _globals['_DEADLETTERSPURGED']._serialized_start=558
-  _globals['_DEADLETTERSPURGED']._serialized_end=627
-  _globals['_QUEUECREATED']._serialized_start=629
-  _globals['_QUEUECREATED']._serialized_end=671
-  _globals['_QUEUEUPDATED']._serialized_start=673
-  _globals['_QUEUEUPDATED']._serialized_end=730
-  _globals['_QUEUEDELETED']._serialized_start=732
-  _globals['_QUEUEDELETED']._serialized_end=774
-  _globals['_QUEUEPAUSED']._serialized_start=776
-  _globals['_QUEUEPAUSED']._serialized_end=817
-  _globals['_QUEUERESUMED']._serialized_start=819
-  _globals['_QUEUERESUMED']._serialized_end=861
-  _globals['_QUEUEDRAINED']._serialized_start=863
-  _globals['_QUEUEDRAINED']._serialized_end=905
-  _globals['_QUEUEPURGED']._serialized_start=907
-  _globals['_QUEUEPURGED']._serialized_end=962
-  _globals['_ROUTINGREPLACED']._serialized_start=964
-  _globals['_ROUTINGREPLACED']._serialized_end=1007
+  _globals['_JOBREQUESTED']._serialized_end=209
+  _globals['_JOBENDED']._serialized_start=212
+  _globals['_JOBENDED']._serialized_end=374
+  _globals['_GROUPENDED']._serialized_start=376
+  _globals['_GROUPENDED']._serialized_end=493
+  _globals['_DEADLETTERREDRIVEN']._serialized_start=495
+  _globals['_DEADLETTERREDRIVEN']._serialized_end=558
+  _globals['_DEADLETTERSPURGED']._serialized_start=560
+  _globals['_DEADLETTERSPURGED']._serialized_end=629
+  _globals['_QUEUECREATED']._serialized_start=631
+  _globals['_QUEUECREATED']._serialized_end=673
+  _globals['_QUEUEUPDATED']._serialized_start=675
+  _globals['_QUEUEUPDATED']._serialized_end=732
+  _globals['_QUEUEDELETED']._serialized_start=734
+  _globals['_QUEUEDELETED']._serialized_end=776
+  _globals['_QUEUEPAUSED']._serialized_start=778
+  _globals['_QUEUEPAUSED']._serialized_end=819
+  _globals['_QUEUERESUMED']._serialized_start=821
+  _globals['_QUEUERESUMED']._serialized_end=863
+  _globals['_QUEUEDRAINED']._serialized_start=865
+  _globals['_QUEUEDRAINED']._serialized_end=907
+  _globals['_QUEUEPURGED']._serialized_start=909
+  _globals['_QUEUEPURGED']._serialized_end=964
+  _globals['_ROUTINGREPLACED']._serialized_start=966
+  _globals['_ROUTINGREPLACED']._serialized_end=1009
 # @@protoc_insertion_point(module_scope)

@@ -181,6 +181,12 @@ class Event(betterproto2.Message):
     search by it. Absence: the event is about no person.
     """
 
+    request: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    It asks for something, and carries what that needs, instead of telling of what happened. The audit
+    trail has who asked and for what key, and keeps nothing of what was carried. Absence: it tells.
+    """
+
 
 default_message_pool.register_message("weft.options.v1", "Event", Event)
 
