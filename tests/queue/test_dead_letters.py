@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.queue.plant import Plant, envelope_of, new_id, report_on
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.attempt_pb2 import Failure
 from weft.jobs.v1.job_pb2 import EndReason, JobState
 from weft.queue.v1 import dead_letter_pb2 as pb

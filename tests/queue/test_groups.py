@@ -7,7 +7,7 @@ import pytest
 
 from services.chassis.testing import until
 from tests.queue.plant import Plant, envelope_of, new_id, report_on
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import EndReason, JobState
 from weft.queue.v1 import group_pb2 as pb, job_messages_pb2 as jobs
 from weft.queue.v1.spec_pb2 import Dependencies as After, DependencyPolicy, JobSpec

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.queue.domain.job import floor_id
 from services.queue.store import upkeep
 from tests.queue.plant import Plant, new_id
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import JobState
 from weft.queue.v1 import job_messages_pb2 as pb
 from weft.queue.v1.spec_pb2 import JobSpec

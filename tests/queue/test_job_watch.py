@@ -7,7 +7,7 @@ from typing import Any
 
 from services.chassis.testing import until
 from tests.queue.plant import Plant, new_id
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from tests.queue.test_steering import run
 from weft.jobs.v1.job_pb2 import JobState
 from weft.queue.v1 import job_messages_pb2 as pb

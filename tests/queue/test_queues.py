@@ -9,7 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.chassis.testing import broken_fields, reason
 from tests.queue.plant import Plant, envelope_of
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import JobState, Payload, Priority
 from weft.queue.v1 import queue_pb2 as pb, settings_pb2
 from weft.queue.v1.settings_pb2 import Concurrency, QueueSettings, RoutingRule

@@ -7,7 +7,7 @@ import pytest
 
 from services.chassis.testing import until
 from tests.queue.plant import Plant, envelope_of, new_id, report_on
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.jobs.v1.job_pb2 import JobState, Payload
 from weft.queue.v1 import job_messages_pb2 as jobs, job_pb2, record_pb2 as pb, settings_pb2

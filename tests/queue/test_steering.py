@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.jobs import subjects
 from services.chassis.testing import until
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
-from tests.queue.test_enqueue import refused
+from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import EndReason, JobState, Priority
 from weft.jobs.v1.live_pb2 import Control, StateChange, Update
 from weft.queue.v1 import job_messages_pb2 as pb, queue_pb2, settings_pb2
