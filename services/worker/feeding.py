@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -44,6 +44,7 @@ FIT_EVERY_S = 0.05  # Rooms follow the rate this fast.
 BEAT_S = 10.0  # Between two signs of life for a message; JetStream waits at least three times as long.
 AGAIN_S = 1.0  # Until what could not be looked up comes again.
 LOOKUP_MAX = 2_000  # Jobs in one lookup, as the queue takes them.
+POLICIES_MAX = 100  # Kept for jobs to come; an odd queue may have one for each job.
 CHECKPOINTS_TOGETHER_MAX = 16  # After a crash hundreds come again at once.
 
 log = logging.getLogger("weft.worker")
@@ -199,7 +200,7 @@ class Feeder:
             due_s=due_s,
             expires_s=terms.expires_s(envelope, due_s),
             timeout_s=terms.timeout_s,
-            policy=merged(envelope.retry, terms.retry),
+            policy=terms.policy(envelope),
             rank=terms.rank,
         )
 
@@ -318,6 +319,7 @@ class Terms:
     timeout_s: float | None
     queue_timeout_s: float | None
     rank: Rank
+    policies: dict[bytes, RetryPolicy] = field(default_factory=dict)  # By what a job said of its retries.
 
     @classmethod
     def of(cls, queue: Known) -> Terms:
@@ -328,6 +330,17 @@ class Terms:
             queue_timeout_s=seconds(settings.queue_timeout) or None,
             rank=rank(queue),
         )
+
+    def policy(self, envelope: Envelope) -> RetryPolicy:
+        """How it is retried. Jobs of a queue say alike, if anything: each way is put together once."""
+        if not envelope.HasField("retry"):
+            return self.retry
+        own = envelope.retry.SerializeToString()
+        if (known := self.policies.get(own)) is None:
+            if len(self.policies) >= POLICIES_MAX:
+                self.policies.clear()
+            known = self.policies[own] = merged(envelope.retry, self.retry)
+        return known
 
     def expires_s(self, envelope: Envelope, due_s: float) -> float | None:
         """Until when it may begin, Unix seconds."""

@@ -36,7 +36,7 @@ from services.chassis.rpc import Malformed
 from services.chassis.testing import Lab, laboratory
 from tests.chassis.waiting import until
 from tests.servers import Shared
-from weft.jobs.v1.job_pb2 import Envelope, Priority, RetryPolicy
+from weft.jobs.v1.job_pb2 import Envelope, Payload, Priority, RetryPolicy
 from weft.queue.v1.events_pb2 import JobRequested
 from weft.queue.v1.job_messages_pb2 import EnqueueJobRequest, EnqueueJobResponse
 from weft.queue.v1.job_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
@@ -248,6 +248,28 @@ async def test_too_much_is_refused(enqueuer: Enqueuer, connection: Connection) -
         await enqueuer.enqueue(spec("a", b"x" * 786_433))
     with pytest.raises(TooManyJobs):
         await enqueuer.enqueue_all([JobSpec(type="a")] * 10_001)
+
+
+async def test_a_job_like_one_that_was_well_formed_is_checked_where_it_may_differ(
+    enqueuer: Enqueuer, connection: Connection
+) -> None:
+    await enqueuer.enqueue(spec("a", b"x"))
+    await enqueuer.enqueue(spec("a", b"y"))
+    like = spec("a", b"x")
+    for wrong, refused in (
+        (JobSpec(job_id="7d444840"), Malformed),
+        (JobSpec(job_id=str(uuid7(datetime(2020, 1, 1, tzinfo=UTC)))), UntimelyJobId),
+        (JobSpec(payload=Payload(data=b"x" * 786_433)), Malformed),
+        (JobSpec(labels={"no spaces": ""}), Malformed),
+        (JobSpec(unique=Unique(key="k")), NeedsRecord),
+    ):
+        for _ in range(2):
+            job = JobSpec()
+            job.CopyFrom(like)
+            job.MergeFrom(wrong)
+            with pytest.raises(refused):
+                await enqueuer.enqueue(job)
+    assert len(await stored(connection)) == 2
 
 
 def test_an_envelope_that_fits_no_message_is_refused() -> None:

@@ -61,6 +61,10 @@ class Queues:
         if self._heard.is_set():
             callback(self._known)
 
+    def find(self, name: str) -> Known | None:
+        """None: it is not known, or not yet."""
+        return self._known.get(name)
+
     async def get(self, name: str) -> Known:
         """Raises NoSuchQueue; QueuesUnknown when nothing was ever heard."""
         if not self._heard.is_set():

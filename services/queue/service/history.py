@@ -87,13 +87,13 @@ class History:
         new: dict[UUID, NewJob] = {}
         moved: list[tuple[UUID, int]] = []
         counted: Counter[tuple[str, str]] = Counter()
-        for came, envelope in _envelopes(batch):
+        for came, envelope, job_id in _envelopes(batch):
             if not _is_first(came, envelope):
-                moved.append((UUID(envelope.job_id), came.sequence))
+                moved.append((job_id, came.sequence))
                 continue
             counted[envelope.queue, envelope.type] += 1
-            if not envelope.recorded:
-                new.setdefault(UUID(envelope.job_id), self._row(envelope, came))
+            if not envelope.recorded and job_id not in new:
+                new[job_id] = self._row(envelope, came, job_id)
         async with self._db.fast() as tx:
             if new:
                 await store.add(tx, list(new.values()), floor_id(self._clock.now() - LATE))
@@ -103,17 +103,37 @@ class History:
         for (queue, kind), jobs in counted.items():
             self._tally.enqueued(queue, kind, now_s, jobs)
 
-    def _row(self, envelope: Envelope, came: Delivery) -> NewJob:
+    def _row(self, envelope: Envelope, came: Delivery, job_id: UUID) -> NewJob:
         """As the queue itself would have written it, but for what only an enqueuing rpc can decide."""
-        envelope.type, envelope.key = _clean(envelope.type), _clean(envelope.key)
-        for name, value in list(envelope.labels.items()):
-            envelope.labels[name] = _clean(value)
+        changed = _cleaned(envelope)
         queue = self._known.find(envelope.queue)
         limit_s = seconds(queue.settings.queue_timeout) if queue else 0.0
         if limit_s and not envelope.HasField("expire_time"):
             due = envelope.due_time if envelope.HasField("due_time") else envelope.create_time
             envelope.expire_time.FromDatetime(moment(due) + timedelta(seconds=limit_s))
-        return new_job(envelope, envelope.SerializeToString(), sequence=came.sequence)
+            changed = True
+        raw = envelope.SerializeToString() if changed else came.payload
+        return new_job(envelope, raw, sequence=came.sequence, job_id=job_id)
+
+
+def _cleaned(envelope: Envelope) -> bool:
+    """Takes out what no text of the record has. Returns whether there was any."""
+    changed = False
+    for name in ("type", "key"):
+        if not _is_clean(text := getattr(envelope, name)):
+            setattr(envelope, name, _clean(text))
+            changed = True
+    if envelope.labels:
+        for name, value in list(envelope.labels.items()):
+            if not _is_clean(value):
+                envelope.labels[name] = _clean(value)
+                changed = True
+    return changed
+
+
+def _is_clean(text: str) -> bool:
+    """What is printable has no control characters; the rest is looked at more closely."""
+    return len(text) <= TEXT_CHARS_MAX and (text.isprintable() or text.translate(CONTROL) == text)
 
 
 def _clean(text: str) -> str:
@@ -126,14 +146,14 @@ def _is_first(came: Delivery, envelope: Envelope) -> bool:
     return envelope.run == 1 and envelope.attempt == 1 and not fired
 
 
-def _envelopes(batch: Sequence[Delivery]) -> Iterator[tuple[Delivery, Envelope]]:
+def _envelopes(batch: Sequence[Delivery]) -> Iterator[tuple[Delivery, Envelope, UUID]]:
     """Without what is no job: whoever published that went past every check."""
     for came in batch:
         try:
             envelope = Envelope.FromString(came.payload)
-            UUID(envelope.job_id)
+            job_id = UUID(envelope.job_id)
         except (DecodeError, ValueError):
             facts = {"subject": came.subject.decode(errors="replace"), "headers": decode(came.head)}
             log.error("a message in the stream of jobs is no job", extra={"facts": facts})  # noqa: TRY400
         else:
-            yield came, envelope
+            yield came, envelope, job_id

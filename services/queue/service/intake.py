@@ -253,16 +253,23 @@ async def _require_open(tx: AnyTx, group_id: UUID | None) -> None:
         raise rules.GroupClosed(group_id=group_id)
 
 
-def new_job(made: Envelope, raw: bytes, routed_by: str = "", sequence: int | None = None) -> NewJob:
-    """The row of a job that came as this envelope."""
+def new_job(
+    made: Envelope,
+    raw: bytes,
+    routed_by: str = "",
+    sequence: int | None = None,
+    job_id: UUID | None = None,
+) -> NewJob:
+    """The row of a job that came as this envelope; `job_id` where that was read already."""
+    labels = made.labels
     return NewJob(
-        job_id=UUID(made.job_id),
+        job_id=job_id or UUID(made.job_id),
         queue=made.queue,
         type=made.type,
         priority=made.priority or Priority.PRIORITY_MEDIUM,
         key=made.key,
         group_id=uuid_or_none(made.group_id),
-        labels=[f"{name}={value}" for name, value in sorted(made.labels.items())],
+        labels=[f"{name}={value}" for name, value in sorted(labels.items())] if labels else [],
         due_at=moment(made.due_time) if made.HasField("due_time") else None,
         expire_at=moment(made.expire_time) if made.HasField("expire_time") else None,
         routed_by=routed_by,
