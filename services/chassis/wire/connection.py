@@ -303,9 +303,11 @@ class Connection(asyncio.Protocol):
     def forget(self, stream: Stream) -> None:
         """The stream is closed (§5.1)."""
         if self.streams.pop(stream.id, None) is not None:
-            self._turns.leave(stream)
-            self.unread -= stream.held
-            stream.held = 0
+            if self._turns.waiting:
+                self._turns.leave(stream)
+            if stream.held:
+                self.unread -= stream.held
+                stream.held = 0
             if not stream.gone:
                 self.resets.earn()
             self.on_forgotten(stream)

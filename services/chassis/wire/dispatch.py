@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Reader = Callable[["Connection", int, int, bytes], None]
 
 ANSWERED = 3  # What a frame costs that makes us send one, which earns `connection.EARNED`.
+_END_STREAM, _END_HEADERS, _PADDED = Flag.END_STREAM, Flag.END_HEADERS, Flag.PADDED  # Read for every frame.
+_PADDED_OR_PRIORITY = Flag.PADDED | Flag.PRIORITY
 STREAMS_A_FRAME = 100  # So many windows are changed in the time of one more frame.
 SMALL_INCREMENT = (
     1_024  # A WINDOW_UPDATE below it is counted: by single bytes, each costs more than it moves.
@@ -39,30 +41,29 @@ class Block:
 def _data(connection: Connection, flags: int, stream_id: int, payload: bytes) -> None:
     """§6.1."""
     size = len(payload)
-    if flags & Flag.PADDED or not stream_id:
+    if flags & _PADDED or not stream_id:
         payload = frames.read_data(stream_id, flags, payload)
-    ended = flags & Flag.END_STREAM
-    inflow = connection.inflow
-    if not inflow.take(size):
-        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
-    increment = inflow.give(size)
+    ended = bool(flags & _END_STREAM)
+    increment = connection.inflow.take_and_give(size)
     if increment:
+        if increment < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
         connection.send(frames.window_update(0, increment))
     if not payload and not ended:
         connection.idle_frames.spend(connection.loop.time())
     stream = connection.streams.get(stream_id)
     if stream is not None:
-        stream.receive_data(payload, size, bool(ended))
-    elif not connection.abandoned(stream_id, bool(ended)):
+        stream.receive_data(payload, size, ended)
+    elif not connection.abandoned(stream_id, ended):
         raise _closed(connection, stream_id, "DATA")
 
 
 def _headers(connection: Connection, flags: int, stream_id: int, payload: bytes) -> None:
     """§6.2."""
-    if flags & (Flag.PADDED | Flag.PRIORITY) or not stream_id:
+    if flags & _PADDED_OR_PRIORITY or not stream_id:
         payload = frames.read_headers(stream_id, flags, payload)
-    ended = bool(flags & Flag.END_STREAM)
-    if flags & Flag.END_HEADERS:
+    ended = bool(flags & _END_STREAM)
+    if flags & _END_HEADERS:
         _block(connection, stream_id, payload, ended)
         return
     connection.block.begin(stream_id, ended)

@@ -31,14 +31,23 @@ class Inflow:
         self._left -= size
         return self._left >= 0
 
+    def take_and_give(self, size: int) -> int:
+        """Both, for what is done with as it comes; below 0 when the peer was not allowed to send it."""
+        self._left -= size
+        if self._left < 0:
+            return -1
+        self._owed += size
+        return self._due() if self._owed >= self._size >> 1 else 0
+
     def give(self, size: int) -> int:
         """The increment of the WINDOW_UPDATE that is due now that `size` bytes are done with; 0 for none.
 
         Half a window is saved up: an update for every frame would cost as much as the frame.
         """
         self._owed += size
-        if self._owed < self._size >> 1:
-            return 0
+        return self._due() if self._owed >= self._size >> 1 else 0
+
+    def _due(self) -> int:
         due, self._owed = self._owed, 0
         self._left += due
         return due
@@ -55,23 +64,23 @@ def widened(window: int, increment: int, stream_id: int) -> int:
 class Turns:
     """Streams that have DATA to send and a window of their own for it, each in its turn."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._waiting: dict[Stream, None] = {}  # In order of their turns.
+        self.waiting: dict[Stream, None] = {}  # In order of their turns.
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def join(self, stream: Stream) -> None:
-        self._waiting[stream] = None
+        self.waiting[stream] = None
 
     def leave(self, stream: Stream) -> None:
-        self._waiting.pop(stream, None)
+        self.waiting.pop(stream, None)
 
     def send(self, window: int, frame_bytes_max: int) -> int:
         """Lets one stream after the other send a frame; bytes sent, `window` at most."""
-        waiting, left = self._waiting, min(window, TURN_BYTES_MAX)
+        waiting, left = self.waiting, min(window, TURN_BYTES_MAX)
         frame_bytes_max = min(frame_bytes_max, SENT_FRAME_BYTES_MAX)
         all_at_first = left
         while waiting and left:

@@ -338,7 +338,13 @@ def literal(name: bytes, value: bytes) -> bytes:
 
     It is not Huffman-coded: between machines of one mesh, time is dearer than bytes.
     """
-    return _write_literal(0x10 if name in NEVER_INDEXED else 0x00, 0x0F, name, value)
+    size = len(value)
+    return _bare_start(name) + (_OCTETS[size] if size < 0x7F else _write_integer(size, 0x7F, 0)) + value
+
+
+@lru_cache(NAMES_MAX)
+def _bare_start(name: bytes) -> bytes:
+    return _start(0x10 if name in NEVER_INDEXED else 0x00, 0x0F, name)
 
 
 def _write_literal(first: int, prefix: int, name: bytes, value: bytes) -> bytes:

@@ -72,7 +72,9 @@ class Attempt(Stream):
         self.reset(ErrorCode.CANCEL)
 
     def on_headers(self, fields: list[Header], ended: bool) -> None:
-        if self.headers is not None or ended:
+        if ended and fields is self.connection.known_trailers and self.headers is not None and not self._left:
+            self.trailers = fields
+        elif self.headers is not None or ended:
             self._take_trailers(fields, ended)
         elif fields is self.connection.known_headers or self._take_headers(fields):
             self.headers = fields
@@ -102,7 +104,7 @@ class Attempt(Stream):
             raise self._fault("content-length is not kept")
         if self.headers is None:
             self._take_trailers_only(fields)
-        elif fields is not self.connection.known_trailers:
+        else:
             try:
                 check(fields, trailers=True)
             except Malformed as error:

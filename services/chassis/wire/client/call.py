@@ -45,19 +45,10 @@ class Call:
 
     attempt_kind: type[Attempt] = Attempt
     avoid: tuple[Target, ...] = ()
-    status: Status | None = None
-    attempt: Attempt | None = None  # Whose answer the caller gets; until that is known, the latest.
-    committed = False
-    _policy: Retrying | Hedging | None = None
-    _bucket: Bucket | None = None
-    _deadline: float | None = None
-    _prompt = False  # Nothing has passed of the timeout.
+    _loose: Any = None  # Stands for the call where it must not be kept alive; None: the call itself does.
     _repeated = False  # Tried again without a policy: once, for what the server did not process (A6).
     _cancelled = False
     _cause: BaseException | None = None
-    _ends: list[asyncio.Future[None]] | None = None
-    _waiters: list[asyncio.Future[None]] | None = None
-    _callbacks: list[Callable[[Any], Any]] | None = None
 
     def __init__(
         self,
@@ -67,8 +58,19 @@ class Call:
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> None:
+        # What every call reads is the object's own: the interpreter reads that faster than a class's default.
         self.method, self.channel, self.loop = method, method.channel, method.channel.loop
         self.response_bytes_max = method.response_bytes_max
+        self.status: Status | None = None
+        self.attempt: Attempt | None = None  # Whose answer the caller gets; until that is known, the latest.
+        self.committed = False
+        self._policy: Retrying | Hedging | None = None
+        self._prompt = False  # Nothing has passed of the timeout.
+        self._deadline: float | None = None
+        self._bucket: Bucket | None = None
+        self._ends: list[asyncio.Future[None]] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._callbacks: list[Callable[[Any], Any]] | None = None
         self._gzip = method.gzip if compression is None else gzips(compression)
         self._fields = fields(metadata) if metadata else b""
         self.wait_for_ready = method.wait_for_ready if wait_for_ready is None else wait_for_ready
@@ -85,8 +87,8 @@ class Call:
             if timeout_s <= 0:
                 self.finish(EXPIRED)
                 return
-            self._deadline = self.loop.time() + timeout_s
-            self._end_at(self._deadline)
+            self._deadline = deadline = self.loop.time() + timeout_s
+            self._bucket = self.channel.deadlines.add(deadline, self._loose or self)
         self._prompt = True
         if self.method.has_policy and self._keep():
             self._policy = self._follow_policy()
@@ -97,11 +99,7 @@ class Call:
 
     def begin(self, connection: ClientConnection, target: Target) -> None:
         """There is a connection."""
-        self.open(connection, target, self._course(), 0)
-
-    def _course(self) -> Any:
-        """What an attempt without a policy tells."""
-        return self
+        self.open(connection, target, self._loose or self, 0)
 
     def refuse(self, code: StatusCode, details: str) -> None:
         """There is none, and none is waited for."""
@@ -128,7 +126,7 @@ class Call:
     def commit(self, attempt: Attempt) -> None:
         """`attempt` is the one whose answer the caller gets."""
         self.attempt, self.committed = attempt, True
-        attempt.course = self
+        attempt.course = self._loose or self
         self._release()
         if self._waiters is not None:
             self._wake()
@@ -163,7 +161,7 @@ class Call:
         self.attempt = attempt or self.attempt
         self.status = status
         if self._bucket is not None:
-            self._leave(self._bucket)
+            self._bucket.pop(self._loose or self, None)
         if not self.committed:
             self._release()
         self._policy = None
@@ -286,12 +284,6 @@ class Call:
         if self.status is None:
             self._drop()
             self.finish(EXPIRED)
-
-    def _end_at(self, deadline: float) -> None:
-        self._bucket = self.channel.deadlines.add(deadline, self)
-
-    def _leave(self, bucket: Bucket) -> None:
-        bucket.pop(self, None)
 
     def _follow_policy(self) -> Retrying | Hedging:
         config = self.method.config

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc import StatusCode
 
 from services.chassis.wire.client.attempt import Attempt, UnaryAttempt
 from services.chassis.wire.client.call import Call
-from services.chassis.wire.client.deadlines import Bucket
 from services.chassis.wire.client.method import Decode, Encode, Method, Placing
 from services.chassis.wire.client.outcome import Status
 from services.chassis.wire.client.requests import StreamRequest, UnaryRequest, UsageError
 from services.chassis.wire.stream import StreamGone
-
-if TYPE_CHECKING:
-    pass
 
 EOF = grpc.aio.EOF  # What `read` gives at the end: callers compare with this very object.
 _NOTHING: Any = object()
@@ -53,7 +49,9 @@ class UnaryResponse(Call):
 class StreamResponse(Call):
     """Read message by message, or iterated. Dropped unfinished, it is cancelled."""
 
-    _loose: _Loose
+    def __init__(self, *made: Any) -> None:
+        super().__init__(*made)
+        self._loose = _Loose(self)
 
     async def read(self) -> Any:
         """The next message, EOF after the last. Raises RpcError when the call has failed."""
@@ -86,20 +84,6 @@ class StreamResponse(Call):
     def __del__(self) -> None:
         if self.status is None and self.attempt is not None and not self.loop.is_closed():
             self.attempt.give_up()
-
-    def _course(self) -> _Loose:
-        return _Loose(self)
-
-    def commit(self, attempt: Attempt) -> None:
-        super().commit(attempt)
-        attempt.course = _Loose(self)
-
-    def _end_at(self, deadline: float) -> None:
-        self._loose = _Loose(self)
-        self._bucket = self.channel.deadlines.add(deadline, self._loose)
-
-    def _leave(self, bucket: Bucket) -> None:
-        bucket.pop(self._loose, None)
 
 
 class _Loose:

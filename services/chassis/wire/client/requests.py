@@ -27,7 +27,7 @@ class UsageError(RuntimeError):
 class UnaryRequest(Call):
     """The message is kept, whatever its size, until the server takes the call."""
 
-    _request: Message | None = None
+    _request: Message | None
     _counted = 0
 
     def send(self, request: Any) -> None:
@@ -44,7 +44,7 @@ class UnaryRequest(Call):
         if not self._prompt:
             super().begin(connection, target)
             return
-        self.attempt = attempt = self.attempt_kind(connection, self._course(), target)
+        self.attempt = attempt = self.attempt_kind(connection, self._loose or self, target)
         connection.open(attempt, self.method.block(self._timeout_s, self._gzip, self._fields), self._request)
 
     def _send_on(self, attempt: Attempt, connection: ClientConnection, block: bytes) -> None:
