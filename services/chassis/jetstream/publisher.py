@@ -85,10 +85,7 @@ class _Entry(NamedTuple):
     payload: bytes
     call: _Call
     place: int
-
-    @property
-    def size(self) -> int:
-        return len(self.lines) + len(self.payload) + OVERHEAD_BYTES
+    size: int  # In bytes, with all that is about it.
 
 
 class Publisher:
@@ -134,10 +131,13 @@ class Publisher:
         return await call.done  # type: ignore[return-value] # none is None any more
 
     def _entry(self, item: Item, call: _Call, index: int) -> _Entry:
-        lines = b"Nats-Msg-Id: %b\r\n" % (item.message_id or secrets.token_hex(16)).encode()
-        if item.headers or item.message_id:
-            lines = header.lines({**item.headers, "Nats-Msg-Id": item.message_id or secrets.token_hex(16)})
-        entry = _Entry(subject(item.subject), lines, item.payload, call, index)
+        message_id = item.message_id or secrets.token_hex(16)
+        if item.headers or not (message_id.isascii() and message_id.isprintable()):
+            lines = header.lines({**item.headers, "Nats-Msg-Id": message_id})
+        else:  # Nearly all are such, and half of the time is spent here.
+            lines = b"Nats-Msg-Id: %b\r\n" % message_id.encode()
+        size = len(lines) + len(item.payload) + OVERHEAD_BYTES
+        entry = _Entry(subject(item.subject), lines, item.payload, call, index, size)
         if self._connection.connected:
             self._connection.check_size(entry.size)
         return entry

@@ -35,6 +35,7 @@ from weft.queue.v1.settings_pb2 import QueueState
 from weft.queue.v1.spec_pb2 import JobSpec
 
 JOBS_MAX = 10_000  # In one call, as the queue's own EnqueueBatch takes them.
+DRAINING = QueueState.QUEUE_STATE_DRAINING
 KINDS_MAX = 1_000  # Of jobs that are known to be well formed; more are checked one by one.
 ALIKE_BYTES_MAX = 65_536  # Of payloads; beyond it to look is no cheaper than to check.
 EVENT_BYTES_MAX = 60_000  # Of a job in an event: an event has 64 KiB with all that is about it.
@@ -95,19 +96,16 @@ class Enqueuer:
         ids, items = [], []
         now_s = self._clock.epoch()
         for job in jobs:
-            job_id, message = await self._prepare(job, now_s)
-            ids.append(job_id)
-            items.append(message)
+            self._check(job)
+            name = job.queue or DEFAULT
+            queue = self._queues.find(name) or await self._queues.get(name)
+            if queue.state == DRAINING:
+                raise QueueTakesNone(queue=queue.name)
+            made = envelope(job, now_s)
+            ids.append(UUID(made.job_id))
+            items.append(item(made, queue.lanes))
         await _published(self._publisher, items)
         return ids
-
-    async def _prepare(self, job: JobSpec, now_s: float) -> tuple[UUID, Item]:
-        self._check(job)
-        queue = self._queues.find(job.queue or DEFAULT) or await self._queues.get(job.queue or DEFAULT)
-        if queue.state == QueueState.QUEUE_STATE_DRAINING:
-            raise QueueTakesNone(queue=queue.name)
-        made = envelope(job, now_s)
-        return UUID(made.job_id), item(made, queue.lanes)
 
     def _check(self, job: JobSpec) -> None:
         """Jobs of a kind differ in id and payload: what else they say is held against the rules once.
@@ -127,6 +125,8 @@ class Enqueuer:
         for field in ("unique", "after"):
             if job.HasField(field):
                 raise NeedsRecord(field=field)
+        if kind and len(self._checked) < KINDS_MAX:
+            self._checked.add(kind)
 
     async def close(self) -> None:
         """Waits until all that was given is stored or refused."""
