@@ -75,7 +75,7 @@ class Mesh:
         way = self._ways.to(method.path)
 
         async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:  # noqa: ASYNC109
-            async with self._calling(method, timeout, metadata) as sending:
+            with self._calling(method, timeout, metadata) as sending:
                 return await way().unary(method, request, *sending)
 
         return call
@@ -89,7 +89,7 @@ class Mesh:
             timeout: float | None = None,  # noqa: ASYNC109 - a stub's parameter
             metadata: Metadata = (),
         ) -> AsyncGenerator[Any, None]:
-            async with self._calling(method, timeout, metadata) as sending:
+            with self._calling(method, timeout, metadata) as sending:
                 responses = way().stream(method, request, *sending)
                 async with aclosing(responses):
                     async for response in responses:
@@ -132,14 +132,14 @@ class _Calling:
         self._span = tracing.span(method.path.strip("/"), parent, SpanKind.CLIENT)
         self._trace, self._token = telemetry.place(self._span, parent), signer.token()
 
-    async def __aenter__(self) -> tuple[float | None, Metadata]:
+    def __enter__(self) -> tuple[float | None, Metadata]:
         sent = [("traceparent", self._trace.header()), (SERVICE_HEADER, self._token)]
         call = current_call.get()
         if call is not None and call.caller.token:
             sent.append(("authorization", f"Bearer {call.caller.token}"))
         return self._timeout, (*sent, *self._metadata)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         code = code_pb2.OK
         if isinstance(error, CallFailed):
             code = error.code
@@ -147,7 +147,7 @@ class _Calling:
             code = code_pb2.CANCELLED
         elif error is not None and not isinstance(error, GeneratorExit):
             code = code_pb2.UNKNOWN
-        telemetry.CALLED.labels(self._method.path, code_pb2.Code.Name(code)).inc()
+        telemetry.called(self._method.path, code)
         telemetry.end(self._span, self._method.path, code, code != code_pb2.OK)
 
 

@@ -132,10 +132,21 @@ def answered(path: str, code: int, seconds: float) -> None:
     taken.observe(seconds)
 
 
+def called(path: str, code: int) -> None:
+    """Counts a call that was made. `path` is one that a stub names."""
+    _calls_of(path, code).inc()
+
+
 @cache
 def _metrics_of(path: str, code: int) -> tuple[Counter, Histogram]:
     """Kept, for looking them up by their labels costs more than counting: 8 of 11 us."""
     return HANDLED.labels(path, code_pb2.Code.Name(code)), SECONDS.labels(path)
+
+
+@cache
+def _calls_of(path: str, code: int) -> Counter:
+    """Kept, as those above."""
+    return CALLED.labels(path, code_pb2.Code.Name(code))
 
 
 def end(span: otel.Span | None, path: str, code: int, failed: bool) -> None:
