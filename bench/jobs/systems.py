@@ -28,7 +28,6 @@ from launcher.environment import PEERS, Environment
 
 Broker = Callable[[Mesh, Cores], AbstractContextManager[str]]
 STEP_S_MAX = 240.0  # rq takes a minute for 20,000 jobs; more is a system that hangs.
-READY_S = 3.0  # Until a worker has started and waits.
 POLL_S = 0.02
 PACED_S = 10.0
 
@@ -138,7 +137,9 @@ class Run:
         self._environ[PATH] = str(path)
         marks = Marks(path, count)
         with self._worker() as worker:
-            time.sleep(READY_S)
+            self._do("enqueue", "1")  # A worker that is still starting would be measured as one that is late.
+            self._until(lambda: marks.missing < count)
+            marks.clear()
             self._do("pace", str(count))
             self._until(lambda: marks.missing == 0)
             memory = sum(psutil.Process(pid).memory_info().rss for pid in machine.tree(worker.pid))

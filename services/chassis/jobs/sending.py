@@ -98,12 +98,13 @@ def place(job: Envelope, lanes: int) -> str:
     return f"k{lane_of(job.key or job.job_id, lanes)}" if lanes else PLACES[job.priority]
 
 
-def item(job: Envelope, lanes: int, move: int = 0) -> Item:
+def item(job: Envelope, lanes: int, move: int = 0, payload: bytes = b"") -> Item:
     """The message: due, or a schedule that JetStream turns into one. Raises OversizedJob.
 
-    The schedule is deleted when it fires. What it makes has no message id: nobody publishes it twice.
+    `payload` is the job in bytes, where somebody has them. The schedule is deleted when it fires. What it
+    makes has no message id: nobody publishes it twice.
     """
-    payload = job.SerializeToString()
+    payload = payload or job.SerializeToString()
     if len(payload) > ENVELOPE_BYTES_MAX:
         raise OversizedJob(job_id=job.job_id, bytes=len(payload), max=ENVELOPE_BYTES_MAX)
     name = message_id(job.job_id, job.run, job.attempt, move)

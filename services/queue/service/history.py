@@ -94,11 +94,12 @@ class History:
             counted[envelope.queue, envelope.type] += 1
             if not envelope.recorded and job_id not in new:
                 new[job_id] = self._row(envelope, came, job_id)
-        async with self._db.fast() as tx:
-            if new:
-                await store.add(tx, list(new.values()), floor_id(self._clock.now() - LATE))
-            if moved:
-                await store.moved(tx, moved)
+        if new or moved:  # What was recorded already is only counted.
+            async with self._db.fast() as tx:
+                if new:
+                    await store.add(tx, list(new.values()), floor_id(self._clock.now() - LATE))
+                if moved:
+                    await store.moved(tx, moved)
         now_s = self._clock.now().timestamp()
         for (queue, kind), jobs in counted.items():
             self._tally.enqueued(queue, kind, now_s, jobs)

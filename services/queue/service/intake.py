@@ -79,7 +79,8 @@ class Intake:
         due = moment(made.due_time) if made.HasField("due_time") else None
         if due:
             rules.check_due(due, now, "due_time")
-        made.retry.CopyFrom(merged(spec.retry, queue.settings.retry))
+        own, usual = spec.HasField("retry"), queue.settings.retry
+        made.retry.CopyFrom(merged(spec.retry, usual) if own else usual)
         if not seconds(made.execution_timeout):
             made.execution_timeout.CopyFrom(queue.settings.execution_timeout)
         if not made.HasField("expire_time") and (limit_s := seconds(queue.settings.queue_timeout)):
@@ -108,7 +109,7 @@ class Intake:
         """One job; durable when this returns. Raises what the contract names."""
         taken = await (self._together(job) if job.plain else self._alone(job))
         if taken.publish:
-            await self._publication.now([job.envelope])
+            await self._publication.now([(job.new, job.envelope)])
         return taken
 
     async def take_all(self, jobs: Sequence[Prepared], group: NewGroup | None = None) -> list[Taken]:
@@ -117,7 +118,7 @@ class Intake:
             if group:
                 await self._open_group(tx, group, len(jobs))
             taken = await self.write(tx, jobs, skip=True, own=uuid_or_none(group.group_id if group else ""))
-        due = [job.envelope for job, each in zip(jobs, taken, strict=True) if each.publish]
+        due = [(job.new, job.envelope) for job, each in zip(jobs, taken, strict=True) if each.publish]
         if due:
             await self._publication.now(due)
         return taken

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,8 +13,9 @@ from services.chassis.host import Tools
 from services.chassis.jetstream.errors import Disconnected, JetStreamError, NotStored, Overrun
 from services.chassis.jetstream.publisher import Item, Stored
 from services.chassis.jobs.sending import item
+from services.queue.domain.job import NewJob
 from services.queue.service.known import Known
-from services.queue.service.pack import moment, source_envelope
+from services.queue.service.pack import moment, source_envelope, stamp
 from services.queue.service.streams import lanes
 from services.queue.service.wire import Wire
 from services.queue.settings import QueueServiceSettings
@@ -29,18 +30,22 @@ VERIFY_AFTER_S = 60.0  # Well within JetStream's window of duplicates: from then
 log = logging.getLogger("weft.queue")
 
 
-def update(envelope: Envelope, change: StateChange, now: datetime) -> Update:
-    made = Update(
-        job_id=envelope.job_id,
-        run=envelope.run,
-        attempt=envelope.attempt,
-        queue=envelope.queue,
-        type=envelope.type,
-        labels=envelope.labels,
-        state=change,
-    )
-    made.time.FromDatetime(now)
-    return made
+def updates(envelopes: Iterable[Envelope], now: datetime) -> Iterator[Update]:
+    """Where these jobs stand since they were published."""
+    at, queued = stamp(now), StateChange(state=JobState.JOB_STATE_QUEUED)
+    for envelope in envelopes:
+        made = Update(
+            job_id=envelope.job_id,
+            run=envelope.run,
+            attempt=envelope.attempt,
+            queue=envelope.queue,
+            type=envelope.type,
+            state=_placed(envelope, now) if envelope.HasField("due_time") else queued,
+            time=at,
+        )
+        if envelope.labels:
+            made.labels.update(envelope.labels)
+        yield made
 
 
 class Publication:
@@ -53,18 +58,19 @@ class Publication:
         self._notes: list[tuple[UUID, int]] = []
         self._stirred = asyncio.Event()
 
-    async def now(self, envelopes: Sequence[Envelope]) -> None:
+    async def now(self, jobs: Sequence[tuple[NewJob, Envelope]]) -> None:
         """Returns when they are in the stream, or after a while; the rest is published later."""
         now = self._clock.now()
-        items = [item(envelope, lanes(self._known.get(envelope.queue))) for envelope in envelopes]
+        known = {name: lanes(self._known.get(name)) for name in {new.queue for new, _ in jobs}}
+        items = [item(envelope, known[new.queue], payload=new.envelope) for new, envelope in jobs]
         try:
             async with asyncio.timeout(self._settings.publish_s):
                 stored = await self._wire.publisher.publish_all(items)
         except (JetStreamError, TimeoutError) as error:
             log.warning("recorded jobs are published later: %s", type(error).__name__)
             return
-        self._note([UUID(envelope.job_id) for envelope in envelopes], stored)
-        self._wire.tell(update(envelope, _placed(envelope, now), now) for envelope in envelopes)
+        self._note([new.job_id for new, _ in jobs], stored)
+        self._wire.tell(updates([envelope for _, envelope in jobs], now))
 
     def soon(self, jobs: Iterable[UUID]) -> None:
         """They are recorded as to be published; call it after the commit."""
@@ -120,7 +126,7 @@ class Publication:
         self._notes += [(job, 0) for job in set(jobs) - set(ids)]
         self._notes += [(job, said.sequence) for job, said in zip(ids, stored, strict=True) if said]
         self._stirred.set()
-        self._wire.tell(update(envelope, _placed(envelope, now), now) for envelope in envelopes)
+        self._wire.tell(updates(envelopes, now))
 
     async def _store(self, items: Sequence[Item]) -> Sequence[Stored | None]:
         """None for what JetStream refuses for good; one such job holds up no other."""
