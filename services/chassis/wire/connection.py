@@ -151,10 +151,10 @@ class Connection(asyncio.Protocol):
         at, end, frame_bytes_max = 0, len(data), self.limits.frame_bytes_max
         while end - at >= frames.HEAD_BYTES:
             word, flags, stream_id = _HEAD(data, at)
-            start = at + frames.HEAD_BYTES
-            after = start + (word >> 8)
-            if word >> 8 > frame_bytes_max:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {word >> 8} bytes")
+            start, size = at + frames.HEAD_BYTES, word >> 8
+            after = start + size
+            if size > frame_bytes_max:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             if after > end:
                 break
             try:

@@ -51,6 +51,7 @@ class Attempt(Stream):
 
     __slots__ = ("_left", "_status", "course", "headers", "lacking", "target", "trailers", "unprocessed")
     connection: ClientConnection
+    unary = False
 
     def __init__(self, connection: ClientConnection, course: Course, target: Target | None = None) -> None:
         Stream.__init__(self, connection, connection.next_id)
@@ -60,7 +61,7 @@ class Attempt(Stream):
         self.trailers: list[Header] | None = None
         self._left: int | None = None  # Bytes of DATA that content-length still promises.
         self._status: Status | None = None  # Of headers that are no answer of gRPC's.
-        self.lacking = False  # A message is needed, and has not come.
+        self.lacking = self.unary  # A message is needed, and has not come.
         self.unprocessed = False  # The server has said that no application of it saw the call.
         bytes_max, limits = course.response_bytes_max, connection.limits
         if bytes_max < limits.message_bytes_max or bytes_max < limits.frame_bytes_max:
@@ -195,12 +196,8 @@ class Attempt(Stream):
 class UnaryAttempt(Attempt):
     """An attempt whose answer is one message."""
 
-    __slots__ = ("flag", "payload")
-
-    def __init__(self, connection: ClientConnection, course: Course, target: Target | None = None) -> None:
-        Attempt.__init__(self, connection, course, target)
-        self.lacking = True
-        self.flag, self.payload = 0, b""
+    __slots__ = ("flag", "payload")  # Set once the message has come, without which no such answer is OK.
+    unary = True
 
     def receive_data(self, payload: bytes, size: int, ended: bool) -> None:
         """A first frame that is a whole message needs no account: it is smaller than the stream's window."""
@@ -215,7 +212,7 @@ class UnaryAttempt(Attempt):
             and int.from_bytes(payload[1:PREFIX_BYTES], "big") == len(payload) - PREFIX_BYTES
         ):
             self.lacking = False
-            self.payload = payload[PREFIX_BYTES:]
+            self.flag, self.payload = 0, payload[PREFIX_BYTES:]
         else:
             Attempt.receive_data(self, payload, size, ended)
 

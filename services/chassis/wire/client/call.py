@@ -145,11 +145,12 @@ class Call:
         throttle, config = self.channel.throttle, self.method.config
         if throttle is None:
             return
-        policy = config.retry or config.hedging
-        asked_s = pushback_s((attempt.trailers if attempt is not None else None) or ())
         if status.code is StatusCode.OK:
             throttle.succeeded()
-        elif (policy is not None and status.code in policy.codes) or (asked_s is not None and asked_s < 0):
+            return
+        policy = config.retry or config.hedging
+        asked_s = pushback_s((attempt.trailers if attempt is not None else None) or ())
+        if (policy is not None and status.code in policy.codes) or (asked_s is not None and asked_s < 0):
             throttle.failed()
 
     def finish(self, status: Status, attempt: Attempt | None = None) -> None:

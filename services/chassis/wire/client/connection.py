@@ -91,7 +91,7 @@ class ClientConnection(Connection):
                 attempt.local_ended = True
                 opening = HEAD(length >> 8, length & 0xFF, 1, Flag.END_HEADERS, stream_id)
                 head = MESSAGE_HEAD(size >> 8, size & 0xFF, 0, Flag.END_STREAM, stream_id, flag, len(payload))
-                self.send(b"%b%b%b%b" % (opening, block, head, payload))
+                self.send(opening + block + head + payload)
                 return
         self.send(frames.headers(stream_id, block, False, self.peer.frame_bytes_max))
         if message is not None:

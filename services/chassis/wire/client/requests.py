@@ -28,10 +28,11 @@ class UnaryRequest(Call):
     """The message is kept, whatever its size, until the server takes the call."""
 
     _request: Message | None
-    _counted = 0
+    _counted: int  # Bytes of it that the channel's account of what is kept has.
 
     def send(self, request: Any) -> None:
         """Raises what the serializer raises."""
+        self._counted = 0
         try:
             self._request = self.method.encoded(request, self._gzip)
         except TooLarge as error:
