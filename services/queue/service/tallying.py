@@ -75,7 +75,7 @@ class Tally:
 
     def enqueued(self, queue: str, kind: str, at_s: float, jobs: int) -> None:
         """Jobs that came into the stream."""
-        kind = self._kind(queue, kind)
+        queue, kind = _text(queue), self._kind(queue, _text(kind))
         self._of(at_s, queue, kind).enqueued += jobs
         ENQUEUED.labels(queue, kind).inc(jobs)
 
@@ -85,7 +85,7 @@ class Tally:
         for report in reports:
             groups.setdefault((report.queue, report.type), []).append(report)
         for (queue, kind), group in groups.items():
-            self._add(queue, self._kind(queue, kind), group)
+            self._add(_text(queue), self._kind(queue, _text(kind)), group)
 
     def _add(self, queue: str, kind: str, group: Sequence[AttemptReport]) -> None:
         counts = self._of(unix_s(group[-1].end_time), queue, kind)
@@ -132,6 +132,11 @@ class Tally:
         except Refusal:
             self._counts = counts | self._counts
             raise
+
+
+def _text(name: str) -> str:
+    """Workers and the stream may say anything; a NUL is no text for PostgreSQL, and stops all counting."""
+    return name.replace("\0", "")
 
 
 def _fill(bins: list[int], seconds: Sequence[float]) -> None:

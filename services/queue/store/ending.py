@@ -8,14 +8,22 @@ from services.chassis.db import AnyTx, Database, execute, fetch
 from services.queue.domain.job import Ended
 from services.queue.domain.states import State
 
+# Most runs of a report are of few kinds: what they share goes once, and only those that had ended come back.
 END = """
-insert into job_final (job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report)
-select job_id, run, state, reason, queue, type, attempt, worker, to_timestamp(start_at), to_timestamp(end_at),
-    report
-from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::text[], $6::text[], $7::int[],
-    $8::text[], $9::float8[], $10::float8[], $11::bytea[])
-    as new (job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report)
-on conflict (job_id, run) do nothing returning job_id, run
+with asked as materialized (
+    select run.job_id, kind.run, kind.state, kind.reason, kind.queue, kind.type, kind.attempt, kind.worker,
+        to_timestamp(run.start_at) as start_at, to_timestamp(run.end_at) as end_at, run.report
+    from unnest($1::uuid[], $2::int[], $3::float8[], $4::float8[], $5::bytea[])
+        as run (job_id, kind, start_at, end_at, report)
+    join unnest($6::int[], $7::smallint[], $8::smallint[], $9::text[], $10::text[], $11::int[], $12::text[])
+        with ordinality as kind (run, state, reason, queue, type, attempt, worker, n) on kind.n = run.kind
+), new as (
+    insert into job_final (job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report)
+    select job_id, run, state, reason, queue, type, attempt, worker, start_at, end_at, report
+    from asked order by job_id, run
+    on conflict (job_id, run) do nothing returning job_id, run
+)
+select job_id, run from asked except select job_id, run from new
 """
 ATTEMPTS = """
 insert into attempt (job_id, run, attempt, start_at, outcome, worker, next_at, report)
@@ -55,21 +63,26 @@ SETTLED = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)
 
 async def end(tx: AnyTx, ended: Sequence[Ended]) -> set[tuple[UUID, int]]:
     """Writes how runs ended that had not; returns which these are."""
-    rows = sorted(ended, key=lambda each: (each.job_id, each.run))
-    columns: list[list[Any]] = [
-        [each.job_id for each in rows],
-        [each.run for each in rows],
-        [each.state for each in rows],
-        [each.reason for each in rows],
-        [each.queue for each in rows],
-        [each.type for each in rows],
-        [each.attempt for each in rows],
-        [each.worker for each in rows],
-        [each.start_at for each in rows],
-        [each.end_at for each in rows],
-        [each.report for each in rows],
+    if not ended:
+        return set()
+    kinds: dict[tuple[Any, ...], int] = {}
+    places = [
+        kinds.setdefault(
+            (each.run, each.state, each.reason, each.queue, each.type, each.attempt, each.worker),
+            len(kinds) + 1,
+        )
+        for each in ended
     ]
-    return {(row["job_id"], row["run"]) for row in await fetch(tx, END, *columns)}
+    columns: list[list[Any]] = [
+        [each.job_id for each in ended],
+        places,
+        [each.start_at for each in ended],
+        [each.end_at for each in ended],
+        [each.report for each in ended],
+        *(list(column) for column in zip(*kinds, strict=True)),
+    ]
+    known = {(row["job_id"], row["run"]) for row in await fetch(tx, END, *columns)}
+    return {(each.job_id, each.run) for each in ended} - known
 
 
 async def add_attempts(tx: AnyTx, rows: Sequence[tuple[Any, ...]]) -> None:
