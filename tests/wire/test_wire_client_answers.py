@@ -13,7 +13,7 @@ from services.chassis.wire.client import RpcError
 from tests.wire import octets as o
 from tests.wire.answering import answering, path
 from tests.wire.channels import calling, code
-from tests.wire.scripted import HEAD, Accepted, scripted
+from tests.wire.scripted import HEAD, OK, Accepted, scripted
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -112,3 +112,21 @@ async def test_a_bug_of_one_call_leaves_the_others_alone() -> None:
         calls = [broken(b"x"), unary(b"y"), broken(b"z"), unary(b"w")]
         codes = [await code(call) for call in calls]
         assert codes == [StatusCode.INTERNAL, StatusCode.OK, StatusCode.INTERNAL, StatusCode.OK]
+
+
+async def test_content_length_is_held_before_trailers_that_are_known_too() -> None:
+    """RFC 9113 §8.1.1; trailers that came before are not read again, what stands before them is."""
+
+    async def short(peer: Accepted) -> None:
+        await peer.greet()
+        await peer.call()
+        await peer.send(o.headers(1, HEAD), o.data(1, o.message(b"x")), o.headers(1, OK, o.WHOLE))
+        await peer.call()
+        promise = o.headers(3, [*HEAD, ("content-length", "99")])
+        await peer.send(promise, o.data(3, o.message(b"y")), o.headers(3, OK, o.WHOLE))
+        assert await peer.reset(3) == o.PROTOCOL_ERROR
+
+    async with scripted(short) as server, calling(server.port) as (_, unary):
+        assert await unary(b"x", timeout=5) == b"x"
+        assert await code(unary(b"y", timeout=5)) is not StatusCode.OK
+        await server.done.wait()

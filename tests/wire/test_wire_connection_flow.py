@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from services.chassis.wire.connection import Connection
+from services.chassis.wire.flow import Inflow
 from tests.wire import octets as o
 from tests.wire.peer import Peer, asking, request
 from tests.wire.served import PATIENT, channel, path, serving
@@ -290,3 +291,10 @@ async def test_a_writer_that_is_never_full_lets_others_run() -> None:
     ):
         await peer.send(o.window_update(0, WIDE), asked(1), request(3))
         assert (await peer.response(3)).status == 0
+
+
+def test_a_connections_window_is_given_back_by_halves_and_no_wider() -> None:
+    """RFC 9113 §6.9.1."""
+    inflow = Inflow(100)
+    assert [inflow.take_and_give(30) for _ in range(4)] == [0, 60, 0, 60]
+    assert inflow.take_and_give(101) < 0
