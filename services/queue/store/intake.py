@@ -10,16 +10,23 @@ from services.queue.domain.job import NewJob
 
 SEPARATOR = "\x1f"  # Between labels on their way to an array of arrays; no label has control characters.
 
+# Jobs that come together are of few kinds: what they share goes once, and only ids that were taken come back.
 ADD = """
-insert into job (job_id, queue, type, priority, key, group_id, labels, due_at, expire_at, sequence, routed_by,
-    envelope)
-select job_id, queue, type, priority, key, group_id, string_to_array(labels, E'\\x1f'), due_at, expire_at,
-    sequence, routed_by, envelope
-from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::text[],
-    $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[], $12::bytea[])
-    as new (job_id, queue, type, priority, key, group_id, labels, due_at, expire_at, sequence, routed_by,
-        envelope)
-on conflict (job_id) do nothing returning job_id
+with asked as materialized (
+    select one.job_id, kind.queue, kind.type, kind.priority, one.key, kind.group_id,
+        string_to_array(kind.labels, E'\\x1f') as labels, one.due_at, one.expire_at, one.sequence,
+        kind.routed_by, one.envelope
+    from unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
+        $7::bytea[]) as one (job_id, kind, key, due_at, expire_at, sequence, envelope)
+    join unnest($8::text[], $9::text[], $10::smallint[], $11::uuid[], $12::text[], $13::text[])
+        with ordinality as kind (queue, type, priority, group_id, labels, routed_by, n) on kind.n = one.kind
+), new as (
+    insert into job (job_id, queue, type, priority, key, group_id, labels, due_at, expire_at, sequence,
+        routed_by, envelope)
+    select * from asked order by job_id
+    on conflict (job_id) do nothing returning job_id
+)
+select job_id from asked except select job_id from new
 """
 # A job that comes late to the record is past the horizon already: the sweep will not see it.
 OPEN_LATE = """
@@ -74,24 +81,28 @@ where j.job_id = any($1) and (f.state is null or f.state <> $2)
 
 async def add(tx: AnyTx, jobs: Sequence[NewJob], late_before: UUID) -> set[UUID]:
     """Writes those whose id is free; returns their ids. Ids below `late_before` are past the horizon."""
-    jobs = sorted(
-        jobs, key=lambda job: job.job_id
-    )  # All writers in one order: they wait, and never for ever.
+    if not jobs:
+        return set()
+    kinds: dict[tuple[Any, ...], int] = {}
+    places = [
+        kinds.setdefault(
+            (job.queue, job.type, job.priority, job.group_id, SEPARATOR.join(job.labels), job.routed_by),
+            len(kinds) + 1,
+        )
+        for job in jobs
+    ]
     columns: list[list[Any]] = [
         [job.job_id for job in jobs],
-        [job.queue for job in jobs],
-        [job.type for job in jobs],
-        [job.priority for job in jobs],
+        places,
         [job.key for job in jobs],
-        [job.group_id for job in jobs],
-        [SEPARATOR.join(job.labels) for job in jobs],
         [job.due_at for job in jobs],
         [job.expire_at for job in jobs],
         [job.sequence for job in jobs],
-        [job.routed_by for job in jobs],
         [job.envelope for job in jobs],
+        *(list(column) for column in zip(*kinds, strict=True)),
     ]
-    new = {row["job_id"] for row in await fetch(tx, ADD, *columns)}
+    taken = {row["job_id"] for row in await fetch(tx, ADD, *columns)}
+    new = {job.job_id for job in jobs} - taken
     if late := [job_id for job_id in new if job_id < late_before]:
         await execute(tx, OPEN_LATE, late, late_before)
     return new
