@@ -74,30 +74,33 @@ def test_a_version_of_a_library_that_is_missing_is_named() -> None:
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    told = _as_ordinary_user(lambda: Home(closed / "home").make())
+    told = _as_ordinary_user(f"Home(Path({str(closed / 'home')!r})).make()")
     assert "may not be written" in told
     assert "set WEFT_HOME" in told
 
 
-def _as_ordinary_user(act: object) -> str:
-    """What Problem says when `act` is done without root's rights."""
-    read, write = os.pipe()
-    if not (child := os.fork()):
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-        try:
-            act()  # type: ignore[operator]
-            os.write(write, b"nothing")
-        except Problem as problem:
-            os.write(write, str(problem).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(write)
-    with os.fdopen(read) as file:
-        return file.read()
+def _as_ordinary_user(act: str) -> str:
+    """What Problem says when `act` is done without root's rights: in a process of its own, for ours has threads."""
+    program = f"""
+import os, sys
+from pathlib import Path
+from launcher.paths import Home
+from launcher.problem import Problem
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({NOBODY})
+    os.setuid({NOBODY})
+try:
+    {act}
+    sys.stdout.write("nothing")
+except Problem as problem:
+    sys.stdout.write(str(problem))
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 def test_an_old_python_gets_one_line() -> None:

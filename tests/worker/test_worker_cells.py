@@ -31,9 +31,12 @@ def reason(ending: Ending) -> str:
 
 
 def below() -> list[psutil.Process]:
-    """All processes that this test has started, save the forker."""
-    forkers = psutil.Process().children()
-    return [each for forker in forkers for each in forker.children(recursive=True)]
+    """All that the forker has started. The run's own servers are children of this process, too."""
+    return [each for forker in forkers() for each in forker.children(recursive=True)]
+
+
+def forkers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "forker" in " ".join(each.cmdline())]
 
 
 async def test_a_process_has_checkpoints_progress_lines_and_results(laid: Laid) -> None:
@@ -120,9 +123,8 @@ async def test_a_forker_that_dies_takes_its_cells_along_and_is_replaced(laid: La
     laid.runner.take([job])
     await laid.heard.until_begun(job)
     cells = await until(lambda: asyncio.to_thread(below))
-    for forker in psutil.Process().children():
-        if "forker" in " ".join(forker.cmdline()):
-            forker.kill()
+    for forker in forkers():
+        forker.kill()
     ending, verdict = await laid.heard.end_of(job)
     assert (reason(ending), verdict.outcome) == ("WORKER_LOST", RETRYING)
     assert psutil.wait_procs(cells, timeout=10)[1] == []

@@ -63,8 +63,9 @@ class Workshop:
         return process
 
     async def _at_work(self, number: int) -> bool:
-        text = await asyncio.to_thread(self.log(number).read_text)
-        if self.processes[number].returncode is not None:
+        ended = self.processes[number].returncode is not None
+        text = await asyncio.to_thread(self.log(number).read_text)  # After: some end of their first job.
+        if ended and '"at work"' not in text:
             raise RuntimeError(text)
         return '"at work"' in text
 

@@ -11,9 +11,10 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -60,7 +61,10 @@ def live(registry: Registry, limits: Limits, channel: int, output: int) -> NoRet
             task = receive(stream)
             if isinstance(task, Task):
                 confine(limits)
-                stream.sendall(frame(_attempt(registry, task, stream)))
+                done = _attempt(registry, task, stream)
+                with suppress(OSError, ValueError):  # Full or closed: what is left of the output is lost.
+                    sys.stdout.flush()
+                stream.sendall(frame(done))
                 code = 0
     except OSError:  # The worker is gone.
         code = 1
@@ -80,6 +84,8 @@ def _settle(output: int) -> None:
         os.dup2(source, target)
     os.close(null)
     os.close(output)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr] # Who watches sees lines as they come.
 
 
 def confine(limits: Limits) -> None:
