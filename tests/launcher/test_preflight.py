@@ -80,7 +80,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
 
 
 def _as_ordinary_user(act: str) -> str:
-    """What Problem says when `act` is done without root's rights: in a process of its own, for ours has threads."""
+    """What Problem says when `act` is done without root's rights. Not by fork: this process has threads."""
     program = f"""
 import os, sys
 from pathlib import Path
