@@ -152,8 +152,9 @@ class Probe:
         return self._answer("GetPoster", text=f"poster {poster_id}", served=self.asked[poster_id])
 
     def SleepThing(self, request: Message, context: Context) -> Message:
+        answer = self._answer("SleepThing")  # Counted as it begins: its caller may be gone when it ends.
         time.sleep(request.ms / 1000)  # the work of a slow service, not a wait for a condition
-        return self._answer("SleepThing")
+        return answer
 
     def TryThing(self, request: Message, context: Context) -> Message:
         return self._answer("TryThing")
