@@ -21,6 +21,8 @@ TIMES = ("Date", "DayOfMonth", "DayOfWeek", "DayOfYear", "FullYear", "Hours", "M
 METHODS = frozenset({"contains", "endsWith", "size", "startsWith", *(f"get{part}" for part in TIMES)})
 FUNCTIONS = frozenset({"bool", "double", "duration", "has", "int", "size", "string", "timestamp"})
 
+Known = dict[str, Any]
+
 
 def broken_rule(condition: str, names: frozenset[str], sample: Mapping[str, Any]) -> str:
     """The rule that the condition breaks, in a word; empty when it may be used.
@@ -34,15 +36,20 @@ def broken_rule(condition: str, names: frozenset[str], sample: Mapping[str, Any]
     depth, leaves = _measured(tree)
     if depth > DEPTH_MAX or leaves > LEAVES_MAX:
         return "depth" if depth > DEPTH_MAX else "size"
-    known = names | _variables(tree)
+    may_ask = names | _variables(tree)
     for node in tree.iter_subtrees():
-        if rule := _rule(node, known):
+        if rule := _rule(node, may_ask):
             return rule
-    result = _evaluated(condition, sample)
+    result = _evaluated(condition, known(sample))
     return "" if result is None or isinstance(result, celtypes.BoolType) else "bool"
 
 
-def holds(condition: str, facts: Mapping[str, Any]) -> bool | None:
+def known(facts: Mapping[str, Any]) -> Known:
+    """Facts as conditions read them: converted once, however many conditions there are."""
+    return {name: json_to_cel(value) for name, value in facts.items()}
+
+
+def holds(condition: str, facts: Known) -> bool | None:
     """None: it cannot be evaluated, for what it asks for is missing or of another kind."""
     result = _evaluated(condition, facts)
     return bool(result) if isinstance(result, celtypes.BoolType) else None
@@ -55,13 +62,14 @@ def environment() -> celpy.Environment:
 
 
 @lru_cache(maxsize=PROGRAMS_CACHED_MAX)
-def _program(condition: str) -> Any:
+def program(condition: str) -> Any:
+    """Compiled once."""
     return environment().program(environment().compile(condition))
 
 
-def _evaluated(condition: str, facts: Mapping[str, Any]) -> Any:
+def _evaluated(condition: str, facts: Known) -> Any:
     try:
-        return _program(condition).evaluate({name: json_to_cel(value) for name, value in facts.items()})
+        return program(condition).evaluate(dict(facts))
     except Exception:  # Whatever an interpreter of somebody's expression raises, it is no answer.
         return None
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.chassis.conditions import broken_rule, holds
+from services.chassis.conditions import broken_rule, holds, known
 from services.chassis.errors import InvalidArgument
 
 NAMES = frozenset({"job"})
@@ -54,7 +54,7 @@ def check(rules: Sequence[Rule], queues: frozenset[str]) -> None:
 
 def route(rules: Sequence[Rule], job: Mapping[str, Any]) -> Rule | None:
     """The rule that decides about a job with such facts; None: none does."""
-    facts = {"job": job}
+    facts = known({"job": job})
     for rule in rules:
         if not rule.disabled and holds(rule.condition, facts):
             return rule

@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
-from celpy.adapter import CELJSONEncoder, json_to_cel
+from celpy.adapter import CELJSONEncoder
 from lark import Tree
 
-from services.chassis.conditions import broken_rule, environment
+from services.chassis.conditions import broken_rule, environment, known, program
 from services.chassis.errors import InvalidArgument
 
 ITEMS_MAX = 10_000  # Of what an expression runs over, at about 40 us each, and of what it makes.
-PROGRAMS_CACHED_MAX = 500  # Compiled expressions a process keeps, 20 kB each.
 
 
 class ExpressionRefused(InvalidArgument):
@@ -43,7 +41,7 @@ def evaluate(text: str, values: Mapping[str, Any]) -> Any:
     if _items(values) > ITEMS_MAX:
         raise EvaluationFailed(f"it would run over more than {ITEMS_MAX} items")
     try:
-        result = _program(text).evaluate({name: json_to_cel(value) for name, value in values.items()})
+        result = program(text).evaluate(known(values))
         made = json.loads(json.dumps(result, cls=CELJSONEncoder))
     except Exception as error:  # Whatever an interpreter of somebody's expression raises, it is no value.
         raise EvaluationFailed(f"{type(error).__name__}: {error}"[:500]) from error
@@ -91,11 +89,6 @@ def _items(value: Any) -> int:
         count += 1
         waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
     return count
-
-
-@lru_cache(maxsize=PROGRAMS_CACHED_MAX)
-def _program(text: str) -> Any:
-    return environment().program(environment().compile(text))
 
 
 def _chain(node: Any) -> tuple[str, ...]:
