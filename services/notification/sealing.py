@@ -3,17 +3,12 @@
 import base64
 import hmac
 import json
-import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from services.chassis.sealing import BrokenSeal, Seal, derived
 
-NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D); random, so a key serves 2^32 messages.
 TOKEN_MAC_BYTES = 16  # 128 bits cannot be guessed.
 MARK_BYTES = 8  # Of a Message-ID: a forged bounce needs 2^63 tries, each a mail.
 
@@ -23,22 +18,18 @@ class Sealing:
 
     def __init__(self, secret: str) -> None:
         root = secret.encode()
-        self._values = AESGCM(_derived(root, b"values"))
-        self._body, self._token, self._mark = (
-            _derived(root, use) for use in (b"body", b"unsubscribe", b"mark")
-        )
+        self._values = Seal(_derived(root, "values"))
+        self._body, self._token, self._mark = (_derived(root, use) for use in ("body", "unsubscribe", "mark"))
 
     def seal(self, values: Mapping[str, str], message_id: UUID) -> bytes:
         """Readable only for the same message."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._values.encrypt(nonce, json.dumps(dict(values)).encode(), message_id.bytes)
+        return self._values.seal(json.dumps(dict(values)).encode(), message_id.bytes)
 
     def unseal(self, sealed: bytes, message_id: UUID) -> dict[str, str]:
         """Raises ValueError when the key or the message is another one."""
-        nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            plain = self._values.decrypt(nonce, ciphertext, message_id.bytes)
-        except InvalidTag:
+            plain = self._values.open(sealed, message_id.bytes)
+        except BrokenSeal:
             raise ValueError("sealed with another key") from None
         values: dict[str, str] = json.loads(plain)
         return values
@@ -68,5 +59,5 @@ class Sealing:
         return message_id if hmac.compare_digest(self.token(message_id), token) else None
 
 
-def _derived(root: bytes, use: bytes) -> bytes:
-    return HKDF(SHA256(), 32, salt=None, info=b"weft.notification." + use).derive(root)
+def _derived(root: bytes, use: str) -> bytes:
+    return derived(root, f"weft.notification.{use}")

@@ -18,8 +18,9 @@ import httpx
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import Refusal
+from services.chassis.sealing import BrokenSeal
 from services.scheduler import metrics
-from services.scheduler.domain.sealing import BrokenSeal, Sealer
+from services.scheduler.domain.sealing import Sealer
 from services.scheduler.domain.webhook import (
     UnknownWebhookDelivery,
     UnknownWebhookEndpoint,

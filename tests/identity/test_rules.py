@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from services.chassis.config import BadSetting
+from services.chassis.sealing import BrokenSeal
 from services.identity.domain import foreign_hash
 from services.identity.domain.lockout import FOREVER, Policy
 from services.identity.domain.password import WORST, broken_rule
-from services.identity.domain.sealing import BadKey, BrokenSeal, Sealer
+from services.identity.domain.sealing import BadKey, Sealer
 from services.identity.domain.second_factor import (
     code_at,
     matching_step,

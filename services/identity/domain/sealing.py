@@ -1,29 +1,18 @@
 """What is kept sealed, and codes derived from a key: the one use of the service's master key.
 
-Every purpose has a key of its own (HKDF-SHA256), so no output of one can stand for another's.
+Every purpose has a key of its own.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-KEY_BYTES = 32
-NONCE_BYTES = 12  # NIST SP 800-38D: the nonce length that GCM takes without hashing.
+from services.chassis.sealing import KEY_BYTES, Seal, derived
 
 
 class BadKey(ValueError):
     """The encryption key is not 32 bytes in base64."""
-
-
-class BrokenSeal(Exception):
-    """A sealed value does not open: another key sealed it, or it was changed."""
 
 
 class Sealer:
@@ -38,20 +27,16 @@ class Sealer:
         if len(key) != KEY_BYTES:
             raise BadKey(BadKey.__doc__)
         self._key = key
-        self._aead = AESGCM(self._derive("seal"))
+        self._seal = Seal(self._derive("seal"))
         self._macs: dict[str, bytes] = {}
 
     def seal(self, plain: bytes, about: str) -> bytes:
         """`about` names the place, so that a sealed value cannot be moved to another."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, plain, about.encode())
+        return self._seal.seal(plain, about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
         """Raises BrokenSeal."""
-        try:
-            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
-        except (InvalidTag, ValueError):
-            raise BrokenSeal(about) from None
+        return self._seal.open(sealed, about.encode())
 
     def mac(self, purpose: str, data: bytes) -> bytes:
         """32 bytes that only the holder of the key can make."""
@@ -59,8 +44,7 @@ class Sealer:
         return hmac.digest(key, data, "sha256")
 
     def _derive(self, purpose: str) -> bytes:
-        info = f"weft.identity:{purpose}".encode()
-        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self._key)
+        return derived(self._key, f"weft.identity:{purpose}")
 
 
 def digest(secret: bytes) -> bytes:
