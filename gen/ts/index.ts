@@ -12,6 +12,7 @@ export {
 export * as auditV1 from "./weft/audit/v1/index.js";
 export * as identityV1 from "./weft/identity/v1/index.js";
 export * as jobsV1 from "./weft/jobs/v1/index.js";
+export * as moneyV1 from "./weft/money/v1/index.js";
 export * as notificationV1 from "./weft/notification/v1/index.js";
 export * as optionsV1 from "./weft/options/v1/index.js";
 export * as queueV1 from "./weft/queue/v1/index.js";
