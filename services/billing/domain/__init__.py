@@ -1,0 +1,1 @@
+"""Rows, rules and refusals, one noun a module."""

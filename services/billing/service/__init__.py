@@ -1,0 +1,1 @@
+"""The rpcs, one noun a module."""

@@ -1,0 +1,1 @@
+"""The queries that are more than one `tx.get`, one noun a module."""
