@@ -4,7 +4,7 @@ An aggregate is a kind ("order") and a key; its events are versions 1, 2, 3 … 
 which version it decided upon, and loses if another got there first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -34,11 +34,24 @@ LOCK = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 1))"
 VERSION = (
     "select coalesce(max(version), 0) as version from event where stream = $1 and key = $2 and version > 0"
 )
+LOCK_ALL = """
+select pg_advisory_xact_lock(hashtextextended($1 || '/' || key, 1))
+from (select key from unnest($2::text[]) as key order by hashtextextended($1 || '/' || key, 1)) as sorted
+"""
+VERSIONS = """
+select key, max(version) as version from event
+where stream = $1 and key = any($2::text[]) and version > 0 group by key
+"""
 IDS = """
 select id from event where stream = $1 and key = $2 and version > $3 and version <= $4 order by version
 """
 EVENTS = f"""
 select {COLUMNS} from event where stream = $1 and key = $2 and version > $3 order by version
+"""
+EVENTS_OF_ALL = f"""
+select {COLUMNS} from event join unnest($2::text[], $3::bigint[]) as seen (of_key, seen_version)
+    on key = of_key and version > seen_version
+where stream = $1 order by key, version
 """
 KEEP = """
 insert into snapshot (stream, key, version, schema_version, payload) values ($1, $2, $3, $4, $5)
@@ -48,6 +61,9 @@ where snapshot.version < excluded.version or snapshot.schema_version <> excluded
 """
 SNAPSHOT = """
 select version, payload from snapshot where stream = $1 and key = $2 and schema_version = $3
+"""
+SNAPSHOTS = """
+select key, version, payload from snapshot where stream = $1 and key = any($2::text[]) and schema_version = $3
 """
 
 
@@ -117,6 +133,58 @@ async def load(
     if snapshots and version - kept >= snapshots.every:
         await database.execute(source, KEEP, kind, key, version, snapshots.schema, snapshots.dump(state))
     return state, version
+
+
+async def lock(tx: AnyTx, kind: str, keys: Sequence[str]) -> None:
+    """Holds the aggregates until `tx` ends: what is loaded after this is what an append finds.
+
+    Always in one order, so that two who lock several do not wait for each other in a circle.
+    """
+    await database.execute(tx, LOCK_ALL, kind, list(dict.fromkeys(keys)))
+
+
+async def load_all(
+    tx: AnyTx,
+    kind: str,
+    keys: Sequence[str],
+    fold: Fold[S],
+    initial: Callable[[], S],
+    snapshots: Snapshots[S] | None = None,
+) -> dict[str, tuple[S, int]]:
+    """As `load` for many keys by two queries; leaves no snapshots. Each key has an entry."""
+    states: dict[str, tuple[S, int]] = {}
+    if snapshots:
+        for row in await database.fetch(tx, SNAPSHOTS, kind, list(keys), snapshots.schema):
+            states[row["key"]] = snapshots.load(row["payload"]), row["version"]
+    for key in keys:
+        states.setdefault(key, (initial(), 0))
+    seen = [states[key][1] for key in keys]
+    for row in await database.fetch(tx, EVENTS_OF_ALL, kind, list(keys), seen):
+        event = envelope(row)
+        states[event.key] = fold(states[event.key][0], decode(event), event), event.version or 0
+    return states
+
+
+async def append_all(
+    tx: AnyTx, kind: str, changes: Mapping[str, tuple[int, Sequence[Message]]]
+) -> list[Envelope]:
+    """Appends to many aggregates at once: by key, the expected version and the events after it.
+
+    Returns the events as they were written, in the order of `changes`. Raises VersionConflict for the
+    first that another was quicker with; then nothing is written.
+    """
+    await lock(tx, kind, list(changes))
+    rows = await database.fetch(tx, VERSIONS, kind, list(changes))
+    versions = {row["key"]: row["version"] for row in rows}
+    now = database.database_of(tx).clock.now()
+    events = []
+    for key, (expected, messages) in changes.items():
+        if versions.get(key, 0) != expected:
+            raise VersionConflict(kind=kind, key=key, version=versions.get(key, 0), expected=expected)
+        for version, message in enumerate(messages, expected + 1):
+            event = announcement(message, uuid7(now), now)
+            events.append(replace(event, key=key, stream=kind, version=version))
+    return await write(tx, events)
 
 
 Upcaster = Callable[[Message], Message]

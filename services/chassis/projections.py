@@ -3,18 +3,19 @@
 A rebuild replays the event table into copies of the tables, side by side with live traffic. At the end it
 stops the writers for as long as the last few events take, and puts the copies in place in one transaction.
 The handler must be a pure function of events and tables: no clock, no ids of its own, and unqualified
-table names. The tables have neither foreign keys nor triggers.
+table names. A handler of many events at once makes of them what it would make of each in turn. The tables
+have neither foreign keys nor triggers.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 
-from services.chassis.db import Conflict, Database, DatabaseBusy, Tx, execute, fetch
+from services.chassis.db import AnyTx, Conflict, Database, DatabaseBusy, Tx, execute, fetch
 from services.chassis.event_store import decode
 from services.chassis.events import COLUMNS, Envelope, envelope, settle
 from services.chassis.inbox import Handler
@@ -36,6 +37,8 @@ select indexname as name, regexp_replace(indexdef, ' INDEX .* ON [^ ]+ ', ' ') a
 from pg_indexes where schemaname = $1 and tablename = $2 order by definition, name
 """
 
+ManyHandler = Callable[[Sequence[tuple[Any, Envelope]], Any], Awaitable[None]]  # In either kind of Tx.
+
 log = logging.getLogger("weft.projections")
 
 
@@ -45,16 +48,31 @@ class Projection:
 
     name: str
     tables: Sequence[str]
-    handler: Handler
+    handler: Handler | None = None
     types: Sequence[type[Message]] = ()
+    many: ManyHandler | None = None  # Stands in for `handler`: all events of a transaction at once.
 
     async def apply(self, event: Any, of: Envelope, tx: Tx) -> None:
         """Takes one event in. Call it after `emit`, or as the handler of a consumer of the own events."""
+        await self.apply_all([(event, of)], tx)
+
+    async def apply_all(self, events: Sequence[tuple[Any, Envelope]], tx: AnyTx) -> None:
+        """As `apply`, for the events of one transaction in their order."""
         rebuilt = await fetch(tx, f"{REBUILT_TO} for share", self.name)
         if not rebuilt:
             await execute(tx, PLACE, self.name)
             rebuilt = await fetch(tx, f"{REBUILT_TO} for share", self.name)
-        if of.position > rebuilt[0]["rebuilt_to"]:
+        new = [each for each in events if each[1].position > rebuilt[0]["rebuilt_to"]]
+        if new:
+            await self.take(new, tx)
+
+    async def take(self, events: Sequence[tuple[Any, Envelope]], tx: Any) -> None:
+        """Hands the events to whichever handler there is."""
+        if self.many:
+            await self.many(events, tx)
+            return
+        assert self.handler, "a projection has a handler"
+        for event, of in events:
             await self.handler(event, of, tx)
 
     @property
@@ -107,9 +125,8 @@ async def _replay_some(tx: Tx, projection: Projection, position: int, end: int) 
     await execute(tx, f"set local search_path = {projection.shadow}, public")
     names = [kind.DESCRIPTOR.full_name for kind in projection.types]
     rows = [row for row in await fetch(tx, NEXT, position, names) if row["position"] <= end]
-    for row in rows:
-        event = envelope(row)
-        await projection.handler(decode(event), event, tx)
+    events = [envelope(row) for row in rows]
+    await projection.take([(decode(event), event) for event in events], tx)
     return rows[-1]["position"] if len(rows) == BATCH_MAX else end
 
 

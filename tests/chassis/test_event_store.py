@@ -12,7 +12,17 @@ from google.protobuf.json_format import MessageToDict
 from services.chassis import event_store, events
 from services.chassis.clock import uuid7
 from services.chassis.db import Database
-from services.chassis.event_store import Snapshots, VersionConflict, append, decode, load, upcaster
+from services.chassis.event_store import (
+    Snapshots,
+    VersionConflict,
+    append,
+    append_all,
+    decode,
+    load,
+    load_all,
+    lock,
+    upcaster,
+)
 from services.chassis.events import Envelope, announcement
 from tests.chassis.demo import Counted, Happened
 
@@ -139,3 +149,37 @@ def test_an_event_may_have_become_another(monkeypatch: pytest.MonkeyPatch) -> No
     event = announcement(Happened(thing="a"), uuid4(), AT)
     old = Envelope(**{**_fields(event), "schema_version": 1})
     assert decode(old) == Counted(thing="a", units=1)
+
+
+async def test_many_aggregates_are_appended_to_at_once_or_not_at_all(db: Database) -> None:
+    async with db.fast() as tx:
+        first = {"a": (0, [Counted(units=1), Counted(units=2)]), "b": (0, [Counted(units=5)])}
+        written = await append_all(tx, "tally", first)
+        assert [(event.key, event.version) for event in written] == [("a", 1), ("a", 2), ("b", 1)]
+        assert [event.position for event in written] == sorted(event.position for event in written)
+    with pytest.raises(VersionConflict) as refused:
+        async with db.transaction() as tx:
+            await append_all(tx, "tally", {"a": (2, [Counted(units=9)]), "b": (0, [Counted(units=9)])})
+    assert refused.value.facts["key"] == "b"
+    async with db.fast() as tx:
+        loaded = await load_all(tx, "tally", ["b", "a", "c"], total, int)
+    assert loaded == {"a": (3, 2), "b": (5, 1), "c": (0, 0)}
+
+
+async def test_many_are_loaded_from_their_snapshots_and_what_came_after(db: Database) -> None:
+    for n in range(12):
+        await add(db, n, n)
+    assert await load(db, "tally", "a", total, 0, SNAPSHOTS) == (66, 12)
+    await add(db, 4, 12)
+    await db.execute("delete from event where version < 11")
+    async with db.fast() as tx:
+        assert await load_all(tx, "tally", ["a"], total, int, SNAPSHOTS) == {"a": (70, 13)}
+
+
+async def test_whoever_locks_many_in_any_order_waits_for_nobody_in_a_circle(db: Database) -> None:
+    async def locked(keys: list[str]) -> None:
+        async with db.fast() as tx:
+            await lock(tx, "tally", keys)
+
+    keys = [str(n) for n in range(20)]
+    await asyncio.gather(*(locked(keys[n:] + keys[:n]) for n in range(20)))

@@ -180,3 +180,20 @@ async def test_the_swap_waits_for_a_writer_that_came_late(
 
 
 LOCK_WAITS = "select exists (select from pg_locks where mode = 'ShareRowExclusiveLock' and not granted)"
+
+
+async def test_a_handler_of_many_makes_what_one_of_each_makes(tally: Database) -> None:
+    async def count_all(events: Any, tx: Tx) -> None:
+        for event, envelope in events:
+            await count(event, envelope, tx)
+
+    many = Projection("tally", ["tally"], types=[Counted], many=count_all)
+    for n in range(10):
+        async with tally.transaction() as tx:
+            messages = [Counted(thing=thing, units=n) for thing in "abc"]
+            await many.apply_all(list(zip(messages, await emit(tx, *messages), strict=True)), tx)
+    live = await content(tally)
+    await rebuild(tally, many)
+    assert await content(tally) == live
+    await rebuild(tally, TALLY)
+    assert await content(tally) == live
