@@ -26,23 +26,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.jobs.v1 import job_pb2 as weft_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/jobs/v1/attempt.proto\x12\x0cweft.jobs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weft/jobs/v1/job.proto\"\xf2\x04\n\rAttemptReport\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12(\n\x08priority\x18\x06 \x01(\x0e\x32\x16.weft.jobs.v1.Priority\x12\x10\n\x08group_id\x18\x07 \x01(\t\x12\x0e\n\x06unique\x18\x08 \x01(\x08\x12\x10\n\x08\x61nnounce\x18\t \x01(\x08\x12-\n\x07outcome\x18\n \x01(\x0e\x32\x1c.weft.jobs.v1.AttemptOutcome\x12\'\n\x06reason\x18\x0b \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\x12&\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x15.weft.jobs.v1.Failure\x12,\n\x08\x64ue_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06result\x18\x11 \x01(\x0b\x32\x15.weft.jobs.v1.Payload\x12\x12\n\nlane_epoch\x18\x12 \x01(\x03\x12\x0c\n\x04lane\x18\x13 \x01(\x05\x12\"\n\x03log\x18\x14 \x03(\x0b\x32\x15.weft.jobs.v1.LogLine\x12\x10\n\x08sequence\x18\x15 \x01(\x03\"X\n\x07\x46\x61ilure\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05trace\x18\x03 \x01(\t\x12\x11\n\texit_code\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\xb2\x01\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32 .weft.jobs.v1.LogLine.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xe4\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x41TTEMPT_OUTCOME_RETRYING\x10\x02\x12\x1a\n\x16\x41TTEMPT_OUTCOME_FAILED\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1b\n\x17\x41TTEMPT_OUTCOME_EXPIRED\x10\x05\x12\x1c\n\x18\x41TTEMPT_OUTCOME_RELEASED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/jobs/v1/attempt.proto\x12\x0cweft.jobs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weft/jobs/v1/job.proto\"\xda\x05\n\rAttemptReport\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12(\n\x08priority\x18\x06 \x01(\x0e\x32\x16.weft.jobs.v1.Priority\x12\x10\n\x08group_id\x18\x07 \x01(\t\x12\x0e\n\x06unique\x18\x08 \x01(\x08\x12\x10\n\x08\x61nnounce\x18\t \x01(\x08\x12-\n\x07outcome\x18\n \x01(\x0e\x32\x1c.weft.jobs.v1.AttemptOutcome\x12\'\n\x06reason\x18\x0b \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\x12&\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x15.weft.jobs.v1.Failure\x12,\n\x08\x64ue_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06result\x18\x11 \x01(\x0b\x32\x15.weft.jobs.v1.Payload\x12\x12\n\nlane_epoch\x18\x12 \x01(\x03\x12\x0c\n\x04lane\x18\x13 \x01(\x05\x12\"\n\x03log\x18\x14 \x03(\x0b\x32\x15.weft.jobs.v1.LogLine\x12\x10\n\x08sequence\x18\x15 \x01(\x03\x12\x37\n\x06labels\x18\x16 \x03(\x0b\x32\'.weft.jobs.v1.AttemptReport.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x90\x03\n\tSuccesses\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.weft.jobs.v1.Priority\x12\x0b\n\x03run\x18\x04 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x10\n\x08group_id\x18\x06 \x01(\t\x12\x0e\n\x06unique\x18\x07 \x01(\x08\x12\x10\n\x08\x61nnounce\x18\x08 \x01(\x08\x12\x33\n\x06labels\x18\t \x03(\x0b\x32#.weft.jobs.v1.Successes.LabelsEntry\x12\x12\n\nlane_epoch\x18\n \x01(\x03\x12\x0c\n\x04lane\x18\x0b \x01(\x05\x12\x0f\n\x07job_ids\x18\x0c \x01(\x0c\x12\r\n\x05\x64ue_s\x18\r \x03(\x01\x12\x0f\n\x07start_s\x18\x0e \x03(\x01\x12\r\n\x05\x65nd_s\x18\x0f \x03(\x01\x12\x0f\n\x07results\x18\x10 \x03(\x0c\x12\x13\n\x0bresult_type\x18\x11 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x07\x46\x61ilure\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05trace\x18\x03 \x01(\t\x12\x11\n\texit_code\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\"\xb2\x01\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32 .weft.jobs.v1.LogLine.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xe4\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x41TTEMPT_OUTCOME_RETRYING\x10\x02\x12\x1a\n\x16\x41TTEMPT_OUTCOME_FAILED\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1b\n\x17\x41TTEMPT_OUTCOME_EXPIRED\x10\x05\x12\x1c\n\x18\x41TTEMPT_OUTCOME_RELEASED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.jobs.v1.attempt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ATTEMPTREPORT_LABELSENTRY']._loaded_options = None
+  _globals['_ATTEMPTREPORT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_SUCCESSES_LABELSENTRY']._loaded_options = None
+  _globals['_SUCCESSES_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LOGLINE_FACTSENTRY']._loaded_options = None
   _globals['_LOGLINE_FACTSENTRY']._serialized_options = b'8\001'
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1002
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1230
+  _globals['_ATTEMPTOUTCOME']._serialized_start=1509
+  _globals['_ATTEMPTOUTCOME']._serialized_end=1737
   _globals['_ATTEMPTREPORT']._serialized_start=102
-  _globals['_ATTEMPTREPORT']._serialized_end=728
-  _globals['_FAILURE']._serialized_start=730
-  _globals['_FAILURE']._serialized_end=818
-  _globals['_LOGLINE']._serialized_start=821
-  _globals['_LOGLINE']._serialized_end=999
-  _globals['_LOGLINE_FACTSENTRY']._serialized_start=955
-  _globals['_LOGLINE_FACTSENTRY']._serialized_end=999
+  _globals['_ATTEMPTREPORT']._serialized_end=832
+  _globals['_ATTEMPTREPORT_LABELSENTRY']._serialized_start=787
+  _globals['_ATTEMPTREPORT_LABELSENTRY']._serialized_end=832
+  _globals['_SUCCESSES']._serialized_start=835
+  _globals['_SUCCESSES']._serialized_end=1235
+  _globals['_SUCCESSES_LABELSENTRY']._serialized_start=787
+  _globals['_SUCCESSES_LABELSENTRY']._serialized_end=832
+  _globals['_FAILURE']._serialized_start=1237
+  _globals['_FAILURE']._serialized_end=1325
+  _globals['_LOGLINE']._serialized_start=1328
+  _globals['_LOGLINE']._serialized_end=1506
+  _globals['_LOGLINE_FACTSENTRY']._serialized_start=1462
+  _globals['_LOGLINE_FACTSENTRY']._serialized_end=1506
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,26 @@ class AttemptReport(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     JOB_ID_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
@@ -88,6 +108,7 @@ class AttemptReport(_message.Message):
     LANE_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     run: _builtins.int
     attempt: _builtins.int
@@ -130,6 +151,10 @@ class AttemptReport(_message.Message):
     def log(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]:
         """The last lines that the handler logged, at most 50."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in the envelope, for those who watch."""
+
     def __init__(
         self,
         *,
@@ -154,14 +179,120 @@ class AttemptReport(_message.Message):
         lane: _builtins.int = ...,
         log: _abc.Iterable[Global___LogLine] | None = ...,
         sequence: _builtins.int = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "end_time", b"end_time", "failure", b"failure", "next_time", b"next_time", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "attempt", b"attempt", "due_time", b"due_time", "end_time", b"end_time", "failure", b"failure", "group_id", b"group_id", "job_id", b"job_id", "lane", b"lane", "lane_epoch", b"lane_epoch", "log", b"log", "next_time", b"next_time", "outcome", b"outcome", "priority", b"priority", "queue", b"queue", "reason", b"reason", "result", b"result", "run", b"run", "sequence", b"sequence", "start_time", b"start_time", "type", b"type", "unique", b"unique"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "attempt", b"attempt", "due_time", b"due_time", "end_time", b"end_time", "failure", b"failure", "group_id", b"group_id", "job_id", b"job_id", "labels", b"labels", "lane", b"lane", "lane_epoch", b"lane_epoch", "log", b"log", "next_time", b"next_time", "outcome", b"outcome", "priority", b"priority", "queue", b"queue", "reason", b"reason", "result", b"result", "run", b"run", "sequence", b"sequence", "start_time", b"start_time", "type", b"type", "unique", b"unique"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
+
+@_typing.final
+class Successes(_message.Message):
+    """Attempts that ended well, of jobs that differ in nothing but their ids, times and results: what they
+    share is said once. Most of what a worker reports is this, and it costs neither side an object for each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    UNIQUE_FIELD_NUMBER: _builtins.int
+    ANNOUNCE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LANE_EPOCH_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    DUE_S_FIELD_NUMBER: _builtins.int
+    START_S_FIELD_NUMBER: _builtins.int
+    END_S_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    RESULT_TYPE_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    type: _builtins.str
+    priority: _job_pb2.Priority.ValueType
+    run: _builtins.int
+    attempt: _builtins.int
+    group_id: _builtins.str
+    unique: _builtins.bool
+    announce: _builtins.bool
+    lane_epoch: _builtins.int
+    """As in AttemptReport."""
+    lane: _builtins.int
+    job_ids: _builtins.bytes
+    """The jobs' ids, 16 bytes each, one after the other. What follows has an entry for each, in that order."""
+    result_type: _builtins.str
+    """Media type of the results."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def due_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """When they were first due, Unix seconds."""
+
+    @_builtins.property
+    def start_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """When the attempts began and ended, Unix seconds."""
+
+    @_builtins.property
+    def end_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def results(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """What handlers returned, at most 262,144 bytes each; without an entry: nothing by any of them."""
+
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        type: _builtins.str = ...,
+        priority: _job_pb2.Priority.ValueType = ...,
+        run: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        group_id: _builtins.str = ...,
+        unique: _builtins.bool = ...,
+        announce: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        lane_epoch: _builtins.int = ...,
+        lane: _builtins.int = ...,
+        job_ids: _builtins.bytes = ...,
+        due_s: _abc.Iterable[_builtins.float] | None = ...,
+        start_s: _abc.Iterable[_builtins.float] | None = ...,
+        end_s: _abc.Iterable[_builtins.float] | None = ...,
+        results: _abc.Iterable[_builtins.bytes] | None = ...,
+        result_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "attempt", b"attempt", "due_s", b"due_s", "end_s", b"end_s", "group_id", b"group_id", "job_ids", b"job_ids", "labels", b"labels", "lane", b"lane", "lane_epoch", b"lane_epoch", "priority", b"priority", "queue", b"queue", "result_type", b"result_type", "results", b"results", "run", b"run", "start_s", b"start_s", "type", b"type", "unique", b"unique"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Successes: _TypeAlias = Successes  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):

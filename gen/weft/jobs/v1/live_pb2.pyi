@@ -23,14 +23,70 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Update(_message.Message):
-    """What happens to a job now: payload of the messages `jobs.live.<queue>.<job id>` of the stream
-    `jobs-live`, which keeps an hour of them in no durable way. Who needs the truth asks the queue.
+class Updates(_message.Message):
+    """What happens to jobs of a queue now: payload of the messages `jobs.live.<queue>` of the stream `jobs-live`,
+    which keeps an hour of them in no durable way. Who needs the truth asks the queue.
 
-    The queue publishes what it does to a job (enqueued by rpc, cancelled, rescheduled, dead), workers
-    what happens to an attempt: RUNNING when it begins and again every 30 s while it lasts, RETRYING or
-    a final state after it was reported. Progress is sent at most twice a second for a job.
+    The queue publishes what it does to jobs and writes down of them (enqueued by rpc, cancelled, rescheduled,
+    ended), workers what happens to an attempt: RUNNING when it has lasted for a moment and again every 30 s,
+    and what it tells of itself. Progress is sent at most twice a second for a job.
     """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATES_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Update]: ...
+    @_builtins.property
+    def same(self) -> _containers.RepeatedCompositeFieldContainer[Global___Same]:
+        """After those."""
+
+    def __init__(
+        self,
+        *,
+        updates: _abc.Iterable[Global___Update] | None = ...,
+        same: _abc.Iterable[Global___Same] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["same", b"same", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Updates: _TypeAlias = Updates  # noqa: Y015
+
+@_typing.final
+class Same(_message.Message):
+    """The same thing that happened to many jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    job_ids: _builtins.bytes
+    """16 bytes each."""
+    @_builtins.property
+    def update(self) -> Global___Update:
+        """Without a job's id."""
+
+    def __init__(
+        self,
+        *,
+        update: Global___Update | None = ...,
+        job_ids: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Same: _TypeAlias = Same  # noqa: Y015
+
+@_typing.final
+class Update(_message.Message):
+    """What happens to a job now."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

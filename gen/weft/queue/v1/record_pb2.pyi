@@ -29,21 +29,27 @@ class ReportAttemptsRequest(_message.Message):
 
     WORKER_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SUCCESSES_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """Who ran them: the worker's id."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_attempt_pb2.AttemptReport]:
-        """At most 2,000."""
+        """At most 2,000, with those of `successes`."""
+
+    @_builtins.property
+    def successes(self) -> _containers.RepeatedCompositeFieldContainer[_attempt_pb2.Successes]:
+        """Most of those that ended well."""
 
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
         attempts: _abc.Iterable[_attempt_pb2.AttemptReport] | None = ...,
+        successes: _abc.Iterable[_attempt_pb2.Successes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "successes", b"successes", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,7 +63,9 @@ class ReportAttemptsResponse(_message.Message):
     SUPERSEDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def known(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions, from 0, of reports on runs that had ended before: acknowledge their messages."""
+        """Positions, from 0, of reports on runs that had ended before: acknowledge their messages. Those of
+        `successes` follow `attempts`.
+        """
 
     @_builtins.property
     def superseded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -84,6 +92,9 @@ class LookupJobsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """Who asks: the worker's id."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobRun]:
         """At most 2,000."""
@@ -92,10 +103,11 @@ class LookupJobsRequest(_message.Message):
         self,
         *,
         jobs: _abc.Iterable[Global___JobRun] | None = ...,
+        worker: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,17 +121,21 @@ class JobRun(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     run: _builtins.int
+    again: _builtins.bool
+    """Its message was in another worker's hands before."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         run: _builtins.int = ...,
+        again: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "job_id", b"job_id", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,19 +171,35 @@ class Lookup(_message.Message):
 
     ENDED_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
     ended: _job_pb2.JobState.ValueType
     """SUCCEEDED, FAILED, CANCELLED or EXPIRED. Absence: it has not ended."""
     cancel: _builtins.bool
     """Somebody wants it called off: report it as CANCELLED."""
+    attempts: _builtins.int
+    """Attempts that failed or were lost: the next one's number is one more."""
+    retried: _builtins.int
+    """The last attempt whose retry was published as a message of its own. A message of that attempt or an
+    earlier one has been dealt with: acknowledge it. 0: none.
+    """
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """In a keyed queue, whose retries wait in the worker: when the next attempt is due. Absence: now."""
+
     def __init__(
         self,
         *,
         ended: _job_pb2.JobState.ValueType = ...,
         cancel: _builtins.bool = ...,
+        attempts: _builtins.int = ...,
+        retried: _builtins.int = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "ended", b"ended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cancel", b"cancel", "ended", b"ended", "next_time", b"next_time", "retried", b"retried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,8 +99,11 @@ class RecordServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LookupJobs(self, request, context):
-        """Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-        second time, and for those that say `verify`.
+        """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+        messages that came a second time, and for those that say `verify`.
+
+        An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+        its message came again because that worker is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,11 @@ class RecordServiceStub:
     Idempotent: what is known already is `known`, and changes nothing.
     """
     LookupJobs: _grpc.UnaryUnaryMultiCallable[_record_pb2.LookupJobsRequest, _record_pb2.LookupJobsResponse]
-    """Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-    second time, and for those that say `verify`.
+    """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+    messages that came a second time, and for those that say `verify`.
+
+    An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+    its message came again because that worker is gone.
     """
     SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_record_pb2.SaveCheckpointRequest, _record_pb2.SaveCheckpointResponse]
     """Keeps a job's state for its next attempt, in place of the one before. A later attempt's checkpoint
@@ -97,8 +100,11 @@ class RecordServiceAsyncStub(RecordServiceStub):
     Idempotent: what is known already is `known`, and changes nothing.
     """
     LookupJobs: _aio.UnaryUnaryMultiCallable[_record_pb2.LookupJobsRequest, _record_pb2.LookupJobsResponse]  # type: ignore[assignment]
-    """Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-    second time, and for those that say `verify`.
+    """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+    messages that came a second time, and for those that say `verify`.
+
+    An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+    its message came again because that worker is gone.
     """
     SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_record_pb2.SaveCheckpointRequest, _record_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
     """Keeps a job's state for its next attempt, in place of the one before. A later attempt's checkpoint
@@ -159,8 +165,11 @@ class RecordServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _record_pb2.LookupJobsRequest,
         context: _typing.Any,
     ) -> _typing.Union[_record_pb2.LookupJobsResponse, _abc.Awaitable[_record_pb2.LookupJobsResponse]]:
-        """Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-        second time, and for those that say `verify`.
+        """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+        messages that came a second time, and for those that say `verify`.
+
+        An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+        its message came again because that worker is gone.
         """
 
     @_abc_1.abstractmethod

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/jobs/v1/attempt.proto.
  */
 export const file_weft_jobs_v1_attempt: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWZ0L2pvYnMvdjEvYXR0ZW1wdC5wcm90bxIMd2VmdC5qb2JzLnYxIvIECg1BdHRlbXB0UmVwb3J0Eg4KBmpvYl9pZBgBIAEoCRILCgNydW4YAiABKAUSDwoHYXR0ZW1wdBgDIAEoBRINCgVxdWV1ZRgEIAEoCRIMCgR0eXBlGAUgASgJEigKCHByaW9yaXR5GAYgASgOMhYud2VmdC5qb2JzLnYxLlByaW9yaXR5EhAKCGdyb3VwX2lkGAcgASgJEg4KBnVuaXF1ZRgIIAEoCBIQCghhbm5vdW5jZRgJIAEoCBItCgdvdXRjb21lGAogASgOMhwud2VmdC5qb2JzLnYxLkF0dGVtcHRPdXRjb21lEicKBnJlYXNvbhgLIAEoDjIXLndlZnQuam9icy52MS5FbmRSZWFzb24SJgoHZmFpbHVyZRgMIAEoCzIVLndlZnQuam9icy52MS5GYWlsdXJlEiwKCGR1ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdGFydF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZyZXN1bHQYESABKAsyFS53ZWZ0LmpvYnMudjEuUGF5bG9hZBISCgpsYW5lX2Vwb2NoGBIgASgDEgwKBGxhbmUYEyABKAUSIgoDbG9nGBQgAygLMhUud2VmdC5qb2JzLnYxLkxvZ0xpbmUSEAoIc2VxdWVuY2UYFSABKAMiWAoHRmFpbHVyZRIMCgRraW5kGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDQoFdHJhY2UYAyABKAkSEQoJZXhpdF9jb2RlGAQgASgFEgwKBGNvZGUYBSABKAkisgEKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDwoHbWVzc2FnZRgDIAEoCRIvCgVmYWN0cxgEIAMoCzIgLndlZnQuam9icy52MS5Mb2dMaW5lLkZhY3RzRW50cnkaLAoKRmFjdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKuQBCg5BdHRlbXB0T3V0Y29tZRIfChtBVFRFTVBUX09VVENPTUVfVU5TUEVDSUZJRUQQABIdChlBVFRFTVBUX09VVENPTUVfU1VDQ0VFREVEEAESHAoYQVRURU1QVF9PVVRDT01FX1JFVFJZSU5HEAISGgoWQVRURU1QVF9PVVRDT01FX0ZBSUxFRBADEh0KGUFUVEVNUFRfT1VUQ09NRV9DQU5DRUxMRUQQBBIbChdBVFRFTVBUX09VVENPTUVfRVhQSVJFRBAFEhwKGEFUVEVNUFRfT1VUQ09NRV9SRUxFQVNFRBAGYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_jobs_v1_job]);
+  fileDesc("Chp3ZWZ0L2pvYnMvdjEvYXR0ZW1wdC5wcm90bxIMd2VmdC5qb2JzLnYxItoFCg1BdHRlbXB0UmVwb3J0Eg4KBmpvYl9pZBgBIAEoCRILCgNydW4YAiABKAUSDwoHYXR0ZW1wdBgDIAEoBRINCgVxdWV1ZRgEIAEoCRIMCgR0eXBlGAUgASgJEigKCHByaW9yaXR5GAYgASgOMhYud2VmdC5qb2JzLnYxLlByaW9yaXR5EhAKCGdyb3VwX2lkGAcgASgJEg4KBnVuaXF1ZRgIIAEoCBIQCghhbm5vdW5jZRgJIAEoCBItCgdvdXRjb21lGAogASgOMhwud2VmdC5qb2JzLnYxLkF0dGVtcHRPdXRjb21lEicKBnJlYXNvbhgLIAEoDjIXLndlZnQuam9icy52MS5FbmRSZWFzb24SJgoHZmFpbHVyZRgMIAEoCzIVLndlZnQuam9icy52MS5GYWlsdXJlEiwKCGR1ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdGFydF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZyZXN1bHQYESABKAsyFS53ZWZ0LmpvYnMudjEuUGF5bG9hZBISCgpsYW5lX2Vwb2NoGBIgASgDEgwKBGxhbmUYEyABKAUSIgoDbG9nGBQgAygLMhUud2VmdC5qb2JzLnYxLkxvZ0xpbmUSEAoIc2VxdWVuY2UYFSABKAMSNwoGbGFiZWxzGBYgAygLMicud2VmdC5qb2JzLnYxLkF0dGVtcHRSZXBvcnQuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKQAwoJU3VjY2Vzc2VzEg0KBXF1ZXVlGAEgASgJEgwKBHR5cGUYAiABKAkSKAoIcHJpb3JpdHkYAyABKA4yFi53ZWZ0LmpvYnMudjEuUHJpb3JpdHkSCwoDcnVuGAQgASgFEg8KB2F0dGVtcHQYBSABKAUSEAoIZ3JvdXBfaWQYBiABKAkSDgoGdW5pcXVlGAcgASgIEhAKCGFubm91bmNlGAggASgIEjMKBmxhYmVscxgJIAMoCzIjLndlZnQuam9icy52MS5TdWNjZXNzZXMuTGFiZWxzRW50cnkSEgoKbGFuZV9lcG9jaBgKIAEoAxIMCgRsYW5lGAsgASgFEg8KB2pvYl9pZHMYDCABKAwSDQoFZHVlX3MYDSADKAESDwoHc3RhcnRfcxgOIAMoARINCgVlbmRfcxgPIAMoARIPCgdyZXN1bHRzGBAgAygMEhMKC3Jlc3VsdF90eXBlGBEgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWAoHRmFpbHVyZRIMCgRraW5kGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDQoFdHJhY2UYAyABKAkSEQoJZXhpdF9jb2RlGAQgASgFEgwKBGNvZGUYBSABKAkisgEKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDwoHbWVzc2FnZRgDIAEoCRIvCgVmYWN0cxgEIAMoCzIgLndlZnQuam9icy52MS5Mb2dMaW5lLkZhY3RzRW50cnkaLAoKRmFjdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKuQBCg5BdHRlbXB0T3V0Y29tZRIfChtBVFRFTVBUX09VVENPTUVfVU5TUEVDSUZJRUQQABIdChlBVFRFTVBUX09VVENPTUVfU1VDQ0VFREVEEAESHAoYQVRURU1QVF9PVVRDT01FX1JFVFJZSU5HEAISGgoWQVRURU1QVF9PVVRDT01FX0ZBSUxFRBADEh0KGUFUVEVNUFRfT1VUQ09NRV9DQU5DRUxMRUQQBBIbChdBVFRFTVBUX09VVENPTUVfRVhQSVJFRBAFEhwKGEFUVEVNUFRfT1VUQ09NRV9SRUxFQVNFRBAGYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_jobs_v1_job]);
 
 /**
  * What a worker says of an attempt that ended. The queue writes it down; then the worker acknowledges
@@ -145,6 +145,13 @@ export type AttemptReport = Message<"weft.jobs.v1.AttemptReport"> & {
    * @generated from field: int64 sequence = 21;
    */
   sequence: bigint;
+
+  /**
+   * As in the envelope, for those who watch.
+   *
+   * @generated from field: map<string, string> labels = 22;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -153,6 +160,118 @@ export type AttemptReport = Message<"weft.jobs.v1.AttemptReport"> & {
  */
 export const AttemptReportSchema: GenMessage<AttemptReport> = /*@__PURE__*/
   messageDesc(file_weft_jobs_v1_attempt, 0);
+
+/**
+ * Attempts that ended well, of jobs that differ in nothing but their ids, times and results: what they
+ * share is said once. Most of what a worker reports is this, and it costs neither side an object for each.
+ *
+ * @generated from message weft.jobs.v1.Successes
+ */
+export type Successes = Message<"weft.jobs.v1.Successes"> & {
+  /**
+   * @generated from field: string queue = 1;
+   */
+  queue: string;
+
+  /**
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * @generated from field: weft.jobs.v1.Priority priority = 3;
+   */
+  priority: Priority;
+
+  /**
+   * @generated from field: int32 run = 4;
+   */
+  run: number;
+
+  /**
+   * @generated from field: int32 attempt = 5;
+   */
+  attempt: number;
+
+  /**
+   * @generated from field: string group_id = 6;
+   */
+  groupId: string;
+
+  /**
+   * @generated from field: bool unique = 7;
+   */
+  unique: boolean;
+
+  /**
+   * @generated from field: bool announce = 8;
+   */
+  announce: boolean;
+
+  /**
+   * @generated from field: map<string, string> labels = 9;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * As in AttemptReport.
+   *
+   * @generated from field: int64 lane_epoch = 10;
+   */
+  laneEpoch: bigint;
+
+  /**
+   * @generated from field: int32 lane = 11;
+   */
+  lane: number;
+
+  /**
+   * The jobs' ids, 16 bytes each, one after the other. What follows has an entry for each, in that order.
+   *
+   * @generated from field: bytes job_ids = 12;
+   */
+  jobIds: Uint8Array;
+
+  /**
+   * When they were first due, Unix seconds.
+   *
+   * @generated from field: repeated double due_s = 13;
+   */
+  dueS: number[];
+
+  /**
+   * When the attempts began and ended, Unix seconds.
+   *
+   * @generated from field: repeated double start_s = 14;
+   */
+  startS: number[];
+
+  /**
+   * @generated from field: repeated double end_s = 15;
+   */
+  endS: number[];
+
+  /**
+   * What handlers returned, at most 262,144 bytes each; without an entry: nothing by any of them.
+   *
+   * @generated from field: repeated bytes results = 16;
+   */
+  results: Uint8Array[];
+
+  /**
+   * Media type of the results.
+   *
+   * @generated from field: string result_type = 17;
+   */
+  resultType: string;
+};
+
+/**
+ * Describes the message weft.jobs.v1.Successes.
+ * Use `create(SuccessesSchema)` to create a new message.
+ */
+export const SuccessesSchema: GenMessage<Successes> = /*@__PURE__*/
+  messageDesc(file_weft_jobs_v1_attempt, 1);
 
 /**
  * What went wrong in an attempt.
@@ -201,7 +320,7 @@ export type Failure = Message<"weft.jobs.v1.Failure"> & {
  * Use `create(FailureSchema)` to create a new message.
  */
 export const FailureSchema: GenMessage<Failure> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_attempt, 1);
+  messageDesc(file_weft_jobs_v1_attempt, 2);
 
 /**
  * One line that a handler logged.
@@ -241,7 +360,7 @@ export type LogLine = Message<"weft.jobs.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_attempt, 2);
+  messageDesc(file_weft_jobs_v1_attempt, 3);
 
 /**
  * What became of an attempt.

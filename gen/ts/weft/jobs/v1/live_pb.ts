@@ -16,15 +16,69 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/jobs/v1/live.proto.
  */
 export const file_weft_jobs_v1_live: GenFile = /*@__PURE__*/
-  fileDesc("Chd3ZWZ0L2pvYnMvdjEvbGl2ZS5wcm90bxIMd2VmdC5qb2JzLnYxIvQCCgZVcGRhdGUSDgoGam9iX2lkGAEgASgJEgsKA3J1bhgCIAEoBRIPCgdhdHRlbXB0GAMgASgFEg0KBXF1ZXVlGAQgASgJEgwKBHR5cGUYBSABKAkSKAoEdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoGbGFiZWxzGAcgAygLMiAud2VmdC5qb2JzLnYxLlVwZGF0ZS5MYWJlbHNFbnRyeRIOCgZ3b3JrZXIYCCABKAkSKgoFc3RhdGUYCSABKAsyGS53ZWZ0LmpvYnMudjEuU3RhdGVDaGFuZ2VIABIqCghwcm9ncmVzcxgKIAEoCzIWLndlZnQuam9icy52MS5Qcm9ncmVzc0gAEiQKA2xvZxgLIAEoCzIVLndlZnQuam9icy52MS5Mb2dMaW5lSAAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIGCgR3aGF0It4BCgtTdGF0ZUNoYW5nZRIlCgVzdGF0ZRgBIAEoDjIWLndlZnQuam9icy52MS5Kb2JTdGF0ZRInCgZyZWFzb24YAiABKA4yFy53ZWZ0LmpvYnMudjEuRW5kUmVhc29uEiYKB2ZhaWx1cmUYAyABKAsyFS53ZWZ0LmpvYnMudjEuRmFpbHVyZRItCgluZXh0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKCHByb2dyZXNzGAUgASgLMhYud2VmdC5qb2JzLnYxLlByb2dyZXNzIiwKCFByb2dyZXNzEg8KB3BlcmNlbnQYASABKAESDwoHbWVzc2FnZRgCIAEoCSLuAQoHQ29udHJvbBImCgZjYW5jZWwYASABKAsyFC53ZWZ0LmpvYnMudjEuQ2FuY2VsSAASJgoGcmVzaXplGAIgASgLMhQud2VmdC5qb2JzLnYxLlJlc2l6ZUgAEiQKBWRyYWluGAMgASgLMhMud2VmdC5qb2JzLnYxLkRyYWluSAASMwoNbGFuZXNfY2hhbmdlZBgEIAEoCzIaLndlZnQuam9icy52MS5MYW5lc0NoYW5nZWRIABIvCgt3b3JrZXJfZ29uZRgFIAEoCzIYLndlZnQuam9icy52MS5Xb3JrZXJHb25lSABCBwoFb3JkZXIiTgoGQ2FuY2VsEg4KBmpvYl9pZBgBIAEoCRILCgNydW4YAiABKAUSJwoGcmVhc29uGAMgASgOMhcud2VmdC5qb2JzLnYxLkVuZFJlYXNvbiIXCgZSZXNpemUSDQoFc2xvdHMYASABKAUiMQoFRHJhaW4SKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iHQoMTGFuZXNDaGFuZ2VkEg0KBXF1ZXVlGAEgASgJIhwKCldvcmtlckdvbmUSDgoGd29ya2VyGAEgASgJYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_attempt, file_weft_jobs_v1_job]);
+  fileDesc("Chd3ZWZ0L2pvYnMvdjEvbGl2ZS5wcm90bxIMd2VmdC5qb2JzLnYxIlIKB1VwZGF0ZXMSJQoHdXBkYXRlcxgBIAMoCzIULndlZnQuam9icy52MS5VcGRhdGUSIAoEc2FtZRgCIAMoCzISLndlZnQuam9icy52MS5TYW1lIj0KBFNhbWUSJAoGdXBkYXRlGAEgASgLMhQud2VmdC5qb2JzLnYxLlVwZGF0ZRIPCgdqb2JfaWRzGAIgASgMIvQCCgZVcGRhdGUSDgoGam9iX2lkGAEgASgJEgsKA3J1bhgCIAEoBRIPCgdhdHRlbXB0GAMgASgFEg0KBXF1ZXVlGAQgASgJEgwKBHR5cGUYBSABKAkSKAoEdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoGbGFiZWxzGAcgAygLMiAud2VmdC5qb2JzLnYxLlVwZGF0ZS5MYWJlbHNFbnRyeRIOCgZ3b3JrZXIYCCABKAkSKgoFc3RhdGUYCSABKAsyGS53ZWZ0LmpvYnMudjEuU3RhdGVDaGFuZ2VIABIqCghwcm9ncmVzcxgKIAEoCzIWLndlZnQuam9icy52MS5Qcm9ncmVzc0gAEiQKA2xvZxgLIAEoCzIVLndlZnQuam9icy52MS5Mb2dMaW5lSAAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIGCgR3aGF0It4BCgtTdGF0ZUNoYW5nZRIlCgVzdGF0ZRgBIAEoDjIWLndlZnQuam9icy52MS5Kb2JTdGF0ZRInCgZyZWFzb24YAiABKA4yFy53ZWZ0LmpvYnMudjEuRW5kUmVhc29uEiYKB2ZhaWx1cmUYAyABKAsyFS53ZWZ0LmpvYnMudjEuRmFpbHVyZRItCgluZXh0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKCHByb2dyZXNzGAUgASgLMhYud2VmdC5qb2JzLnYxLlByb2dyZXNzIiwKCFByb2dyZXNzEg8KB3BlcmNlbnQYASABKAESDwoHbWVzc2FnZRgCIAEoCSLuAQoHQ29udHJvbBImCgZjYW5jZWwYASABKAsyFC53ZWZ0LmpvYnMudjEuQ2FuY2VsSAASJgoGcmVzaXplGAIgASgLMhQud2VmdC5qb2JzLnYxLlJlc2l6ZUgAEiQKBWRyYWluGAMgASgLMhMud2VmdC5qb2JzLnYxLkRyYWluSAASMwoNbGFuZXNfY2hhbmdlZBgEIAEoCzIaLndlZnQuam9icy52MS5MYW5lc0NoYW5nZWRIABIvCgt3b3JrZXJfZ29uZRgFIAEoCzIYLndlZnQuam9icy52MS5Xb3JrZXJHb25lSABCBwoFb3JkZXIiTgoGQ2FuY2VsEg4KBmpvYl9pZBgBIAEoCRILCgNydW4YAiABKAUSJwoGcmVhc29uGAMgASgOMhcud2VmdC5qb2JzLnYxLkVuZFJlYXNvbiIXCgZSZXNpemUSDQoFc2xvdHMYASABKAUiMQoFRHJhaW4SKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iHQoMTGFuZXNDaGFuZ2VkEg0KBXF1ZXVlGAEgASgJIhwKCldvcmtlckdvbmUSDgoGd29ya2VyGAEgASgJYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_attempt, file_weft_jobs_v1_job]);
 
 /**
- * What happens to a job now: payload of the messages `jobs.live.<queue>.<job id>` of the stream
- * `jobs-live`, which keeps an hour of them in no durable way. Who needs the truth asks the queue.
+ * What happens to jobs of a queue now: payload of the messages `jobs.live.<queue>` of the stream `jobs-live`,
+ * which keeps an hour of them in no durable way. Who needs the truth asks the queue.
  *
- * The queue publishes what it does to a job (enqueued by rpc, cancelled, rescheduled, dead), workers
- * what happens to an attempt: RUNNING when it begins and again every 30 s while it lasts, RETRYING or
- * a final state after it was reported. Progress is sent at most twice a second for a job.
+ * The queue publishes what it does to jobs and writes down of them (enqueued by rpc, cancelled, rescheduled,
+ * ended), workers what happens to an attempt: RUNNING when it has lasted for a moment and again every 30 s,
+ * and what it tells of itself. Progress is sent at most twice a second for a job.
+ *
+ * @generated from message weft.jobs.v1.Updates
+ */
+export type Updates = Message<"weft.jobs.v1.Updates"> & {
+  /**
+   * @generated from field: repeated weft.jobs.v1.Update updates = 1;
+   */
+  updates: Update[];
+
+  /**
+   * After those.
+   *
+   * @generated from field: repeated weft.jobs.v1.Same same = 2;
+   */
+  same: Same[];
+};
+
+/**
+ * Describes the message weft.jobs.v1.Updates.
+ * Use `create(UpdatesSchema)` to create a new message.
+ */
+export const UpdatesSchema: GenMessage<Updates> = /*@__PURE__*/
+  messageDesc(file_weft_jobs_v1_live, 0);
+
+/**
+ * The same thing that happened to many jobs.
+ *
+ * @generated from message weft.jobs.v1.Same
+ */
+export type Same = Message<"weft.jobs.v1.Same"> & {
+  /**
+   * Without a job's id.
+   *
+   * @generated from field: weft.jobs.v1.Update update = 1;
+   */
+  update?: Update | undefined;
+
+  /**
+   * 16 bytes each.
+   *
+   * @generated from field: bytes job_ids = 2;
+   */
+  jobIds: Uint8Array;
+};
+
+/**
+ * Describes the message weft.jobs.v1.Same.
+ * Use `create(SameSchema)` to create a new message.
+ */
+export const SameSchema: GenMessage<Same> = /*@__PURE__*/
+  messageDesc(file_weft_jobs_v1_live, 1);
+
+/**
+ * What happens to a job now.
  *
  * @generated from message weft.jobs.v1.Update
  */
@@ -100,7 +154,7 @@ export type Update = Message<"weft.jobs.v1.Update"> & {
  * Use `create(UpdateSchema)` to create a new message.
  */
 export const UpdateSchema: GenMessage<Update> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 0);
+  messageDesc(file_weft_jobs_v1_live, 2);
 
 /**
  * A job stands elsewhere.
@@ -145,7 +199,7 @@ export type StateChange = Message<"weft.jobs.v1.StateChange"> & {
  * Use `create(StateChangeSchema)` to create a new message.
  */
 export const StateChangeSchema: GenMessage<StateChange> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 1);
+  messageDesc(file_weft_jobs_v1_live, 3);
 
 /**
  * How far an attempt is.
@@ -173,7 +227,7 @@ export type Progress = Message<"weft.jobs.v1.Progress"> & {
  * Use `create(ProgressSchema)` to create a new message.
  */
 export const ProgressSchema: GenMessage<Progress> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 2);
+  messageDesc(file_weft_jobs_v1_live, 4);
 
 /**
  * What workers are told: payload of the core NATS messages `jobs.control.<worker id>`, and
@@ -224,7 +278,7 @@ export type Control = Message<"weft.jobs.v1.Control"> & {
  * Use `create(ControlSchema)` to create a new message.
  */
 export const ControlSchema: GenMessage<Control> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 3);
+  messageDesc(file_weft_jobs_v1_live, 5);
 
 /**
  * End this job's attempt if you hold it, running or not begun. Reported as CANCELLED.
@@ -255,7 +309,7 @@ export type Cancel = Message<"weft.jobs.v1.Cancel"> & {
  * Use `create(CancelSchema)` to create a new message.
  */
 export const CancelSchema: GenMessage<Cancel> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 4);
+  messageDesc(file_weft_jobs_v1_live, 6);
 
 /**
  * Run this many attempts at once from now on.
@@ -274,7 +328,7 @@ export type Resize = Message<"weft.jobs.v1.Resize"> & {
  * Use `create(ResizeSchema)` to create a new message.
  */
 export const ResizeSchema: GenMessage<Resize> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 5);
+  messageDesc(file_weft_jobs_v1_live, 7);
 
 /**
  * Take no more; end when what you hold is done.
@@ -295,7 +349,7 @@ export type Drain = Message<"weft.jobs.v1.Drain"> & {
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 6);
+  messageDesc(file_weft_jobs_v1_live, 8);
 
 /**
  * Lanes of a queue were given up or taken away: ask for yours (RecordService.LeaseLanes) now.
@@ -314,7 +368,7 @@ export type LanesChanged = Message<"weft.jobs.v1.LanesChanged"> & {
  * Use `create(LanesChangedSchema)` to create a new message.
  */
 export const LanesChangedSchema: GenMessage<LanesChanged> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 7);
+  messageDesc(file_weft_jobs_v1_live, 9);
 
 /**
  * A worker is known to be dead; what it held is free.
@@ -333,5 +387,5 @@ export type WorkerGone = Message<"weft.jobs.v1.WorkerGone"> & {
  * Use `create(WorkerGoneSchema)` to create a new message.
  */
 export const WorkerGoneSchema: GenMessage<WorkerGone> = /*@__PURE__*/
-  messageDesc(file_weft_jobs_v1_live, 8);
+  messageDesc(file_weft_jobs_v1_live, 10);
 

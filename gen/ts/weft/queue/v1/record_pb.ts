@@ -7,7 +7,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { AttemptReport } from "../../jobs/v1/attempt_pb.js";
+import type { AttemptReport, Successes } from "../../jobs/v1/attempt_pb.js";
 import { file_weft_jobs_v1_attempt } from "../../jobs/v1/attempt_pb.js";
 import type { JobState } from "../../jobs/v1/job_pb.js";
 import { file_weft_jobs_v1_job } from "../../jobs/v1/job_pb.js";
@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/queue/v1/record.proto.
  */
 export const file_weft_queue_v1_record: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWZ0L3F1ZXVlL3YxL3JlY29yZC5wcm90bxINd2VmdC5xdWV1ZS52MSJhChVSZXBvcnRBdHRlbXB0c1JlcXVlc3QSGQoGd29ya2VyGAEgASgJQgm6SAZyBBABGGQSLQoIYXR0ZW1wdHMYAiADKAsyGy53ZWZ0LmpvYnMudjEuQXR0ZW1wdFJlcG9ydCI7ChZSZXBvcnRBdHRlbXB0c1Jlc3BvbnNlEg0KBWtub3duGAEgAygFEhIKCnN1cGVyc2VkZWQYAiADKAUiOAoRTG9va3VwSm9ic1JlcXVlc3QSIwoEam9icxgBIAMoCzIVLndlZnQucXVldWUudjEuSm9iUnVuIiUKBkpvYlJ1bhIOCgZqb2JfaWQYASABKAkSCwoDcnVuGAIgASgFIjkKEkxvb2t1cEpvYnNSZXNwb25zZRIjCgRqb2JzGAEgAygLMhUud2VmdC5xdWV1ZS52MS5Mb29rdXAiPwoGTG9va3VwEiUKBWVuZGVkGAEgASgOMhYud2VmdC5qb2JzLnYxLkpvYlN0YXRlEg4KBmNhbmNlbBgCIAEoCCKSAQoVU2F2ZUNoZWNrcG9pbnRSZXF1ZXN0EhgKBmpvYl9pZBgBIAEoCUIIukgFcgOwAQESFAoDcnVuGAIgASgFQge6SAQaAigBEhgKB2F0dGVtcHQYAyABKAVCB7pIBBoCKAESGAoFc3RhdGUYBCABKAxCCbpIBnoEGICAMBIVCgRzdGVwGAUgASgDQge6SAQiAigBIhgKFlNhdmVDaGVja3BvaW50UmVzcG9uc2UiRgoUR2V0Q2hlY2twb2ludFJlcXVlc3QSGAoGam9iX2lkGAEgASgJQgi6SAVyA7ABARIUCgNydW4YAiABKAVCB7pIBBoCKAEiRgoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEi0KCmNoZWNrcG9pbnQYASABKAsyGS53ZWZ0LnF1ZXVlLnYxLkNoZWNrcG9pbnQiZAoKQ2hlY2twb2ludBIPCgdhdHRlbXB0GAEgASgFEgwKBHN0ZXAYAiABKAMSDQoFc3RhdGUYAyABKAwSKAoEdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAidAoRTGVhc2VMYW5lc1JlcXVlc3QSGQoGd29ya2VyGAEgASgJQgm6SAZyBBABGGQSFgoFcXVldWUYAiABKAlCB7pIBHICGD8SGwoIZ2l2ZW5fdXAYAyADKAVCCbpIBpIBAxCAAhIPCgdsZWF2aW5nGAQgASgIInMKEkxlYXNlTGFuZXNSZXNwb25zZRIiCgVsYW5lcxgBIAMoCzITLndlZnQucXVldWUudjEuTGFuZRIPCgdnaXZlX3VwGAIgAygFEigKBWxlYXNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiMKBExhbmUSDAoEbGFuZRgBIAEoBRINCgVlcG9jaBgCIAEoAyKTAQoSTGVhc2VUb2tlbnNSZXF1ZXN0EhkKBndvcmtlchgBIAEoCUIJukgGcgQQARhkEhYKBXF1ZXVlGAIgASgJQge6SARyAhg/EhsKBnN0YXJ0cxgDIAEoBUILukgIGgYYoI0GKAASLQoFc2xvdHMYBCADKAsyFC53ZWZ0LnF1ZXVlLnYxLlNsb3RzQgi6SAWSAQIQZSI7CgVTbG90cxIWCgR0eXBlGAEgASgJQgi6SAVyAxjIARIaCgVjb3VudBgCIAEoBUILukgIGgYYoI0GKAAinQEKE0xlYXNlVG9rZW5zUmVzcG9uc2USDgoGc3RhcnRzGAEgASgFEicKBHdhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIwoFc2xvdHMYAyADKAsyFC53ZWZ0LnF1ZXVlLnYxLlNsb3RzEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjAKE0ZvcmdldFdvcmtlclJlcXVlc3QSGQoGd29ya2VyGAEgASgJQgm6SAZyBBABGGQiFgoURm9yZ2V0V29ya2VyUmVzcG9uc2UiFAoSV2F0Y2hRdWV1ZXNSZXF1ZXN0IjsKE1dhdGNoUXVldWVzUmVzcG9uc2USJAoGcXVldWVzGAEgAygLMhQud2VmdC5xdWV1ZS52MS5RdWV1ZTKrBgoNUmVjb3JkU2VydmljZRJoCg5SZXBvcnRBdHRlbXB0cxIkLndlZnQucXVldWUudjEuUmVwb3J0QXR0ZW1wdHNSZXF1ZXN0GiUud2VmdC5xdWV1ZS52MS5SZXBvcnRBdHRlbXB0c1Jlc3BvbnNlIgmQAgLK8xgCIAESXAoKTG9va3VwSm9icxIgLndlZnQucXVldWUudjEuTG9va3VwSm9ic1JlcXVlc3QaIS53ZWZ0LnF1ZXVlLnYxLkxvb2t1cEpvYnNSZXNwb25zZSIJkAIByvMYAiABEmgKDlNhdmVDaGVja3BvaW50EiQud2VmdC5xdWV1ZS52MS5TYXZlQ2hlY2twb2ludFJlcXVlc3QaJS53ZWZ0LnF1ZXVlLnYxLlNhdmVDaGVja3BvaW50UmVzcG9uc2UiCZACAsrzGAIgARJlCg1HZXRDaGVja3BvaW50EiMud2VmdC5xdWV1ZS52MS5HZXRDaGVja3BvaW50UmVxdWVzdBokLndlZnQucXVldWUudjEuR2V0Q2hlY2twb2ludFJlc3BvbnNlIgmQAgHK8xgCIAESXAoKTGVhc2VMYW5lcxIgLndlZnQucXVldWUudjEuTGVhc2VMYW5lc1JlcXVlc3QaIS53ZWZ0LnF1ZXVlLnYxLkxlYXNlTGFuZXNSZXNwb25zZSIJkAICyvMYAiABElwKC0xlYXNlVG9rZW5zEiEud2VmdC5xdWV1ZS52MS5MZWFzZVRva2Vuc1JlcXVlc3QaIi53ZWZ0LnF1ZXVlLnYxLkxlYXNlVG9rZW5zUmVzcG9uc2UiBsrzGAIgARJiCgxGb3JnZXRXb3JrZXISIi53ZWZ0LnF1ZXVlLnYxLkZvcmdldFdvcmtlclJlcXVlc3QaIy53ZWZ0LnF1ZXVlLnYxLkZvcmdldFdvcmtlclJlc3BvbnNlIgmQAgLK8xgCIAESYQoLV2F0Y2hRdWV1ZXMSIS53ZWZ0LnF1ZXVlLnYxLldhdGNoUXVldWVzUmVxdWVzdBoiLndlZnQucXVldWUudjEuV2F0Y2hRdWV1ZXNSZXNwb25zZSIJkAIByvMYAiABMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_attempt, file_weft_jobs_v1_job, file_weft_options_v1_options, file_weft_queue_v1_queue]);
+  fileDesc("Chp3ZWZ0L3F1ZXVlL3YxL3JlY29yZC5wcm90bxINd2VmdC5xdWV1ZS52MSKNAQoVUmVwb3J0QXR0ZW1wdHNSZXF1ZXN0EhkKBndvcmtlchgBIAEoCUIJukgGcgQQARhkEi0KCGF0dGVtcHRzGAIgAygLMhsud2VmdC5qb2JzLnYxLkF0dGVtcHRSZXBvcnQSKgoJc3VjY2Vzc2VzGAMgAygLMhcud2VmdC5qb2JzLnYxLlN1Y2Nlc3NlcyI7ChZSZXBvcnRBdHRlbXB0c1Jlc3BvbnNlEg0KBWtub3duGAEgAygFEhIKCnN1cGVyc2VkZWQYAiADKAUiUQoRTG9va3VwSm9ic1JlcXVlc3QSIwoEam9icxgBIAMoCzIVLndlZnQucXVldWUudjEuSm9iUnVuEhcKBndvcmtlchgCIAEoCUIHukgEcgIYZCI0CgZKb2JSdW4SDgoGam9iX2lkGAEgASgJEgsKA3J1bhgCIAEoBRINCgVhZ2FpbhgDIAEoCCI5ChJMb29rdXBKb2JzUmVzcG9uc2USIwoEam9icxgBIAMoCzIVLndlZnQucXVldWUudjEuTG9va3VwIpEBCgZMb29rdXASJQoFZW5kZWQYASABKA4yFi53ZWZ0LmpvYnMudjEuSm9iU3RhdGUSDgoGY2FuY2VsGAIgASgIEhAKCGF0dGVtcHRzGAMgASgFEg8KB3JldHJpZWQYBCABKAUSLQoJbmV4dF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKSAQoVU2F2ZUNoZWNrcG9pbnRSZXF1ZXN0EhgKBmpvYl9pZBgBIAEoCUIIukgFcgOwAQESFAoDcnVuGAIgASgFQge6SAQaAigBEhgKB2F0dGVtcHQYAyABKAVCB7pIBBoCKAESGAoFc3RhdGUYBCABKAxCCbpIBnoEGICAMBIVCgRzdGVwGAUgASgDQge6SAQiAigBIhgKFlNhdmVDaGVja3BvaW50UmVzcG9uc2UiRgoUR2V0Q2hlY2twb2ludFJlcXVlc3QSGAoGam9iX2lkGAEgASgJQgi6SAVyA7ABARIUCgNydW4YAiABKAVCB7pIBBoCKAEiRgoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEi0KCmNoZWNrcG9pbnQYASABKAsyGS53ZWZ0LnF1ZXVlLnYxLkNoZWNrcG9pbnQiZAoKQ2hlY2twb2ludBIPCgdhdHRlbXB0GAEgASgFEgwKBHN0ZXAYAiABKAMSDQoFc3RhdGUYAyABKAwSKAoEdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAidAoRTGVhc2VMYW5lc1JlcXVlc3QSGQoGd29ya2VyGAEgASgJQgm6SAZyBBABGGQSFgoFcXVldWUYAiABKAlCB7pIBHICGD8SGwoIZ2l2ZW5fdXAYAyADKAVCCbpIBpIBAxCAAhIPCgdsZWF2aW5nGAQgASgIInMKEkxlYXNlTGFuZXNSZXNwb25zZRIiCgVsYW5lcxgBIAMoCzITLndlZnQucXVldWUudjEuTGFuZRIPCgdnaXZlX3VwGAIgAygFEigKBWxlYXNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiMKBExhbmUSDAoEbGFuZRgBIAEoBRINCgVlcG9jaBgCIAEoAyKTAQoSTGVhc2VUb2tlbnNSZXF1ZXN0EhkKBndvcmtlchgBIAEoCUIJukgGcgQQARhkEhYKBXF1ZXVlGAIgASgJQge6SARyAhg/EhsKBnN0YXJ0cxgDIAEoBUILukgIGgYYoI0GKAASLQoFc2xvdHMYBCADKAsyFC53ZWZ0LnF1ZXVlLnYxLlNsb3RzQgi6SAWSAQIQZSI7CgVTbG90cxIWCgR0eXBlGAEgASgJQgi6SAVyAxjIARIaCgVjb3VudBgCIAEoBUILukgIGgYYoI0GKAAinQEKE0xlYXNlVG9rZW5zUmVzcG9uc2USDgoGc3RhcnRzGAEgASgFEicKBHdhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIwoFc2xvdHMYAyADKAsyFC53ZWZ0LnF1ZXVlLnYxLlNsb3RzEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjAKE0ZvcmdldFdvcmtlclJlcXVlc3QSGQoGd29ya2VyGAEgASgJQgm6SAZyBBABGGQiFgoURm9yZ2V0V29ya2VyUmVzcG9uc2UiFAoSV2F0Y2hRdWV1ZXNSZXF1ZXN0IjsKE1dhdGNoUXVldWVzUmVzcG9uc2USJAoGcXVldWVzGAEgAygLMhQud2VmdC5xdWV1ZS52MS5RdWV1ZTKrBgoNUmVjb3JkU2VydmljZRJoCg5SZXBvcnRBdHRlbXB0cxIkLndlZnQucXVldWUudjEuUmVwb3J0QXR0ZW1wdHNSZXF1ZXN0GiUud2VmdC5xdWV1ZS52MS5SZXBvcnRBdHRlbXB0c1Jlc3BvbnNlIgmQAgLK8xgCIAESXAoKTG9va3VwSm9icxIgLndlZnQucXVldWUudjEuTG9va3VwSm9ic1JlcXVlc3QaIS53ZWZ0LnF1ZXVlLnYxLkxvb2t1cEpvYnNSZXNwb25zZSIJkAICyvMYAiABEmgKDlNhdmVDaGVja3BvaW50EiQud2VmdC5xdWV1ZS52MS5TYXZlQ2hlY2twb2ludFJlcXVlc3QaJS53ZWZ0LnF1ZXVlLnYxLlNhdmVDaGVja3BvaW50UmVzcG9uc2UiCZACAsrzGAIgARJlCg1HZXRDaGVja3BvaW50EiMud2VmdC5xdWV1ZS52MS5HZXRDaGVja3BvaW50UmVxdWVzdBokLndlZnQucXVldWUudjEuR2V0Q2hlY2twb2ludFJlc3BvbnNlIgmQAgHK8xgCIAESXAoKTGVhc2VMYW5lcxIgLndlZnQucXVldWUudjEuTGVhc2VMYW5lc1JlcXVlc3QaIS53ZWZ0LnF1ZXVlLnYxLkxlYXNlTGFuZXNSZXNwb25zZSIJkAICyvMYAiABElwKC0xlYXNlVG9rZW5zEiEud2VmdC5xdWV1ZS52MS5MZWFzZVRva2Vuc1JlcXVlc3QaIi53ZWZ0LnF1ZXVlLnYxLkxlYXNlVG9rZW5zUmVzcG9uc2UiBsrzGAIgARJiCgxGb3JnZXRXb3JrZXISIi53ZWZ0LnF1ZXVlLnYxLkZvcmdldFdvcmtlclJlcXVlc3QaIy53ZWZ0LnF1ZXVlLnYxLkZvcmdldFdvcmtlclJlc3BvbnNlIgmQAgLK8xgCIAESYQoLV2F0Y2hRdWV1ZXMSIS53ZWZ0LnF1ZXVlLnYxLldhdGNoUXVldWVzUmVxdWVzdBoiLndlZnQucXVldWUudjEuV2F0Y2hRdWV1ZXNSZXNwb25zZSIJkAIByvMYAiABMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_attempt, file_weft_jobs_v1_job, file_weft_options_v1_options, file_weft_queue_v1_queue]);
 
 /**
  * @generated from message weft.queue.v1.ReportAttemptsRequest
@@ -34,11 +34,18 @@ export type ReportAttemptsRequest = Message<"weft.queue.v1.ReportAttemptsRequest
   worker: string;
 
   /**
-   * At most 2,000.
+   * At most 2,000, with those of `successes`.
    *
    * @generated from field: repeated weft.jobs.v1.AttemptReport attempts = 2;
    */
   attempts: AttemptReport[];
+
+  /**
+   * Most of those that ended well.
+   *
+   * @generated from field: repeated weft.jobs.v1.Successes successes = 3;
+   */
+  successes: Successes[];
 };
 
 /**
@@ -53,7 +60,8 @@ export const ReportAttemptsRequestSchema: GenMessage<ReportAttemptsRequest> = /*
  */
 export type ReportAttemptsResponse = Message<"weft.queue.v1.ReportAttemptsResponse"> & {
   /**
-   * Positions, from 0, of reports on runs that had ended before: acknowledge their messages.
+   * Positions, from 0, of reports on runs that had ended before: acknowledge their messages. Those of
+   * `successes` follow `attempts`.
    *
    * @generated from field: repeated int32 known = 1;
    */
@@ -85,6 +93,13 @@ export type LookupJobsRequest = Message<"weft.queue.v1.LookupJobsRequest"> & {
    * @generated from field: repeated weft.queue.v1.JobRun jobs = 1;
    */
   jobs: JobRun[];
+
+  /**
+   * Who asks: the worker's id.
+   *
+   * @generated from field: string worker = 2;
+   */
+  worker: string;
 };
 
 /**
@@ -109,6 +124,13 @@ export type JobRun = Message<"weft.queue.v1.JobRun"> & {
    * @generated from field: int32 run = 2;
    */
   run: number;
+
+  /**
+   * Its message was in another worker's hands before.
+   *
+   * @generated from field: bool again = 3;
+   */
+  again: boolean;
 };
 
 /**
@@ -156,6 +178,28 @@ export type Lookup = Message<"weft.queue.v1.Lookup"> & {
    * @generated from field: bool cancel = 2;
    */
   cancel: boolean;
+
+  /**
+   * Attempts that failed or were lost: the next one's number is one more.
+   *
+   * @generated from field: int32 attempts = 3;
+   */
+  attempts: number;
+
+  /**
+   * The last attempt whose retry was published as a message of its own. A message of that attempt or an
+   * earlier one has been dealt with: acknowledge it. 0: none.
+   *
+   * @generated from field: int32 retried = 4;
+   */
+  retried: number;
+
+  /**
+   * In a keyed queue, whose retries wait in the worker: when the next attempt is due. Absence: now.
+   *
+   * @generated from field: google.protobuf.Timestamp next_time = 5;
+   */
+  nextTime?: Timestamp | undefined;
 };
 
 /**
@@ -574,8 +618,11 @@ export const RecordService: GenService<{
     output: typeof ReportAttemptsResponseSchema;
   },
   /**
-   * Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-   * second time, and for those that say `verify`.
+   * Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+   * messages that came a second time, and for those that say `verify`.
+   *
+   * An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+   * its message came again because that worker is gone.
    *
    * @generated from rpc weft.queue.v1.RecordService.LookupJobs
    */

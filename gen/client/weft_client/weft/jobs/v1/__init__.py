@@ -20,8 +20,11 @@ __all__ = (
     "Progress",
     "Resize",
     "RetryPolicy",
+    "Same",
     "StateChange",
+    "Successes",
     "Update",
+    "Updates",
     "WorkerGone",
 )
 
@@ -503,6 +506,17 @@ class AttemptReport(betterproto2.Message):
     )
     """
     Sequence of the message in the stream `jobs`.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        22,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
+        ),
+    )
+    """
+    As in the envelope, for those who watch.
     """
 
 
@@ -999,6 +1013,28 @@ default_message_pool.register_message("weft.jobs.v1", "RetryPolicy", RetryPolicy
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class Same(betterproto2.Message):
+    """
+    The same thing that happened to many jobs.
+    """
+
+    update: "Update | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Without a job's id.
+    """
+
+    job_ids: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    16 bytes each.
+    """
+
+
+default_message_pool.register_message("weft.jobs.v1", "Same", Same)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class StateChange(betterproto2.Message):
     """
     A job stands elsewhere.
@@ -1041,14 +1077,104 @@ default_message_pool.register_message("weft.jobs.v1", "StateChange", StateChange
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class Successes(betterproto2.Message):
+    """
+    Attempts that ended well, of jobs that differ in nothing but their ids, times and results: what they
+    share is said once. Most of what a worker reports is this, and it costs neither side an object for each.
+    """
+
+    queue: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    type: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    priority: "Priority" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Priority(0)
+    )
+
+    run: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(4, betterproto2.TYPE_INT32)
+    )
+
+    attempt: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(5, betterproto2.TYPE_INT32)
+    )
+
+    group_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        6, betterproto2.TYPE_STRING
+    )
+
+    unique: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+
+    announce: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+
+    labels: "dict[str, str]" = betterproto2.field(
+        9,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
+        ),
+    )
+
+    lane_epoch: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = (
+        betterproto2.field(10, betterproto2.TYPE_INT64)
+    )
+    """
+    As in AttemptReport.
+    """
+
+    lane: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(11, betterproto2.TYPE_INT32)
+    )
+
+    job_ids: "bytes" = betterproto2.field(12, betterproto2.TYPE_BYTES)
+    """
+    The jobs' ids, 16 bytes each, one after the other. What follows has an entry for each, in that order.
+    """
+
+    due_s: "list[float]" = betterproto2.field(
+        13, betterproto2.TYPE_DOUBLE, repeated=True
+    )
+    """
+    When they were first due, Unix seconds.
+    """
+
+    start_s: "list[float]" = betterproto2.field(
+        14, betterproto2.TYPE_DOUBLE, repeated=True
+    )
+    """
+    When the attempts began and ended, Unix seconds.
+    """
+
+    end_s: "list[float]" = betterproto2.field(
+        15, betterproto2.TYPE_DOUBLE, repeated=True
+    )
+
+    results: "list[bytes]" = betterproto2.field(
+        16, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    What handlers returned, at most 262,144 bytes each; without an entry: nothing by any of them.
+    """
+
+    result_type: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        17, betterproto2.TYPE_STRING
+    )
+    """
+    Media type of the results.
+    """
+
+
+default_message_pool.register_message("weft.jobs.v1", "Successes", Successes)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class Update(betterproto2.Message):
     """
-    What happens to a job now: payload of the messages `jobs.live.<queue>.<job id>` of the stream
-    `jobs-live`, which keeps an hour of them in no durable way. Who needs the truth asks the queue.
-
-    The queue publishes what it does to a job (enqueued by rpc, cancelled, rescheduled, dead), workers
-    what happens to an attempt: RUNNING when it begins and again every 30 s while it lasts, RETRYING or
-    a final state after it was reported. Progress is sent at most twice a second for a job.
+    What happens to a job now.
 
     Oneofs:
         - what:
@@ -1114,6 +1240,30 @@ class Update(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.jobs.v1", "Update", Update)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class Updates(betterproto2.Message):
+    """
+    What happens to jobs of a queue now: payload of the messages `jobs.live.<queue>` of the stream `jobs-live`,
+    which keeps an hour of them in no durable way. Who needs the truth asks the queue.
+
+    The queue publishes what it does to jobs and writes down of them (enqueued by rpc, cancelled, rescheduled,
+    ended), workers what happens to an attempt: RUNNING when it has lasted for a moment and again every 30 s,
+    and what it tells of itself. Progress is sent at most twice a second for a job.
+    """
+
+    updates: "list[Update]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    same: "list[Same]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    After those.
+    """
+
+
+default_message_pool.register_message("weft.jobs.v1", "Updates", Updates)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

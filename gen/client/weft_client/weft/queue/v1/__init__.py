@@ -1451,6 +1451,11 @@ class JobRun(betterproto2.Message):
         betterproto2.field(2, betterproto2.TYPE_INT32)
     )
 
+    again: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Its message was in another worker's hands before.
+    """
+
 
 default_message_pool.register_message("weft.queue.v1", "JobRun", JobRun)
 
@@ -1981,6 +1986,31 @@ class Lookup(betterproto2.Message):
     Somebody wants it called off: report it as CANCELLED.
     """
 
+    attempts: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(3, betterproto2.TYPE_INT32)
+    )
+    """
+    Attempts that failed or were lost: the next one's number is one more.
+    """
+
+    retried: "typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]" = (
+        betterproto2.field(4, betterproto2.TYPE_INT32)
+    )
+    """
+    The last attempt whose retry was published as a message of its own. A message of that attempt or an
+    earlier one has been dealt with: acknowledge it. 0: none.
+    """
+
+    next_time: "datetime.datetime | None" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    In a keyed queue, whose retries wait in the worker: when the next attempt is due. Absence: now.
+    """
+
 
 default_message_pool.register_message("weft.queue.v1", "Lookup", Lookup)
 
@@ -1992,6 +2022,13 @@ class LookupJobsRequest(betterproto2.Message):
     )
     """
     At most 2,000.
+    """
+
+    worker: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+    """
+    Who asks: the worker's id.
     """
 
 
@@ -2650,7 +2687,14 @@ class ReportAttemptsRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    At most 2,000.
+    At most 2,000, with those of `successes`.
+    """
+
+    successes: "list[__jobs__v1__.Successes]" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Most of those that ended well.
     """
 
 
@@ -2665,7 +2709,8 @@ class ReportAttemptsResponse(betterproto2.Message):
         betterproto2.field(1, betterproto2.TYPE_INT32, repeated=True)
     )
     """
-    Positions, from 0, of reports on runs that had ended before: acknowledge their messages.
+    Positions, from 0, of reports on runs that had ended before: acknowledge their messages. Those of
+    `successes` follow `attempts`.
     """
 
     superseded: "list[typing.Annotated[int, pydantic.Field(ge=-2**31, le=2**31 - 1)]]" = betterproto2.field(
@@ -4612,8 +4657,11 @@ class RecordServiceSyncStub:
 
     def lookup_jobs(self, message: "LookupJobsRequest") -> "LookupJobsResponse":
         """
-        Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-        second time, and for those that say `verify`.
+        Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+        messages that came a second time, and for those that say `verify`.
+
+        An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+        its message came again because that worker is gone.
         """
 
         return self._channel.unary_unary(
@@ -4755,8 +4803,11 @@ class RecordServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "LookupJobsResponse":
         """
-        Tells of jobs whether they ended, or somebody wants them called off. For messages that came a
-        second time, and for those that say `verify`.
+        Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
+        messages that came a second time, and for those that say `verify`.
+
+        An attempt that another worker had begun, and never reported, is written down as lost (WORKER_LOST):
+        its message came again because that worker is gone.
         """
 
         return await self._unary_unary(
