@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -213,12 +213,12 @@ class _Seal:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, UUID | Decimal) else value
 
 
-def _restored(value: Any, kind: type) -> Any:
+def _restored(value: Any, kind: Any) -> Any:
     if value is None or isinstance(value, kind):
         return value
-    return datetime.fromisoformat(value) if kind is datetime else kind(value)
+    return kind.fromisoformat(value) if issubclass(kind, date) else kind(value)

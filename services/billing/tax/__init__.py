@@ -1,0 +1,1 @@
+"""Taxes: what a sale bears by the rates and numbers that are known, and the register of numbers."""
