@@ -67,7 +67,8 @@ def number(written: str) -> Number:
 
 
 def _keeps(rules: Any, compact: str) -> bool:
-    return bool(rules.is_valid(compact[2:]))
+    """Switzerland's `CHE` is part of the number itself."""
+    return bool(rules.is_valid(compact if compact.startswith("CHE") else compact[2:]))
 
 
 @cache
@@ -76,7 +77,7 @@ def _rules(country: str) -> Any:
     if not re.fullmatch(r"[A-Z]{2}", country):
         return None
     get_cc_module = import_module("stdnum.util").get_cc_module
-    return get_cc_module("el" if country == "GR" else country.lower(), "vat")
+    return get_cc_module(country.lower(), "vat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
