@@ -1,0 +1,21 @@
+"""Questions that this service asks for itself, whoever asked it.
+
+What is remembered for everybody must not depend on what one caller may see, nor end with their deadline. So
+such a call carries no token of the call that is being answered.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def alone(asking: Coroutine[Any, Any, T]) -> T:
+    """What `asking` answers, or its error."""
+    task = asyncio.create_task(asking, context=Context())
+    try:
+        return await task
+    finally:
+        task.cancel()

@@ -1,0 +1,1 @@
+"""Rows, rules and refusals of pricing; no I/O."""

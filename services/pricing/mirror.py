@@ -1,0 +1,61 @@
+"""What the catalog says of skus, kept here: asked for once, outdated by its events, asked for again.
+
+An event says only that something is old. So events may come twice, late and in any order, and what is kept
+is what the catalog answered after the last of them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.mesh import Mesh
+from services.pricing import reading
+from services.pricing.alone import alone
+from services.pricing.domain.item import Item, UnknownSku
+from services.pricing.store import item as store
+from weft.catalog.v1 import product_pb2  # noqa: F401 - its service, which the stub looks up
+from weft.catalog.v1.product_messages_pb2 import BatchGetVariantsRequest
+from weft.catalog.v1.product_pb2_grpc import ProductServiceStub
+
+BATCH_MAX = 200  # Skus of one question, as the catalog's contract has it.
+REFRESH_EVERY_S = 5.0  # What is outdated is asked for within this, unless a quote asks before.
+
+
+class Mirror:
+    """The items of quotes."""
+
+    def __init__(self, db: Database, mesh: Mesh, clock: Clock) -> None:
+        self._db, self._clock = db, clock
+        self._catalog = ProductServiceStub(mesh)
+
+    async def items(self, skus: Sequence[str]) -> dict[str, Item]:
+        """All of them, by sku. Raises UnknownSku, and CallFailed while the catalog is away."""
+        found = await store.find(self._db, skus)
+        if missing := sorted(set(skus) - found.keys()):
+            found |= await self._ask(missing)
+        for sku in skus:
+            if sku not in found:
+                raise UnknownSku(sku=sku)
+        return found
+
+    async def run(self) -> None:
+        """For ever: what was outdated is asked for before a quote needs it."""
+        while True:
+            while skus := await store.old(self._db, BATCH_MAX):
+                await self._ask(skus)
+            await self._clock.sleep(REFRESH_EVERY_S)
+
+    async def _ask(self, skus: Sequence[str]) -> dict[str, Item]:
+        batches = [skus[n : n + BATCH_MAX] for n in range(0, len(skus), BATCH_MAX)]
+        answers = await asyncio.gather(*map(self._ask_batch, batches))
+        return {item.sku: item for answer in answers for item in answer}
+
+    async def _ask_batch(self, skus: Sequence[str]) -> list[Item]:
+        revisions = await store.revisions(self._db, skus)
+        response = await alone(self._catalog.BatchGetVariants(BatchGetVariantsRequest(skus=skus)))
+        items = [reading.item(variant) for variant in response.variants]
+        await store.keep(self._db, items, revisions)
+        if gone := sorted(set(skus) - {item.sku for item in items}):
+            await store.drop(self._db, gone)
+        return items
