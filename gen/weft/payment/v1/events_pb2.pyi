@@ -489,3 +489,174 @@ class DefaultMethodChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DefaultMethodChanged: _TypeAlias = DefaultMethodChanged  # noqa: Y015
+
+@_typing.final
+class DisputeOpened(_message.Message):
+    """A customer's bank took money back, for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    intent_id: _builtins.str
+    reference: _builtins.str
+    customer_id: _builtins.str
+    gateway: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def fee(self) -> _money_pb2.Money:
+        """What the gateway asks for it."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        intent_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        fee: _money_pb2.Money | None = ...,
+        gateway: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "dispute_id", b"dispute_id", "fee", b"fee", "gateway", b"gateway", "intent_id", b"intent_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeOpened: _TypeAlias = DisputeOpened  # noqa: Y015
+
+@_typing.final
+class DisputeWon(_message.Message):
+    """The money of a dispute came back to us."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    intent_id: _builtins.str
+    reference: _builtins.str
+    customer_id: _builtins.str
+    gateway: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def fee(self) -> _money_pb2.Money:
+        """What the gateway asks for it."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        intent_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        fee: _money_pb2.Money | None = ...,
+        gateway: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "dispute_id", b"dispute_id", "fee", b"fee", "gateway", b"gateway", "intent_id", b"intent_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeWon: _TypeAlias = DisputeWon  # noqa: Y015
+
+@_typing.final
+class DisputeLost(_message.Message):
+    """The money of a dispute stays with the customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    intent_id: _builtins.str
+    reference: _builtins.str
+    customer_id: _builtins.str
+    gateway: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def fee(self) -> _money_pb2.Money:
+        """What the gateway asks for it."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        intent_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        fee: _money_pb2.Money | None = ...,
+        gateway: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "dispute_id", b"dispute_id", "fee", b"fee", "gateway", b"gateway", "intent_id", b"intent_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeLost: _TypeAlias = DisputeLost  # noqa: Y015
+
+@_typing.final
+class WalletChanged(_message.Message):
+    """A customer's balance changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    customer_id: _builtins.str
+    balance_minor: _builtins.int
+    """After it, in minor units of the same currency."""
+    reason: _builtins.str
+    """TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT or TRANSFER."""
+    reference: _builtins.str
+    """What it was for, such as `order:<id>`."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """More than nothing: the balance grew."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        balance_minor: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_minor", b"balance_minor", "customer_id", b"customer_id", "entry_id", b"entry_id", "reason", b"reason", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletChanged: _TypeAlias = WalletChanged  # noqa: Y015

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/payment/v1/events.proto.
  */
 export const file_weft_payment_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWZ0L3BheW1lbnQvdjEvZXZlbnRzLnByb3RvEg93ZWZ0LnBheW1lbnQudjEijgEKDUludGVudENyZWF0ZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCRIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Ohzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkInoKDlBheW1lbnRTdGFydGVkEhEKCWludGVudF9pZBgBIAEoCRIRCglyZWZlcmVuY2UYAiABKAkSEwoLY3VzdG9tZXJfaWQYAyABKAkSDwoHZ2F0ZXdheRgEIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJwChVQYXltZW50QWN0aW9uUmVxdWlyZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCKSAQoRUGF5bWVudEF1dGhvcmlzZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCRIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Ohzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIqECCg9QYXltZW50Q2FwdHVyZWQSEQoJaW50ZW50X2lkGAEgASgJEhIKCmNhcHR1cmVfaWQYAiABKAkSEQoJcmVmZXJlbmNlGAMgASgJEhMKC2N1c3RvbWVyX2lkGAQgASgJEiQKBmFtb3VudBgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDwoHZ2F0ZXdheRgGIAEoCRIyCg5lZmZlY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoIY2FwdHVyZWQYCCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg4KBnRvcF91cBgJIAEoCDoc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCKyAQoNQ2FwdHVyZUZhaWxlZBIRCglpbnRlbnRfaWQYASABKAkSEgoKY2FwdHVyZV9pZBgCIAEoCRIRCglyZWZlcmVuY2UYAyABKAkSEwoLY3VzdG9tZXJfaWQYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIOCgZyZWFzb24YBiABKAk6HOr0GBgKCWludGVudF9pZBILY3VzdG9tZXJfaWQieAoNUGF5bWVudEZhaWxlZBIRCglpbnRlbnRfaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJ7ChBQYXltZW50Q2FuY2VsbGVkEhEKCWludGVudF9pZBgBIAEoCRIRCglyZWZlcmVuY2UYAiABKAkSEwoLY3VzdG9tZXJfaWQYAyABKAkSDgoGcmVhc29uGAQgASgJOhzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIrEBCg1SZWZ1bmRDcmVhdGVkEhEKCXJlZnVuZF9pZBgBIAEoCRIRCglpbnRlbnRfaWQYAiABKAkSEQoJcmVmZXJlbmNlGAMgASgJEhMKC2N1c3RvbWVyX2lkGAQgASgJEiQKBmFtb3VudBgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDgoGcmVhc29uGAYgASgJOhzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIvgBCg9QYXltZW50UmVmdW5kZWQSEQoJcmVmdW5kX2lkGAEgASgJEhEKCWludGVudF9pZBgCIAEoCRIRCglyZWZlcmVuY2UYAyABKAkSEwoLY3VzdG9tZXJfaWQYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIPCgdnYXRld2F5GAYgASgJEjIKDmVmZmVjdGl2ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YCCABKAk6HOr0GBgKCWludGVudF9pZBILY3VzdG9tZXJfaWQisAEKDFJlZnVuZEZhaWxlZBIRCglyZWZ1bmRfaWQYASABKAkSEQoJaW50ZW50X2lkGAIgASgJEhEKCXJlZmVyZW5jZRgDIAEoCRITCgtjdXN0b21lcl9pZBgEIAEoCRIkCgZhbW91bnQYBSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg4KBnJlYXNvbhgGIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJkCg5NZXRob2RBdHRhY2hlZBIRCgltZXRob2RfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSDAoEa2luZBgDIAEoCToc6vQYGAoJbWV0aG9kX2lkEgtjdXN0b21lcl9pZCJWCg5NZXRob2REZXRhY2hlZBIRCgltZXRob2RfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAk6HOr0GBgKCW1ldGhvZF9pZBILY3VzdG9tZXJfaWQiXAoURGVmYXVsdE1ldGhvZENoYW5nZWQSEQoJbWV0aG9kX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJOhzq9BgYCgltZXRob2RfaWQSC2N1c3RvbWVyX2lkYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options]);
+  fileDesc("Chx3ZWZ0L3BheW1lbnQvdjEvZXZlbnRzLnByb3RvEg93ZWZ0LnBheW1lbnQudjEijgEKDUludGVudENyZWF0ZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCRIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Ohzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkInoKDlBheW1lbnRTdGFydGVkEhEKCWludGVudF9pZBgBIAEoCRIRCglyZWZlcmVuY2UYAiABKAkSEwoLY3VzdG9tZXJfaWQYAyABKAkSDwoHZ2F0ZXdheRgEIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJwChVQYXltZW50QWN0aW9uUmVxdWlyZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCKSAQoRUGF5bWVudEF1dGhvcmlzZWQSEQoJaW50ZW50X2lkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgtjdXN0b21lcl9pZBgDIAEoCRIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Ohzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIqECCg9QYXltZW50Q2FwdHVyZWQSEQoJaW50ZW50X2lkGAEgASgJEhIKCmNhcHR1cmVfaWQYAiABKAkSEQoJcmVmZXJlbmNlGAMgASgJEhMKC2N1c3RvbWVyX2lkGAQgASgJEiQKBmFtb3VudBgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDwoHZ2F0ZXdheRgGIAEoCRIyCg5lZmZlY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoIY2FwdHVyZWQYCCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg4KBnRvcF91cBgJIAEoCDoc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCKyAQoNQ2FwdHVyZUZhaWxlZBIRCglpbnRlbnRfaWQYASABKAkSEgoKY2FwdHVyZV9pZBgCIAEoCRIRCglyZWZlcmVuY2UYAyABKAkSEwoLY3VzdG9tZXJfaWQYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIOCgZyZWFzb24YBiABKAk6HOr0GBgKCWludGVudF9pZBILY3VzdG9tZXJfaWQieAoNUGF5bWVudEZhaWxlZBIRCglpbnRlbnRfaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJ7ChBQYXltZW50Q2FuY2VsbGVkEhEKCWludGVudF9pZBgBIAEoCRIRCglyZWZlcmVuY2UYAiABKAkSEwoLY3VzdG9tZXJfaWQYAyABKAkSDgoGcmVhc29uGAQgASgJOhzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIrEBCg1SZWZ1bmRDcmVhdGVkEhEKCXJlZnVuZF9pZBgBIAEoCRIRCglpbnRlbnRfaWQYAiABKAkSEQoJcmVmZXJlbmNlGAMgASgJEhMKC2N1c3RvbWVyX2lkGAQgASgJEiQKBmFtb3VudBgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDgoGcmVhc29uGAYgASgJOhzq9BgYCglpbnRlbnRfaWQSC2N1c3RvbWVyX2lkIvgBCg9QYXltZW50UmVmdW5kZWQSEQoJcmVmdW5kX2lkGAEgASgJEhEKCWludGVudF9pZBgCIAEoCRIRCglyZWZlcmVuY2UYAyABKAkSEwoLY3VzdG9tZXJfaWQYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIPCgdnYXRld2F5GAYgASgJEjIKDmVmZmVjdGl2ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YCCABKAk6HOr0GBgKCWludGVudF9pZBILY3VzdG9tZXJfaWQisAEKDFJlZnVuZEZhaWxlZBIRCglyZWZ1bmRfaWQYASABKAkSEQoJaW50ZW50X2lkGAIgASgJEhEKCXJlZmVyZW5jZRgDIAEoCRITCgtjdXN0b21lcl9pZBgEIAEoCRIkCgZhbW91bnQYBSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg4KBnJlYXNvbhgGIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCJkCg5NZXRob2RBdHRhY2hlZBIRCgltZXRob2RfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSDAoEa2luZBgDIAEoCToc6vQYGAoJbWV0aG9kX2lkEgtjdXN0b21lcl9pZCJWCg5NZXRob2REZXRhY2hlZBIRCgltZXRob2RfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAk6HOr0GBgKCW1ldGhvZF9pZBILY3VzdG9tZXJfaWQiXAoURGVmYXVsdE1ldGhvZENoYW5nZWQSEQoJbWV0aG9kX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJOhzq9BgYCgltZXRob2RfaWQSC2N1c3RvbWVyX2lkItYBCg1EaXNwdXRlT3BlbmVkEhIKCmRpc3B1dGVfaWQYASABKAkSEQoJaW50ZW50X2lkGAIgASgJEhEKCXJlZmVyZW5jZRgDIAEoCRITCgtjdXN0b21lcl9pZBgEIAEoCRIkCgZhbW91bnQYBSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiEKA2ZlZRgGIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDwoHZ2F0ZXdheRgHIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCLTAQoKRGlzcHV0ZVdvbhISCgpkaXNwdXRlX2lkGAEgASgJEhEKCWludGVudF9pZBgCIAEoCRIRCglyZWZlcmVuY2UYAyABKAkSEwoLY3VzdG9tZXJfaWQYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIhCgNmZWUYBiABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg8KB2dhdGV3YXkYByABKAk6HOr0GBgKCWludGVudF9pZBILY3VzdG9tZXJfaWQi1AEKC0Rpc3B1dGVMb3N0EhIKCmRpc3B1dGVfaWQYASABKAkSEQoJaW50ZW50X2lkGAIgASgJEhEKCXJlZmVyZW5jZRgDIAEoCRITCgtjdXN0b21lcl9pZBgEIAEoCRIkCgZhbW91bnQYBSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiEKA2ZlZRgGIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDwoHZ2F0ZXdheRgHIAEoCToc6vQYGAoJaW50ZW50X2lkEgtjdXN0b21lcl9pZCK2AQoNV2FsbGV0Q2hhbmdlZBIQCghlbnRyeV9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EhUKDWJhbGFuY2VfbWlub3IYBCABKAMSDgoGcmVhc29uGAUgASgJEhEKCXJlZmVyZW5jZRgGIAEoCToe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options]);
 
 /**
  * A payment was asked for.
@@ -560,4 +560,209 @@ export type DefaultMethodChanged = Message<"weft.payment.v1.DefaultMethodChanged
  */
 export const DefaultMethodChangedSchema: GenMessage<DefaultMethodChanged> = /*@__PURE__*/
   messageDesc(file_weft_payment_v1_events, 13);
+
+/**
+ * A customer's bank took money back, for now.
+ *
+ * @generated from message weft.payment.v1.DisputeOpened
+ */
+export type DisputeOpened = Message<"weft.payment.v1.DisputeOpened"> & {
+  /**
+   * @generated from field: string dispute_id = 1;
+   */
+  disputeId: string;
+
+  /**
+   * @generated from field: string intent_id = 2;
+   */
+  intentId: string;
+
+  /**
+   * @generated from field: string reference = 3;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string customer_id = 4;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 5;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What the gateway asks for it.
+   *
+   * @generated from field: weft.money.v1.Money fee = 6;
+   */
+  fee?: Money | undefined;
+
+  /**
+   * @generated from field: string gateway = 7;
+   */
+  gateway: string;
+};
+
+/**
+ * Describes the message weft.payment.v1.DisputeOpened.
+ * Use `create(DisputeOpenedSchema)` to create a new message.
+ */
+export const DisputeOpenedSchema: GenMessage<DisputeOpened> = /*@__PURE__*/
+  messageDesc(file_weft_payment_v1_events, 14);
+
+/**
+ * The money of a dispute came back to us.
+ *
+ * @generated from message weft.payment.v1.DisputeWon
+ */
+export type DisputeWon = Message<"weft.payment.v1.DisputeWon"> & {
+  /**
+   * @generated from field: string dispute_id = 1;
+   */
+  disputeId: string;
+
+  /**
+   * @generated from field: string intent_id = 2;
+   */
+  intentId: string;
+
+  /**
+   * @generated from field: string reference = 3;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string customer_id = 4;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 5;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What the gateway asks for it.
+   *
+   * @generated from field: weft.money.v1.Money fee = 6;
+   */
+  fee?: Money | undefined;
+
+  /**
+   * @generated from field: string gateway = 7;
+   */
+  gateway: string;
+};
+
+/**
+ * Describes the message weft.payment.v1.DisputeWon.
+ * Use `create(DisputeWonSchema)` to create a new message.
+ */
+export const DisputeWonSchema: GenMessage<DisputeWon> = /*@__PURE__*/
+  messageDesc(file_weft_payment_v1_events, 15);
+
+/**
+ * The money of a dispute stays with the customer.
+ *
+ * @generated from message weft.payment.v1.DisputeLost
+ */
+export type DisputeLost = Message<"weft.payment.v1.DisputeLost"> & {
+  /**
+   * @generated from field: string dispute_id = 1;
+   */
+  disputeId: string;
+
+  /**
+   * @generated from field: string intent_id = 2;
+   */
+  intentId: string;
+
+  /**
+   * @generated from field: string reference = 3;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string customer_id = 4;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 5;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What the gateway asks for it.
+   *
+   * @generated from field: weft.money.v1.Money fee = 6;
+   */
+  fee?: Money | undefined;
+
+  /**
+   * @generated from field: string gateway = 7;
+   */
+  gateway: string;
+};
+
+/**
+ * Describes the message weft.payment.v1.DisputeLost.
+ * Use `create(DisputeLostSchema)` to create a new message.
+ */
+export const DisputeLostSchema: GenMessage<DisputeLost> = /*@__PURE__*/
+  messageDesc(file_weft_payment_v1_events, 16);
+
+/**
+ * A customer's balance changed.
+ *
+ * @generated from message weft.payment.v1.WalletChanged
+ */
+export type WalletChanged = Message<"weft.payment.v1.WalletChanged"> & {
+  /**
+   * @generated from field: string entry_id = 1;
+   */
+  entryId: string;
+
+  /**
+   * @generated from field: string customer_id = 2;
+   */
+  customerId: string;
+
+  /**
+   * More than nothing: the balance grew.
+   *
+   * @generated from field: weft.money.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * After it, in minor units of the same currency.
+   *
+   * @generated from field: int64 balance_minor = 4;
+   */
+  balanceMinor: bigint;
+
+  /**
+   * TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT or TRANSFER.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * What it was for, such as `order:<id>`.
+   *
+   * @generated from field: string reference = 6;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message weft.payment.v1.WalletChanged.
+ * Use `create(WalletChangedSchema)` to create a new message.
+ */
+export const WalletChangedSchema: GenMessage<WalletChanged> = /*@__PURE__*/
+  messageDesc(file_weft_payment_v1_events, 17);
 

@@ -24,6 +24,9 @@ __all__ = (
     "DefaultMethodChanged",
     "DetachMethodRequest",
     "DetachMethodResponse",
+    "DisputeLost",
+    "DisputeOpened",
+    "DisputeWon",
     "GetIntentRequest",
     "GetIntentResponse",
     "GetRefundRequest",
@@ -64,6 +67,7 @@ __all__ = (
     "SetDefaultMethodRequest",
     "SetDefaultMethodResponse",
     "TransferInstructions",
+    "WalletChanged",
 )
 
 import datetime
@@ -790,6 +794,129 @@ class DetachMethodResponse(betterproto2.Message):
 default_message_pool.register_message(
     "weft.payment.v1", "DetachMethodResponse", DetachMethodResponse
 )
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class DisputeLost(betterproto2.Message):
+    """
+    The money of a dispute stays with the customer.
+    """
+
+    dispute_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    intent_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    fee: "__money__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the gateway asks for it.
+    """
+
+    gateway: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING
+    )
+
+
+default_message_pool.register_message("weft.payment.v1", "DisputeLost", DisputeLost)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class DisputeOpened(betterproto2.Message):
+    """
+    A customer's bank took money back, for now.
+    """
+
+    dispute_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    intent_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    fee: "__money__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the gateway asks for it.
+    """
+
+    gateway: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING
+    )
+
+
+default_message_pool.register_message("weft.payment.v1", "DisputeOpened", DisputeOpened)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class DisputeWon(betterproto2.Message):
+    """
+    The money of a dispute came back to us.
+    """
+
+    dispute_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    intent_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    fee: "__money__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the gateway asks for it.
+    """
+
+    gateway: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING
+    )
+
+
+default_message_pool.register_message("weft.payment.v1", "DisputeWon", DisputeWon)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
@@ -1803,6 +1930,52 @@ class TransferInstructions(betterproto2.Message):
 default_message_pool.register_message(
     "weft.payment.v1", "TransferInstructions", TransferInstructions
 )
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class WalletChanged(betterproto2.Message):
+    """
+    A customer's balance changed.
+    """
+
+    entry_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    More than nothing: the balance grew.
+    """
+
+    balance_minor: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = (
+        betterproto2.field(4, betterproto2.TYPE_INT64)
+    )
+    """
+    After it, in minor units of the same currency.
+    """
+
+    reason: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING
+    )
+    """
+    TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT or TRANSFER.
+    """
+
+    reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        6, betterproto2.TYPE_STRING
+    )
+    """
+    What it was for, such as `order:<id>`.
+    """
+
+
+default_message_pool.register_message("weft.payment.v1", "WalletChanged", WalletChanged)
 
 
 class IntentServiceSyncStub:

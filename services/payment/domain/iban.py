@@ -1,0 +1,22 @@
+"""IBANs (ISO 13616), checked by length, form, check digits, and the national digits where there are such."""
+
+from stdnum import iban
+from stdnum.exceptions import InvalidChecksum, InvalidComponent, InvalidFormat, InvalidLength, ValidationError
+
+from services.payment.domain.method import IbanRefused
+
+RULES = {
+    InvalidLength: "its length is not that of its country",
+    InvalidFormat: "its form is not that of its country",
+    InvalidChecksum: "its check digits are wrong",
+    InvalidComponent: "its country has no IBANs",
+}
+
+
+def checked(text: str, field: str) -> str:
+    """The IBAN without spaces, in capitals. Raises IbanRefused."""
+    try:
+        return str(iban.validate(text))
+    except ValidationError as error:
+        rule = next((rule for kind, rule in RULES.items() if isinstance(error, kind)), "it is none")
+        raise IbanRefused(rule=rule, field=field) from None

@@ -1,0 +1,1 @@
+"""The gRPC services of payment, one module each."""
