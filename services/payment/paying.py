@@ -145,10 +145,9 @@ class Payer:
             return
         gateway = self._gateway(intent)
         try:
-            if not charge.ref:
-                charge = await self._opened(gateway, intent_id, charge)
-            if charge is not None:
-                calling = _calling(gateway, charge, operation)
+            opened = charge if charge.ref else await self._opened(gateway, intent_id, charge)
+            if opened is not None:
+                calling = _calling(gateway, opened, operation)
                 remote = await self._called(gateway.name, kind.lower(), calling)
                 await self.settle(intent_id, remote)
         except GatewayRefused as refused:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from services.payment.domain.intent import FINAL, State
+from services.payment.domain.intent import FINAL, Asked, State
 from services.payment.domain.remote import GatewayAway
 from services.payment.domain.settling import Settlement
 from services.payment.metrics import OVERDUE
@@ -58,7 +58,7 @@ class Recovery:
             looks = await store.claim_looks(tx, now, again)
             expired = await store.expired(tx, now)
         await self._all(
-            self._payer.perform(each.kind, each.operation_id, each.intent_id, again=each.attempts > 1)
+            self._payer.perform(Asked(each.kind), each.operation_id, each.intent_id, again=each.attempts > 1)
             for each in operations
         )
         await self._all(self._look(intent_id) for intent_id in looks)

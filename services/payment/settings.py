@@ -22,12 +22,12 @@ class PaymentSettings:
     sandbox_webhook_secret: str = setting("Secret that signs webhooks of the sandbox; empty: none.", "")
     bank_payee: str = setting("Name of our bank account's holder, for transfers.", "Weft")
     bank_iban: str = setting(
-        "IBAN of our bank account; empty: nobody can pay by bank, but in development.", ""
+        "IBAN of our bank account; empty: nobody pays by bank, except in development.", ""
     )
     bank_bic: str = setting("Its BIC.", "")
     call_s: float = setting("Seconds that a gateway is given to answer.", 20.0)
     lease_s: float = setting(
-        "Seconds after which another process takes up a call that was never finished.", 30.0
+        "Seconds after which a call that was never finished is taken up by another process.", 30.0
     )
     retry_first_s: float = setting(
         "Seconds before a gateway that was away is asked again; doubled each time.", 1.0
@@ -48,6 +48,4 @@ class PaymentSettings:
         if self.lease_s <= self.call_s:
             raise BadSetting(f"{PREFIX}LEASE_S must be longer than {PREFIX}CALL_S")
         if min(self.call_s, self.retry_first_s, self.poll_s, self.round_s) <= 0 or self.hold_days < 1:
-            raise BadSetting(
-                f"{PREFIX}CALL_S, _RETRY_FIRST_S, _POLL_S, _ROUND_S and _HOLD_DAYS must be positive"
-            )
+            raise BadSetting(f"{PREFIX}*_S and {PREFIX}HOLD_DAYS must be positive")

@@ -24,9 +24,7 @@ from services.payment.gateways.desk import LOCK, MOVE, Desk, Opening
 KEPT_EXPIRY = "2035-12"
 DISPUTE_FEE = 1500  # Minor units: what banks ask for a dispute.
 DECLINE = "update desk_payment set state = 'DECLINED', decline_code = $3 where gateway = $1 and ref = $2"
-DISPUTE = (
-    "update desk_payment set dispute = $3 where gateway = $1 and ref = $2 and captured > 0 returning ref"
-)
+DISPUTE = "update desk_payment set dispute = $3 where gateway = $1 and ref = $2 returning captured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ class Sandbox(Desk):
 
     async def dispute(self, ref: str, state: DisputeState) -> bool:
         """Whether there is such a payment, and something was taken."""
-        return await self._db.fetchval(DISPUTE, self.name, ref, state) is not None
+        return bool(await self._db.fetchval(DISPUTE, self.name, ref, state))
 
     def remote(self, row: Any, refunds: list[Any]) -> Remote:
         seen = super().remote(row, refunds)

@@ -11,6 +11,7 @@ from services.chassis.listing import Listing, Page
 from services.payment.domain.intent import Kind
 from services.payment.domain.method import InvoiceNotGranted, Method, UnknownMethod
 
+TURN = "select pg_advisory_xact_lock(hashtextextended('method of ' || $1, 0))"
 METHODS = Listing(
     {"create_time": Field(Method.created_at), "method_id": Field(Method.method_id)},
     "create_time desc",
