@@ -36,6 +36,17 @@ from unnest($7::uuid[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12:
 order by n
 returning position
 """
+INSERT_MIXED = """
+insert into event (id, type, key, subject, actor, acting, trace, causation, at, stream, version,
+    schema_version, payload)
+select id, type, key, subject, actor, acting, trace, causation, at, stream, version, schema_version, payload
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::int[], $7::bytea[],
+    $8::text[], $9::text[], $10::text[], $11::uuid[], $12::timestamptz[], $13::text[])
+    with ordinality as new (id, type, key, subject, version, schema_version, payload,
+        actor, acting, trace, causation, at, stream, n)
+order by n
+returning position
+"""
 WRITERS = """
 select array_agg(virtualtransaction) from pg_locks
 where locktype = 'relation' and relation = 'event'::regclass and mode = 'RowExclusiveLock' and granted
@@ -125,24 +136,31 @@ async def emit(tx: AnyTx, *messages: Message, key: str | None = None) -> list[En
 
 
 async def write(tx: AnyTx, events: Sequence[Envelope]) -> list[Envelope]:
-    """Adds the events of one moment and cause to the table. Returns them with their positions."""
+    """Adds the events to the table. Returns them with their positions."""
     for event in events:
         if len(event.payload) > PAYLOAD_BYTES_MAX:
             raise EventTooLarge(event.type)
     if not events:
         return []
-    columns = zip(*(_row(event) for event in events), strict=True)
-    first = events[0]
-    shared = (first.actor, first.acting, first.trace, first.causation, first.at, first.stream)
-    rows = await fetch(tx, INSERT, *shared, *map(list, columns))
+    columns = map(list, zip(*(_row(event) for event in events), strict=True))
+    causes = [_cause(event) for event in events]
+    if any(cause != causes[0] for cause in causes):
+        rows = await fetch(tx, INSERT_MIXED, *columns, *map(list, zip(*causes, strict=True)))
+    else:
+        rows = await fetch(tx, INSERT, *causes[0], *columns)
     after_commit(tx, database_of(tx).emitted)
     return [replace(event, position=row["position"]) for event, row in zip(events, rows, strict=True)]
 
 
 def _row(event: Envelope) -> tuple[Any, ...]:
-    """What differs between events of one `write`."""
+    """What differs between events of one cause."""
     about = (event.id, event.type, event.key, event.subject)
     return (*about, event.version, event.schema_version, event.payload)
+
+
+def _cause(event: Envelope) -> tuple[Any, ...]:
+    """What is the same for events of one moment and cause, unless many callers share a transaction."""
+    return (event.actor, event.acting, event.trace, event.causation, event.at, event.stream)
 
 
 async def settle(db: Database) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database, Tx
 from services.chassis.events import Provenance, emit, provenance
+from services.chassis.steady import SteadyClock
 from services.scheduler import metrics, reading, requesting
 from services.scheduler.domain import schedule as rules
 from services.scheduler.domain.calendar import Days
@@ -23,7 +24,6 @@ from services.scheduler.domain.schedule import Cause, Due, Overlap, Policy, RunS
 from services.scheduler.domain.workflow import InputRefused, UnknownWorkflow
 from services.scheduler.launching import Launcher
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.steady import SteadyClock
 from services.scheduler.store import calendar as calendars, schedule as store
 from weft.scheduler.v1.events_pb2 import ScheduleRunEnded
 from weft.scheduler.v1.schedule_pb2 import ScheduleSettings

@@ -10,13 +10,13 @@ import pytest
 
 from services.chassis.clock import Clock, FakeClock
 from services.chassis.db import Database
+from services.chassis.steady import SteadyClock
 from services.scheduler.domain.schedule import DUE_MAX, Schedule, newest
 from services.scheduler.domain.timing import Kind, Timing
 from services.scheduler.domain.zoned import zone
 from services.scheduler.firing import Firing
 from services.scheduler.launching import Launcher
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.steady import SteadyClock
 from services.scheduler.tidying import Tidying
 from tests import databases
 from tests.scheduler.world import wanted

@@ -1,0 +1,1 @@
+"""Rules and rows of stock: levels, reservations, transfers, locations."""

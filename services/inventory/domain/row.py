@@ -1,0 +1,16 @@
+"""The one registry of this service's tables."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, DateTime, Text
+from sqlalchemy.orm import DeclarativeBase
+
+
+class Row(DeclarativeBase):
+    """A row of this service's database."""
+
+    type_annotation_map = {  # noqa: RUF012
+        datetime: DateTime(timezone=True),
+        str: Text,
+        int: BigInteger,
+    }

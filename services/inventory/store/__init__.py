@@ -1,0 +1,1 @@
+"""Queries, by the table that they are about."""
