@@ -193,6 +193,11 @@ class Database:
                 connection = self._take() or await self._reconnect()
                 try:
                     yield connection
+                except asyncio.CancelledError:
+                    # A BEGIN that was interrupted may have begun all the same: what the next one wrote
+                    # would be in a transaction that nobody commits.
+                    connection.terminate()
+                    raise
                 finally:
                     self._give(connection)
         finally:

@@ -63,8 +63,9 @@ where (kind, saga_id) in (
 )
 returning {COLUMNS}
 """
-# One statement writes down how a step ended and, by `step`, that the next one may have begun. Whoever was
-# called off meanwhile is not done.
+# One statement writes down how a step ended and, by `step`, that the next one may have begun. The fence is
+# another after it: of a record whose commit was not heard of, no second one is made. Whoever was called off
+# meanwhile is not done.
 MOVE = f"""
 with moved as (
     update saga set
@@ -76,7 +77,8 @@ with moved as (
         end,
         held_until = case when $11::float8 > 0 then clock_timestamp() + make_interval(secs => $11) end,
         deadline_at = $12, reason = $13, failed_step = $14, message = $15,
-        ended_at = case when $4 = 'UNDONE' or $4 = 'DONE' and called_off is null then $9::timestamptz end
+        ended_at = case when $4 = 'UNDONE' or $4 = 'DONE' and called_off is null then $9::timestamptz end,
+        fence = fence + 1
     where kind = $1 and saga_id = $2 and fence = $3
     returning {COLUMNS}
 ), logged as (

@@ -226,3 +226,20 @@ async def test_connections_that_ended_while_idle_are_replaced_and_nobody_notices
     async with db.transaction() as one, db.transaction() as other:
         await execute(one, "select 1")
         await execute(other, "select 1")
+
+
+async def test_what_is_written_after_a_cancellation_is_there(numbers: Database) -> None:
+    async def look() -> None:
+        async with numbers.fast() as tx:
+            await tx.execute("select 1")
+
+    for n in range(1, 121):
+        looking = asyncio.create_task(look())
+        for _ in range(n % 12):  # Cancelled at each of its steps, BEGIN among them.
+            await asyncio.sleep(0)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await numbers.execute("insert into number values ($1)", n)
+        async with numbers.fast() as tx:
+            await tx.execute("insert into number values ($1)", -n)
+    assert await total(numbers) == 240

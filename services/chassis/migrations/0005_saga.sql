@@ -1,6 +1,6 @@
 -- Processes of several steps. `step` is the one that may have begun: it is written before the step begins.
--- Whoever holds a row until `held_until` runs it; `fence` changes hands with it, so that whoever lost it
--- can record nothing more.
+-- Whoever holds a row until `held_until` runs it; `fence` grows with each claim and each record, so that who
+-- lost it, or does not know that its record was made, can record nothing more.
 create table saga (
     kind text not null,
     saga_id uuid not null,
