@@ -1,0 +1,1 @@
+"""Rules and rows; no I/O, no clock, no wire."""

@@ -1,0 +1,139 @@
+"""Posting rules: which accounts an event of the business debits and credits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+from services.chassis.money import Money
+from services.ledger.domain import chart
+from services.ledger.domain.book import Wanted
+from services.ledger.domain.chart import House, account_of
+from services.ledger.domain.entry import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One line of a journal. A negative amount goes the other way; none is left out."""
+
+    debit: House
+    credit: House
+    amount: Money
+    code: str
+
+
+def sale(net: Money, tax: Money) -> list[Posting]:
+    """The customer owes; we have sold, and owe the tax."""
+    owed, currency = chart.receivables(net.currency), net.currency
+    return [
+        Posting(owed, chart.sales(currency), net, "sale"),
+        Posting(owed, chart.vat(currency), tax, "sale.vat"),
+    ]
+
+
+def sale_returned(net: Money, tax: Money) -> list[Posting]:
+    """We owe the customer; the sale and its tax are taken back."""
+    owed, currency = chart.receivables(net.currency), net.currency
+    return [
+        Posting(chart.returns(currency), owed, net, "return"),
+        Posting(chart.vat(currency), owed, tax, "return.vat"),
+    ]
+
+
+def invoice(net: Money, tax: Money) -> list[Posting]:
+    owed, currency = chart.receivables(net.currency), net.currency
+    return [
+        Posting(owed, chart.invoices(currency), net, "invoice"),
+        Posting(owed, chart.vat(currency), tax, "invoice.vat"),
+    ]
+
+
+def invoice_credited(net: Money, tax: Money) -> list[Posting]:
+    owed, currency = chart.receivables(net.currency), net.currency
+    return [
+        Posting(chart.credit_notes(currency), owed, net, "credit-note"),
+        Posting(chart.vat(currency), owed, tax, "credit-note.vat"),
+    ]
+
+
+def written_off(amount: Money) -> list[Posting]:
+    """Nobody will pay it."""
+    debts = chart.bad_debts(amount.currency)
+    return [Posting(debts, chart.receivables(amount.currency), amount, "bad-debt")]
+
+
+def granted(amount: Money) -> list[Posting]:
+    """A credit given out of goodwill: the customer owes less."""
+    owed = chart.receivables(amount.currency)
+    return [Posting(chart.goodwill(amount.currency), owed, amount, "goodwill")]
+
+
+def topped_up(amount: Money, gateway: str) -> list[Posting]:
+    """Money came in, and is the customer's."""
+    clearing = chart.clearing(gateway, amount.currency)
+    return [Posting(clearing, chart.wallets(amount.currency), amount, "top-up")]
+
+
+def payment(amount: Money, gateway: str) -> list[Posting]:
+    clearing = chart.clearing(gateway, amount.currency)
+    return [Posting(clearing, chart.receivables(amount.currency), amount, "payment")]
+
+
+def payment_returned(amount: Money, gateway: str) -> list[Posting]:
+    clearing = chart.clearing(gateway, amount.currency)
+    return [Posting(chart.receivables(amount.currency), clearing, amount, "refund")]
+
+
+def dispute_opened(amount: Money, fee: Money, gateway: str) -> list[Posting]:
+    """The gateway takes the amount back for now, and its fee for good."""
+    clearing = chart.clearing(gateway, amount.currency)
+    return [
+        Posting(chart.disputed(amount.currency), clearing, amount, "dispute"),
+        Posting(chart.dispute_fees(fee.currency), chart.clearing(gateway, fee.currency), fee, "dispute.fee"),
+    ]
+
+
+def dispute_won(amount: Money, gateway: str) -> list[Posting]:
+    clearing = chart.clearing(gateway, amount.currency)
+    return [Posting(clearing, chart.disputed(amount.currency), amount, "dispute.won")]
+
+
+def dispute_lost(amount: Money) -> list[Posting]:
+    lost = chart.chargebacks(amount.currency)
+    return [Posting(lost, chart.disputed(amount.currency), amount, "dispute.lost")]
+
+
+def houses(postings: Sequence[Posting]) -> list[House]:
+    """The accounts that they need, by code."""
+    needed = {house.code: house for each in postings for house in (each.debit, each.credit) if each.amount}
+    return [needed[code] for code in sorted(needed)]
+
+
+def transfers(
+    postings: Sequence[Posting], cause: UUID, reference: str, effective_at: datetime
+) -> list[Wanted]:
+    """Linked, with ids derived from `cause`: the same event books the same transfers, once."""
+    made = []
+    for each in postings:
+        if not each.amount:
+            continue
+        ends = (each.debit, each.credit) if each.amount.minor > 0 else (each.credit, each.debit)
+        made.append(
+            Wanted(
+                transfer_id=uuid5(cause, each.code),
+                kind=Kind.POSTED,
+                asked=sha256(cause.bytes + each.code.encode()).digest(),
+                debit_account_id=account_of(ends[0]),
+                credit_account_id=account_of(ends[1]),
+                amount_minor=abs(each.amount.minor),
+                currency=each.amount.currency,
+                linked=True,
+                code=each.code,
+                reference=reference,
+                effective_at=effective_at,
+            )
+        )
+    if made:
+        made[-1].linked = False
+    return made
