@@ -17,6 +17,7 @@ from services.queue.service.publishing import Publication
 from services.queue.service.queues import Queues
 from services.queue.service.records import Records
 from services.queue.service.requests import taking_in
+from services.queue.service.running import Running
 from services.queue.service.shared import Shared
 from services.queue.service.stats import Stats
 from services.queue.service.steering import Steering
@@ -59,6 +60,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
         loops=[
             shared.wire.hold,
             shared.known.run,
+            shared.running.run,
             shared.publication.run,
             shared.publication.reconcile,
             shared.endings.sweep,
@@ -75,7 +77,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
 
 def _share(tools: Tools, settings: QueueServiceSettings) -> Shared:
     wire, days, tally = Wire(tools), Days(tools.db), Tally(tools)
-    known = Known(tools, days)
+    known, running = Known(tools, days), Running(wire, tools.clock)
     publication = Publication(tools, settings, wire, known)
     endings = Endings(tools, known, wire, publication.soon)
     return Shared(
@@ -84,8 +86,9 @@ def _share(tools: Tools, settings: QueueServiceSettings) -> Shared:
         known=known,
         days=days,
         wire=wire,
+        running=running,
         publication=publication,
         endings=endings,
-        intake=Intake(tools, known, publication, endings, wire),
+        intake=Intake(tools, known, publication, endings, running),
         tally=tally,
     )

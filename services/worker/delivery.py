@@ -38,14 +38,26 @@ class Delivery:
     envelope: Envelope
     handle: Any = None  # By which the source knows it; nothing here looks into it.
     deliveries: int = 1  # How often it was delivered, this time included.
+    again: bool = False  # Another worker had it before.
     due_s: float = 0.0  # When it could first have run, Unix seconds.
     expires_s: float | None = None  # Not begun by then, it expires. Unix seconds; None: never.
     timeout_s: float | None = None  # Of one attempt, where neither job nor handler says; None: none.
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     rank: Rank = RANK
+    waits_s: float = 0.0  # Not to begin before, Unix seconds: in a lane, an earlier owner had it wait.
     state: bytes | None = None  # The last checkpoint; None: there is none.
     step: int = 0  # Of the last checkpoint, if this attempt made it in an earlier life.
     stop: EndReason.ValueType | None = None  # Why it is to end, once somebody said so.
+    # Of the envelope; each look into a message makes a new string.
+    job_id: str = field(init=False)
+    run: int = field(init=False)
+    queue: str = field(init=False)
+    type: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        envelope = self.envelope
+        self.job_id, self.run = envelope.job_id, envelope.run
+        self.queue, self.type = envelope.queue, envelope.type
 
 
 @dataclass(slots=True, eq=False)

@@ -43,8 +43,8 @@ class Desk:
         delivery = run.delivery
         delivery.step += 1
         request = SaveCheckpointRequest(
-            job_id=delivery.envelope.job_id,
-            run=delivery.envelope.run,
+            job_id=delivery.job_id,
+            run=delivery.run,
             attempt=delivery.envelope.attempt,
             state=state,
             step=delivery.step,

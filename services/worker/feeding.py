@@ -35,6 +35,7 @@ from weft.queue.v1.record_pb2 import (
     GetCheckpointRequest,
     GetCheckpointResponse,
     JobRun,
+    Lookup,
     LookupJobsRequest,
     LookupJobsResponse,
 )
@@ -83,9 +84,10 @@ class Feeder:
         runner: Runner,
         reporter: Reporter,
         names: Sequence[str],
+        worker: str = "",
     ) -> None:
         self._connection, self._record, self._runner, self._reporter = connection, record, runner, reporter
-        self._names = names
+        self._names, self._worker = names, worker
         self.claims: Claims | None = None  # Set before it starts, where there are such.
         self.lanes: Lanes | None = None
         self._pulls: dict[tuple[str, str], Pull] = {}
@@ -164,7 +166,7 @@ class Feeder:
             if delivery is None or self._has(delivery):
                 asyncio.get_running_loop().call_soon(tap.free)  # The pull is not done counting.
             else:
-                self._held[delivery.envelope.job_id] = delivery
+                self._held[delivery.job_id] = delivery
                 (doubtful if is_doubtful(delivery) else sure).append(delivery)
         if self.claims:
             self.claims.took([each for each in messages if each.sequence not in strange])
@@ -174,8 +176,8 @@ class Feeder:
 
     def _has(self, delivery: Delivery) -> bool:
         """Whether it came again while we have it; then the newer message is the one to answer."""
-        known = self._held.get(delivery.envelope.job_id)
-        if known is None or known.envelope.run != delivery.envelope.run:
+        known = self._held.get(delivery.job_id)
+        if known is None or known.run != delivery.run:
             return False
         known.handle.message = delivery.handle.message
         return True
@@ -197,6 +199,7 @@ class Feeder:
             envelope=envelope,
             handle=handle,
             deliveries=message.deliveries,
+            again=message.deliveries > 1,
             due_s=due_s,
             expires_s=terms.expires_s(envelope, due_s),
             timeout_s=terms.timeout_s,
@@ -217,16 +220,16 @@ class Feeder:
 
     async def look_up(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are to run, with their checkpoints; the rest is acknowledged. Raises CallFailed."""
-        runs = [JobRun(job_id=each.envelope.job_id, run=each.envelope.run) for each in deliveries]
-        answer = await self._record.LookupJobs(LookupJobsRequest(jobs=runs))
-        ended, left = list[Delivery](), list[Delivery]()
+        runs = [JobRun(job_id=each.job_id, run=each.run, again=each.again) for each in deliveries]
+        answer = await self._record.LookupJobs(LookupJobsRequest(jobs=runs, worker=self._worker))
+        over, left = list[Delivery](), list[Delivery]()
         for delivery, found in zip(deliveries, answer.jobs, strict=True):
             if found.cancel:
                 delivery.stop = EndReason.END_REASON_CANCELLED_BY_REQUEST
-            (ended if found.ended else left).append(delivery)
+            (over if _is_over(delivery, found) else left).append(delivery)
         await self._restore(left)
-        self._say([each.handle.message for each in ended], acks.ACK)
-        _forget(ended)
+        self._say([each.handle.message for each in over], acks.ACK)
+        _forget(over)
         return left
 
     async def _restore(self, deliveries: Sequence[Delivery]) -> None:
@@ -246,9 +249,8 @@ class Feeder:
 
     def let_go(self, delivery: Delivery) -> None:
         """It is out of hand."""
-        envelope = delivery.envelope
-        if self._held.get(envelope.job_id) is delivery:
-            del self._held[envelope.job_id]
+        if self._held.get(delivery.job_id) is delivery:
+            del self._held[delivery.job_id]
         if self.claims:
             self.claims.gave([delivery.handle.message])
 
@@ -278,6 +280,20 @@ def _forget(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         delivery.handle.giver.ran(delivery)
         delivery.handle.giver.done(delivery)
+
+
+def _is_over(delivery: Delivery, found: Lookup) -> bool:
+    """Whether nothing of it is left to do. Else it has the number of the attempt that comes next."""
+    envelope = delivery.envelope
+    if found.ended:
+        return True
+    if delivery.handle.lane is None and found.retried >= envelope.attempt:
+        return True  # What follows is a message of its own.
+    if found.attempts >= envelope.attempt:
+        envelope.attempt = found.attempts + 1
+        if found.HasField("next_time"):
+            delivery.waits_s = found.next_time.ToNanoseconds() / 1e9
+    return False
 
 
 def is_doubtful(delivery: Delivery) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -237,6 +238,7 @@ class Lane:
         assert self._taken
         if delivery.handle.message.sequence <= self._taken.reached:
             delivery.deliveries = max(delivery.deliveries, self._taken.lives)
+            delivery.again = True
             return True
         return delivery.deliveries > 1 or envelope.verify or envelope.attempt > 1
 
@@ -258,7 +260,10 @@ class Lane:
             delivery = line.popleft()
             self._going[key] += 1
             self._begun[delivery.handle.message.sequence] = key
-            ready.append(delivery)
+            if (wait_s := delivery.waits_s - time.time()) > 0:
+                self._later(delivery, wait_s)
+            else:
+                ready.append(delivery)
         if not line:
             self._lines.pop(key, None)
         return ready
@@ -302,15 +307,20 @@ class Lane:
             self._begun.pop(sequence, None)
             self._held.pop(sequence, None)
             return
+        following = next_attempt(delivery)
+        self._held[sequence] = following
+        self._later(following, delay_s)
+
+    def _later(self, delivery: Delivery, delay_s: float) -> None:
+        """It begins then; until then it keeps its place."""
+        sequence = delivery.handle.message.sequence
         task = self._retries[sequence] = asyncio.create_task(self._retry(delivery, delay_s))
         task.add_done_callback(lambda _: self._retries.pop(sequence, None))
 
     async def _retry(self, delivery: Delivery, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        following = next_attempt(delivery)
-        self._held[following.handle.message.sequence] = following
         # None is left when it has ended meanwhile: then `done` was told.
-        self._runner.take(await self._patiently(self._source.look_up, [following]))
+        self._runner.take(await self._patiently(self._source.look_up, [delivery]))
 
     def beat(self) -> None:
         """Says that what it holds is worked on. Raises a JetStreamError."""
@@ -318,7 +328,7 @@ class Lane:
 
 
 def _key(delivery: Delivery) -> str:
-    return delivery.envelope.key or delivery.envelope.job_id
+    return delivery.envelope.key or delivery.job_id
 
 
 def _size(delivery: Delivery) -> int:

@@ -1,7 +1,7 @@
-"""What happens to jobs now, for those who watch: states, progress and lines, sent in groups to `jobs-live`.
+"""What happens to jobs now, for those who watch: that they run, progress and lines, sent in groups.
 
-Best effort: while NATS is away nothing waits here. An attempt that is over before its group was sent is told
-of by its end alone, which spares short jobs half of their messages.
+Best effort: while NATS is away nothing waits here. How an attempt ended is told by the queue, when that is
+written down; one that is over before its group was sent is told of by its end alone.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
-from services.chassis.jetstream.protocol import publication, subject
-from services.chassis.jobs import subjects
+from services.chassis.jobs.telling import told
 from services.worker.delivery import Delivery, Run
-from services.worker.ending import CANCELLED, EXPIRED, FAILED, RETRYING, SUCCEEDED
-from services.worker.reporting import Ended, next_time, stamp
-from weft.jobs.v1.attempt_pb2 import Failure, LogLine
+from services.worker.packing import stamp
+from weft.jobs.v1.attempt_pb2 import LogLine
 from weft.jobs.v1.job_pb2 import JobState
 from weft.jobs.v1.live_pb2 import Progress, StateChange, Update
 
@@ -27,13 +25,6 @@ EVERY_S = 0.05  # Between two groups.
 PROGRESS_EVERY_S = 0.5  # Of one job: people read no faster.
 REPEAT_S = 30.0  # Who began to watch later hears that it runs.
 LINES_MAX = 10_000  # That wait for the next group; a job that logs more is heard in part.
-STATES = {
-    SUCCEEDED: JobState.JOB_STATE_SUCCEEDED,
-    RETRYING: JobState.JOB_STATE_RETRYING,
-    FAILED: JobState.JOB_STATE_FAILED,
-    CANCELLED: JobState.JOB_STATE_CANCELLED,
-    EXPIRED: JobState.JOB_STATE_EXPIRED,
-}
 
 log = logging.getLogger("weft.worker")
 
@@ -47,28 +38,24 @@ class Live:
         self._told_at: dict[str, float] = {}  # When RUNNING was told of, or progress.
         self._moved: set[str] = set()  # Jobs with progress that was not told of.
         self._lines: deque[tuple[Run, LogLine]] = deque(maxlen=LINES_MAX)
-        self._ended: list[Ended] = []
 
     def begun(self, run: Run) -> None:
-        self._running[run.delivery.envelope.job_id] = run
+        self._running[run.delivery.job_id] = run
 
     def progress(self, run: Run) -> None:
-        self._moved.add(run.delivery.envelope.job_id)
+        self._moved.add(run.delivery.job_id)
 
     def line(self, run: Run, line: LogLine) -> None:
         self._lines.append((run, line))
 
     def over(self, delivery: Delivery) -> None:
         """It runs no more; how it ended is told when it is written down."""
-        job_id = delivery.envelope.job_id
+        job_id = delivery.job_id
         self._running.pop(job_id, None)
-        self._told_at.pop(job_id, None)
-        self._moved.discard(job_id)
-
-    def ended(self, ended: Ended) -> None:
-        """It is written down."""
-        if ended.verdict.outcome in STATES:
-            self._ended.append(ended)
+        if self._told_at:
+            self._told_at.pop(job_id, None)
+        if self._moved:
+            self._moved.discard(job_id)
 
     async def run(self) -> None:
         """For ever."""
@@ -78,12 +65,18 @@ class Live:
 
     def flush(self) -> None:
         """Sends what there is to tell."""
-        updates = [*self._lines_told(), *self._running_told(time.monotonic()), *map(self._end, self._ended)]
-        self._ended = []
+        self._send([*self._lines_told(), *self._running_told(time.monotonic())])
+
+    def flush_lines(self) -> None:
+        """Sends what jobs have logged: their end is told next."""
+        if self._lines:
+            self._send([*self._lines_told()])
+
+    def _send(self, updates: Sequence[Update]) -> None:
         if not updates:
             return
         try:
-            self._connection.write(b"".join(map(_published, updates)))
+            self._connection.write(told(updates))
         except JetStreamError:
             log.debug("nobody heard of %d updates", len(updates))
 
@@ -97,23 +90,14 @@ class Live:
             last = self._told_at.get(job_id)
             if last is None or now - last > REPEAT_S:
                 self._told_at[job_id] = now
-                change = StateChange(state=JobState.JOB_STATE_RUNNING, progress=_progress(run))
+                change = StateChange(
+                    state=JobState.JOB_STATE_RUNNING, progress=_progress(run), start_time=stamp(run.start_s)
+                )
                 yield self._update(run.delivery, state=change)
             elif job_id in self._moved and now - last > PROGRESS_EVERY_S:
                 self._told_at[job_id] = now
                 self._moved.discard(job_id)
                 yield self._update(run.delivery, progress=_progress(run))
-
-    def _end(self, ended: Ended) -> Update:
-        change = StateChange(state=STATES[ended.verdict.outcome], reason=ended.verdict.reason)
-        if failure := ended.ending.failure:
-            told = Failure(
-                kind=failure.kind, message=failure.message, exit_code=failure.exit_code, code=failure.code
-            )
-            change.failure.CopyFrom(told)
-        if ended.verdict.outcome == RETRYING:
-            change.next_time.CopyFrom(next_time(ended))
-        return self._update(ended.delivery, state=change)
 
     def _update(
         self,
@@ -143,8 +127,3 @@ class Live:
 
 def _progress(run: Run) -> Progress | None:
     return None if run.percent is None else Progress(percent=run.percent, message=run.message)
-
-
-def _published(update: Update) -> bytes:
-    to = subject(subjects.live(update.queue, update.job_id))
-    return publication(to, b"", b"", update.SerializeToString())

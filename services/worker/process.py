@@ -121,14 +121,14 @@ def _assembled(
     """The worker, and what goes on beside it."""
     record = RecordServiceStub(around.mesh)
     live = Live(connection, plan.worker)
-    reporter = Reporter(record, connection, plan.worker, live.ended)
+    reporter = Reporter(record, connection, plan.worker, live.flush_lines)
     desk = Desk(record, live, reporter)
     cells = Cells(plan.modules)
     if any(handler.kind is Kind.PROCESS for handler in registry.handlers.values()):
         cells.begin()
     performers = Performers(registry, cells)
     runner = Runner(registry, desk, around.tracing, performers, plan.room, plan.limits)
-    feeder = Feeder(connection, record, runner, reporter, plan.queues)
+    feeder = Feeder(connection, record, runner, reporter, plan.queues, plan.worker)
     card = Card(plan.worker, plan.pool, plan.queues, sorted(registry.handlers))
     beating = Beating(card, connection, runner, desk)
     worker = Worker(plan, runner, feeder, reporter)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
 from services.chassis.errors import CallFailed, Refusal
@@ -24,10 +22,9 @@ from services.chassis.jetstream.errors import JetStreamError
 from services.chassis.jetstream.publisher import Item, Publisher
 from services.chassis.jobs.sending import item
 from services.worker.delivery import Delivery
-from services.worker.ending import RELEASED, RETRYING, Ending, Verdict
-from services.worker.holding import Handle
-from weft.jobs.v1.attempt_pb2 import AttemptReport
-from weft.jobs.v1.job_pb2 import Envelope, Payload
+from services.worker.ending import RELEASED, RETRYING, SUCCEEDED, Ending, Verdict
+from services.worker.packing import Ended, next_time, packed
+from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
 
 GROUP_MAX = 1_000  # Attempts in one report; JetStream's batches have as many.
@@ -48,26 +45,6 @@ class Record(Protocol):
     def ReportAttempts(self, request: ReportAttemptsRequest, /) -> Awaitable[ReportAttemptsResponse]: ...
 
 
-class Ended(NamedTuple):
-    """One attempt that is to be told of."""
-
-    delivery: Delivery
-    ending: Ending
-    verdict: Verdict
-
-    @property
-    def handle(self) -> Handle:
-        handle: Handle = self.delivery.handle
-        return handle
-
-    @property
-    def bytes(self) -> int:
-        """About so many in a report."""
-        failure = self.ending.failure
-        lines = sum(len(line.message) + 100 for line in self.ending.lines)
-        return 300 + len(self.ending.result) + lines + (len(failure.trace) if failure else 0)
-
-
 class Reporter:
     """One for all that runs in a worker."""
 
@@ -76,10 +53,10 @@ class Reporter:
         record: Record,
         connection: Connection,
         worker: str,
-        told: Callable[[Ended], None] = lambda ended: None,
+        telling: Callable[[], None] = lambda: None,
     ) -> None:
-        """`told` hears of each attempt when it is written down."""
-        self._record, self._connection, self._worker, self._told = record, connection, worker, told
+        """`telling` sends what attempts told of themselves: before their end, which the queue tells."""
+        self._record, self._connection, self._worker, self._telling = record, connection, worker, telling
         self._publisher = Publisher(connection)
         self._waiting: deque[Ended] = deque()
         self._groups: set[asyncio.Task[None]] = set()
@@ -133,7 +110,10 @@ class Reporter:
         )
         if self._waiting and len(self._groups) < TOGETHER_MAX:
             self._begin()
-        await self._acknowledge([each for each in group if each not in lost])
+        if lost:
+            out = set(map(id, lost))
+            group = [each for each in group if id(each) not in out]
+        await self._acknowledge(group)
         for each in lost:
             each.handle.giver.done(each.delivery)
 
@@ -151,7 +131,8 @@ class Reporter:
         if not group:
             return []
         delay = RETRY_S
-        request = ReportAttemptsRequest(worker=self._worker, attempts=[_packed(each) for each in group])
+        request, group = packed(group, self._worker)
+        self._telling()
         while True:
             try:
                 answer = await self._record.ReportAttempts(request)
@@ -166,13 +147,10 @@ class Reporter:
             else:
                 break
         self.away = False
-        superseded = set(answer.superseded)
-        for place, each in enumerate(group):
-            if place not in superseded:
-                self._told(each)
-            else:
-                each.handle.giver.lost(each.delivery)
-        return [group[place] for place in superseded]
+        lost = [group[place] for place in answer.superseded]
+        for each in lost:
+            each.handle.giver.lost(each.delivery)
+        return lost
 
     async def _apart(self, group: Sequence[Ended], error: Exception) -> list[Ended]:
         """A refused group is halved until what is wrong stands alone; that comes again later."""
@@ -186,9 +164,15 @@ class Reporter:
         return [one]
 
     async def _acknowledge(self, group: Sequence[Ended]) -> None:
-        back = [each for each in group if each.verdict.outcome == RELEASED]
-        kept = [each for each in group if each.verdict.outcome == RETRYING and each.handle.lane is not None]
-        gone = [each for each in group if each not in back and each not in kept]
+        back, kept, gone = list[Ended](), list[Ended](), list[Ended]()
+        for each in group:
+            outcome = each.verdict.outcome
+            if outcome == SUCCEEDED:
+                gone.append(each)
+            elif outcome == RELEASED:
+                back.append(each)
+            else:
+                (kept if outcome == RETRYING and each.handle.lane is not None else gone).append(each)
         self._send([each.handle.message.reply for each in back], acks.NAK)
         for each in kept:
             each.handle.giver.again(each.delivery, each.verdict.delay_s)
@@ -220,47 +204,3 @@ def _retry(ended: Ended) -> Item:
     envelope.attempt += 1
     envelope.due_time.CopyFrom(next_time(ended))
     return item(envelope, 0)
-
-
-def next_time(ended: Ended) -> Timestamp:
-    """When its next attempt is due."""
-    return stamp((ended.ending.end_s or time.time()) + ended.verdict.delay_s)
-
-
-def stamp(seconds: float) -> Timestamp:
-    """From Unix seconds."""
-    whole = int(seconds)
-    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
-
-
-def _packed(ended: Ended) -> AttemptReport:
-    delivery, ending, verdict = ended
-    envelope, handle = delivery.envelope, ended.handle
-    report = AttemptReport(
-        job_id=envelope.job_id,
-        run=envelope.run,
-        attempt=envelope.attempt,
-        queue=envelope.queue,
-        type=envelope.type,
-        priority=envelope.priority,
-        group_id=envelope.group_id,
-        unique=envelope.unique,
-        announce=envelope.announce,
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        failure=ending.failure,
-        due_time=stamp(delivery.due_s),
-        end_time=stamp(ending.end_s or time.time()),
-        sequence=handle.message.sequence,
-    )
-    if ending.start_s:
-        report.start_time.CopyFrom(stamp(ending.start_s))
-    if verdict.outcome == RETRYING:
-        report.next_time.CopyFrom(next_time(ended))
-    if ending.result:
-        report.result.CopyFrom(Payload(data=ending.result, content_type=ending.result_type))
-    if handle.lane is not None:
-        report.lane, report.lane_epoch = handle.lane, handle.epoch
-    if ending.lines:
-        report.log.extend(ending.lines)
-    return report

@@ -105,10 +105,10 @@ class Runner:
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Runs them in their turn. One that is here already only comes by a newer handle."""
         for delivery in deliveries:
-            if known := self._held.get(delivery.envelope.job_id):
+            if known := self._held.get(delivery.job_id):
                 self._meet(known, delivery)
                 continue
-            self._held[delivery.envelope.job_id] = delivery
+            self._held[delivery.job_id] = delivery
             if self.draining:
                 self._end(delivery, Ending(EndReason.END_REASON_WORKER_STOPPED))
             else:
@@ -118,16 +118,16 @@ class Runner:
 
     def _meet(self, known: Delivery, delivery: Delivery) -> None:
         """A job that is here already: by a newer handle, or in a later run, which has to wait elsewhere."""
-        if known.envelope.run == delivery.envelope.run:
+        if known.run == delivery.run:
             known.handle, known.deliveries = delivery.handle, delivery.deliveries
         else:
             ending = Ending(EndReason.END_REASON_WORKER_STOPPED)
             self._outside.ended(delivery, ending, judge(ending, delivery.policy, 1, 0))
 
     def _seat(self, delivery: Delivery) -> None:
-        handler = self._registry.handlers.get(delivery.envelope.type)
+        handler = self._registry.handlers.get(delivery.type)
         if handler is None:
-            words = f"this worker has no handler for {delivery.envelope.type}"
+            words = f"this worker has no handler for {delivery.type}"
             self._end(delivery, because(EndReason.END_REASON_TYPE_UNKNOWN, words))
         else:
             kind = Kind.PROCESS if _isolated(delivery) else handler.kind
@@ -136,7 +136,7 @@ class Runner:
     def stop(self, job_id: str, run: int, reason: EndReason.ValueType) -> bool:
         """Ends what is held of a job, up to this run; False when nothing is. It is told as ever."""
         delivery = self._held.get(job_id)
-        if delivery is None or delivery.envelope.run > run:
+        if delivery is None or delivery.run > run:
             return False
         self._stop(delivery, reason)
         return True
@@ -144,7 +144,7 @@ class Runner:
     def _stop(self, delivery: Delivery, reason: EndReason.ValueType) -> None:
         if delivery.stop is None:
             delivery.stop = reason
-            if run := self.running.get(delivery.envelope.job_id):
+            if run := self.running.get(delivery.job_id):
                 run.asked_at = self._loop.time()
                 run.task.cancel()
             else:
@@ -221,14 +221,12 @@ class Runner:
                 raise
             ending = _stopped(delivery)
         except Exception as error:
-            log.exception(
-                "an attempt could not be made", extra={"facts": {"job_id": delivery.envelope.job_id}}
-            )
+            log.exception("an attempt could not be made", extra={"facts": {"job_id": delivery.job_id}})
             ending = raised(error)
         finally:
             while me.uncancel():
                 pass
-            del self.running[delivery.envelope.job_id]
+            del self.running[delivery.job_id]
             bench.free(delivery, handler)
         _finish(span, delivery, ending)
         ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), run.lines or ()
@@ -297,7 +295,7 @@ class Runner:
         log.warning("this process stood still: what it has not begun is left to others")
         for bench in self._benches.values():
             for delivery in bench.clear():
-                del self._held[delivery.envelope.job_id]
+                del self._held[delivery.job_id]
                 self._outside.dropped(delivery)
 
 

@@ -157,13 +157,13 @@ class Gates:
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether it may begin; if so it has, until `release`."""
-        gate = self._gates.get(delivery.envelope.queue)
-        return gate is None or gate.admit(delivery.envelope.type)
+        gate = self._gates.get(delivery.queue)
+        return gate is None or gate.admit(delivery.type)
 
     def release(self, delivery: Delivery) -> None:
         """It has ended."""
-        if gate := self._gates.get(delivery.envelope.queue):
-            gate.release(delivery.envelope.type)
+        if gate := self._gates.get(delivery.queue):
+            gate.release(delivery.type)
 
     async def close(self) -> None:
         gates, self._gates = list(self._gates.values()), {}

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.jobs import subjects
+from services.chassis.jobs.telling import told
 from services.chassis.testing import until
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
 from tests.queue.test_queue_enqueue import refused
@@ -42,7 +43,7 @@ def run(plant: Plant, job_id: str, queue: str, attempt: int = 1) -> None:
     update = Update(job_id=job_id, run=1, attempt=attempt, queue=queue, worker="w1")
     update.state.CopyFrom(StateChange(state=JobState.JOB_STATE_RUNNING))
     update.time.GetCurrentTime()
-    plant.connection.publish(subjects.live(queue, job_id), update.SerializeToString())
+    plant.connection.write(told([update]))
 
 
 async def running(plant: Plant, queue: str) -> str:

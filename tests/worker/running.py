@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields as own_fields, is_dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -103,7 +103,8 @@ async def running(
 
 def delivery(type_name: str, payload: Any = None, **fields: Any) -> Delivery:
     """A job with a payload; `fields` that Delivery has are its, others the envelope's."""
-    own = {name: fields.pop(name) for name in list(fields) if name in Delivery.__slots__}
+    names = [each.name for each in own_fields(Delivery) if each.init and each.name in fields]
+    own = {name: fields.pop(name) for name in names}
     data = (
         b"" if payload is None else msgspec.json.encode(asdict(payload) if is_dataclass(payload) else payload)
     )  # type: ignore[arg-type]

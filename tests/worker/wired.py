@@ -1,10 +1,11 @@
 """A worker's parts on a real NATS, with a queue that is a table in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from google.rpc import code_pb2, status_pb2
 
@@ -22,12 +23,13 @@ from services.worker.cells.keeper import Cells
 from services.worker.desk import Desk
 from services.worker.feeding import Feeder
 from services.worker.living import Live
+from services.worker.packing import stamp
 from services.worker.performing import Performers
 from services.worker.reporting import Reporter
 from services.worker.runner import Room, Runner
 from tests.worker.running import MODULES, delivery
-from weft.jobs.v1.attempt_pb2 import AttemptOutcome, AttemptReport
-from weft.jobs.v1.job_pb2 import Envelope, JobState
+from weft.jobs.v1.attempt_pb2 import AttemptOutcome, AttemptReport, Successes
+from weft.jobs.v1.job_pb2 import EndReason, Envelope, JobState, Payload
 from weft.queue.v1.queue_pb2 import Queue
 from weft.queue.v1.record_pb2 import (
     Checkpoint,
@@ -65,9 +67,10 @@ class Book:
 
     async def ReportAttempts(self, request: ReportAttemptsRequest) -> ReportAttemptsResponse:
         self._answers()
-        if any(self.refuses(report) for report in request.attempts):
+        reports = [*request.attempts, *(report for each in request.successes for report in one_by_one(each))]
+        if any(self.refuses(report) for report in reports):
             raise _failed(code_pb2.INVALID_ARGUMENT)
-        known = [n for n, report in enumerate(request.attempts) if not self._write(report)]
+        known = [n for n, report in enumerate(reports) if not self._write(report)]
         self.stirred.set()
         return ReportAttemptsResponse(known=known)
 
@@ -115,6 +118,35 @@ class Book:
         keys = [(job.job_id, job.run) for job in jobs]
         await self.until(lambda: self.finals.keys() >= set(keys))
         return [self.finals[key] for key in keys]
+
+
+def one_by_one(successes: Successes) -> Iterator[AttemptReport]:
+    """What is told in columns, as if each had been told alone."""
+    for n, (due_s, start_s, end_s) in enumerate(
+        zip(successes.due_s, successes.start_s, successes.end_s, strict=True)
+    ):
+        yield AttemptReport(
+            job_id=str(UUID(bytes=successes.job_ids[16 * n : 16 * n + 16])),
+            run=successes.run,
+            attempt=successes.attempt,
+            queue=successes.queue,
+            type=successes.type,
+            priority=successes.priority,
+            group_id=successes.group_id,
+            unique=successes.unique,
+            announce=successes.announce,
+            labels=successes.labels,
+            outcome=AttemptOutcome.ATTEMPT_OUTCOME_SUCCEEDED,
+            reason=EndReason.END_REASON_RETURNED,
+            due_time=stamp(due_s),
+            start_time=stamp(start_s),
+            end_time=stamp(end_s),
+            result=Payload(data=successes.results[n], content_type=successes.result_type)
+            if successes.results
+            else None,
+            lane=successes.lane,
+            lane_epoch=successes.lane_epoch,
+        )
 
 
 def _failed(code: int) -> CallFailed:
@@ -167,7 +199,7 @@ async def wired(
         book = book or Book()
         registry = Registry.of(MODULES)
         live = Live(connection, "w1")
-        reporter = Reporter(book, connection, "w1", live.ended)
+        reporter = Reporter(book, connection, "w1", live.flush_lines)
         performers = Performers(registry, Cells(MODULES))
         runner = Runner(registry, Desk(book, live, reporter), Tracing(0), performers, room or Room(8, 2, 1))
         stack.push_async_callback(runner.close)

@@ -1,6 +1,8 @@
 """A stream by sequence and by subject: reading, purging, deleting. It must allow direct gets."""
 
 import json
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.chassis.jetstream import headers as header
@@ -10,6 +12,7 @@ from services.chassis.jetstream.protocol import Message, publication
 
 NOT_FOUND = 404
 END = 204  # After the last of several.
+PAGE = 500  # Messages read at once.
 LASTS_MAX = 1_024  # Subjects; the server refuses to look for more at once.
 NOT_DELETED = 10057  # For whatever cause, which only the description tells.
 
@@ -49,6 +52,26 @@ class Stream:
         )
         kept = [answer for answer in answers if header.status(answer.head) != END]
         return [record for answer in kept if (record := _record(answer))]
+
+    async def since(self, at: datetime) -> AsyncIterator[Record]:
+        """All messages from that time on, in order, read in pages; what comes meanwhile may be missed."""
+        to = f"$JS.API.DIRECT.GET.{self._name}".encode()
+        start: dict[str, Any] = {"start_time": at.isoformat()}
+        while True:
+            body = json.dumps({**start, "next_by_subj": ">", "batch": PAGE}).encode()
+            answers = await self._connection.link.ask(
+                lambda inbox, body=body: publication(to, inbox, b"", body),  # type: ignore[misc]
+                REQUEST_S_MAX,
+                answers=PAGE + 1,
+            )
+            records = [
+                record for each in answers if header.status(each.head) != END and (record := _record(each))
+            ]
+            for record in records:
+                yield record
+            if len(records) < PAGE:
+                return
+            start = {"seq": records[-1].sequence + 1}
 
     async def purge(self, subject: str, before: int = 0) -> int:
         """Deletes what is below the sequence `before` (0: all) of that subject. Returns how many it was."""

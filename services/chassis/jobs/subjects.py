@@ -33,8 +33,9 @@ def later(queue: str, job_id: str) -> str:
     return f"{LATER}.{queue}.{job_id}"
 
 
-def live(queue: str, job_id: str) -> str:
-    return f"{HAPPENING}.{queue}.{job_id}"
+def live(queue: str) -> str:
+    """Where it is told what happens to a queue's jobs; many in one message."""
+    return f"{HAPPENING}.{queue}"
 
 
 def control(worker: str) -> str:

@@ -1,6 +1,7 @@
 """Times in exponential bins: 19 % apart, from 0.1 ms to a week, in bounded memory."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 FIRST_S = 0.0001
@@ -13,6 +14,16 @@ def bin_of(seconds: float) -> int:
     if seconds <= FIRST_S:
         return 0
     return min(BINS - 1, math.ceil(math.log2(seconds / FIRST_S) * STEPS_PER_DOUBLING))
+
+
+def count(bins: list[int], seconds: Sequence[float]) -> None:
+    """Adds these, in rising order, to their bins; those of one bin are found by its bound."""
+    place = 0
+    while place < len(seconds):
+        number = bin_of(seconds[place])
+        after = len(seconds) if number == BINS - 1 else bisect_right(seconds, bound_s(number), place + 1)
+        bins[number] += after - place
+        place = after
 
 
 def bound_s(number: int) -> float:

@@ -64,6 +64,10 @@ class UnknownDeadLetter(NotFound):
     """Job {job_id} is no dead letter."""
 
 
+class MisshapenReport(InvalidArgument):
+    """The report's columns do not match: {field}."""
+
+
 class AttemptSuperseded(Aborted):
     """Another attempt of job {job_id} has begun since."""
 
@@ -105,25 +109,3 @@ class NewJob:
     routed_by: str
     envelope: bytes  # weft.jobs.v1.Envelope of its first run and attempt.
     sequence: int | None = None  # Where it stands in the stream; None: it is recorded first.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A row of `job_final`, to be written, and what its end may set off."""
-
-    job_id: UUID
-    run: int
-    state: int
-    reason: int
-    queue: str
-    type: str
-    attempt: int
-    worker: str
-    start_at: float | None  # Unix seconds.
-    end_at: float
-    report: bytes | None = None  # weft.jobs.v1.AttemptReport, where it says more than the columns.
-    kind: str = ""  # Of the failure.
-    group_id: UUID | None = None
-    unique: bool = True
-    announce: bool = False
-    priority: int = 0

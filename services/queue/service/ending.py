@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,13 +13,14 @@ from services.chassis.clock import uuid7
 from services.chassis.db import AnyTx, Database, after_commit
 from services.chassis.events import emit
 from services.chassis.host import Tools
-from services.queue.domain.job import DEPENDENTS_MAX, Ended
+from services.queue.domain.ends import EndKind, Ends, Run, fresh
+from services.queue.domain.job import DEPENDENTS_MAX
 from services.queue.domain.states import Reason, State
 from services.queue.service.known import Known
 from services.queue.service.wire import Wire
 from services.queue.store import blocking, ending as store, group as groups, intake, reading
 from weft.jobs.v1.job_pb2 import Envelope
-from weft.jobs.v1.live_pb2 import StateChange, Update
+from weft.jobs.v1.live_pb2 import Control, StateChange, Update
 from weft.queue.v1.events_pb2 import GroupEnded, JobEnded
 
 WAIT, RUN = 3, 2  # weft.queue.v1.DependencyPolicy; anything else cancels.
@@ -43,13 +44,12 @@ class Endings:
         self._stirred = asyncio.Event()
         self.callback: Callback | None = None  # How a group's callback is enqueued; set by who knows.
 
-    async def end(self, tx: AnyTx, ended: Sequence[Ended]) -> set[tuple[UUID, int]]:
-        """Writes them, with all that follows. Returns those that had not ended before."""
-        new = await store.end(tx, ended)
-        fresh = [each for each in ended if (each.job_id, each.run) in new]
-        if fresh:
-            await self._follow(tx, fresh)
-        return new
+    async def end(self, tx: AnyTx, ends: Sequence[Ends]) -> set[Run]:
+        """Writes them, with all that follows. Returns those that had ended before."""
+        known = await store.end(tx, ends)
+        if new := fresh(ends, known):
+            await self._follow(tx, new)
+        return known
 
     async def call_off(
         self, tx: AnyTx, rows: Sequence[Any], state: State, reason: Reason, now: datetime
@@ -68,6 +68,10 @@ class Endings:
     async def row(self, tx: AnyTx, job_id: UUID) -> Any:
         """A job; nobody else steers it until `tx` ends."""
         return await reading.locked(tx, job_id)
+
+    def order(self, control: Control) -> None:
+        """To all workers."""
+        self._wire.order(control)
 
     def look_soon(self, jobs: Iterable[UUID]) -> None:
         """These blocked jobs may be free to go."""
@@ -116,27 +120,27 @@ class Endings:
             while self._removals:
                 await self._wire.remove_message(self._removals.popleft())
 
-    async def _follow(self, tx: AnyTx, fresh: Sequence[Ended]) -> None:
-        ids = [each.job_id for each in fresh]
-        if unique := [each.job_id for each in fresh if each.unique]:
+    async def _follow(self, tx: AnyTx, new: Sequence[Ends]) -> None:
+        if unique := [job_id for each in new if each.kind.unique for job_id in each.job_ids]:
             await intake.release_keys(tx, unique)
-        await store.forget_checkpoints(tx, ids)
-        if dead := [each for each in fresh if each.state == State.FAILED and self._kept(each.queue)]:
+        waiting = await store.follow(tx, [job_id for each in new for job_id in each.job_ids])
+        if dead := [each for each in new if each.kind.state == State.FAILED and self._kept(each.kind.queue)]:
             await store.bury(tx, dead)
-        await self._count(tx, [each for each in fresh if each.group_id and each.run == 1])
-        if announced := [each for each in fresh if each.announce]:
-            await emit(tx, *map(_announcement, announced))
-        if waiting := await blocking.waiting_for(tx, ids):
+        await self._count(tx, [each for each in new if each.kind.group_id and each.kind.run == 1])
+        if announced := [event for each in new if each.kind.announce for event in _announcements(each)]:
+            await emit(tx, *announced)
+        if waiting:
             await self.free(tx, waiting[:DEPENDENTS_MAX])
 
     def _kept(self, queue: str) -> bool:
         found = self._known.find(queue)
         return found is None or not found.settings.dead_letters.disabled
 
-    async def _count(self, tx: AnyTx, fresh: Sequence[Ended]) -> None:
+    async def _count(self, tx: AnyTx, new: Sequence[Ends]) -> None:
         """Each group's row is locked in the order of ids, so that reports wait but not for each other."""
-        for group_id in sorted({each.group_id for each in fresh if each.group_id}):
-            states = [each.state for each in fresh if each.group_id == group_id]
+        for group_id in sorted({each.kind.group_id for each in new if each.kind.group_id}):
+            of_group = [each for each in new if each.kind.group_id == group_id]
+            states = [each.kind.state for each in of_group for _ in each.job_ids]
             if (row := await store.count(tx, group_id, states)) is not None:
                 await self.complete(tx, row)
 
@@ -168,10 +172,9 @@ def _in_vain(policy: int, states: Sequence[int | None]) -> bool:
     return failed and policy not in (RUN, WAIT)
 
 
-def _called_off(row: Any, state: State, reason: Reason, now: datetime) -> Ended:
+def _called_off(row: Any, state: State, reason: Reason, now: datetime) -> Ends:
     envelope = Envelope.FromString(row["envelope"])
-    return Ended(
-        job_id=row["job_id"],
+    kind = EndKind(
         run=row["run"],
         state=state,
         reason=reason,
@@ -179,12 +182,11 @@ def _called_off(row: Any, state: State, reason: Reason, now: datetime) -> Ended:
         type=row["type"],
         attempt=row["last_attempt"] or 0,
         worker="",
-        start_at=None,
-        end_at=now.timestamp(),
         group_id=row["group_id"],
         unique=envelope.unique,
         announce=envelope.announce,
     )
+    return Ends(kind, [row["job_id"]], [None], [now.timestamp()])
 
 
 def _told(row: Any, state: State, reason: Reason, now: datetime) -> Update:
@@ -197,12 +199,14 @@ def _told(row: Any, state: State, reason: Reason, now: datetime) -> Update:
     return update
 
 
-def _announcement(each: Ended) -> JobEnded:
-    return JobEnded(
-        job_id=str(each.job_id),
-        run=each.run,
-        queue=each.queue,
-        type=each.type,
-        state=each.state,  # type: ignore[arg-type]
-        reason=each.reason,  # type: ignore[arg-type]
-    )
+def _announcements(ends: Ends) -> Iterator[JobEnded]:
+    kind = ends.kind
+    for job_id in ends.job_ids:
+        yield JobEnded(
+            job_id=str(job_id),
+            run=kind.run,
+            queue=kind.queue,
+            type=kind.type,
+            state=kind.state,  # type: ignore[arg-type]
+            reason=kind.reason,  # type: ignore[arg-type]
+        )

@@ -21,9 +21,9 @@ from services.queue.service.ending import Endings
 from services.queue.service.known import Known
 from services.queue.service.pack import merged, moment, seconds, uuid_or_none
 from services.queue.service.publishing import Publication
-from services.queue.service.wire import Wire
+from services.queue.service.running import Running
 from services.queue.store import blocking, group as groups, intake as store
-from weft.jobs.v1.job_pb2 import END_REASON_REPLACED, Envelope, JobState, Priority
+from weft.jobs.v1.job_pb2 import END_REASON_REPLACED, Envelope, Priority
 from weft.jobs.v1.live_pb2 import Cancel, Control
 from weft.queue.v1 import spec_pb2 as pb
 from weft.queue.v1.group_pb2 import NewGroup
@@ -60,11 +60,11 @@ class Intake:
     """Takes jobs in by rpc, by event, and as callbacks."""
 
     def __init__(
-        self, tools: Tools, known: Known, publication: Publication, endings: Endings, wire: Wire
+        self, tools: Tools, known: Known, publication: Publication, endings: Endings, running: Running
     ) -> None:
         self._db: Database = tools.db
         self._clock, self._known, self._publication = tools.clock, known, publication
-        self._endings, self._wire = endings, wire
+        self._endings, self._running = endings, running
         self._waiting: list[tuple[Prepared, asyncio.Future[Taken]]] = []
         self._pumping: asyncio.Task[None] | None = None
 
@@ -184,14 +184,12 @@ class Intake:
         if row is None or row["state"] is not None:
             await store.give_way(tx, holder)
             return True
-        last = await self._wire.last_update(row["queue"], str(holder))
-        begun = last is not None and last.state.state == JobState.JOB_STATE_RUNNING
-        if begun or row["outcome"] is not None:
+        if self._running.of(holder) or row["outcome"] is not None:
             return False
         await store.give_way(tx, holder)
         await self._endings.call_off(tx, [row], State.CANCELLED, Reason.REPLACED, now)
         order = Control(cancel=Cancel(job_id=str(holder), run=row["run"], reason=END_REASON_REPLACED))
-        after_commit(tx, lambda: self._wire.order(order))
+        after_commit(tx, lambda: self._endings.order(order))
         return True
 
     async def _join(self, tx: AnyTx, jobs: Sequence[Prepared], own: UUID | None) -> set[UUID]:

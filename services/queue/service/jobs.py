@@ -22,8 +22,8 @@ from weft.queue.v1.spec_pb2 import JobSpec
 class Jobs(JobServiceServicer):
     def __init__(self, shared: Shared, steering: Steering) -> None:
         self._shared, self._steering = shared, steering
-        self._views = Views(shared.db, shared.days, shared.clock, shared.wire)
-        self._pages = Pages(shared.db, shared.days, shared.clock, shared.wire)
+        self._views = Views(shared.db, shared.days, shared.clock, shared.running)
+        self._pages = Pages(shared.db, shared.days, shared.clock, shared.running)
         self._marks = Marks(shared.page_key)
         self._watching = Watching(shared, self._views)
 

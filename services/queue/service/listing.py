@@ -16,10 +16,10 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.listing import NONCE_BYTES, PAGE_SIZE, PAGE_SIZE_MAX, BadPageToken
 from services.queue.domain.job import SCAN_MAX, StatesRefused, floor_id
-from services.queue.domain.states import FINAL, State
+from services.queue.domain.states import FINAL
 from services.queue.service.pack import moment, uuid_or_none
+from services.queue.service.running import Running
 from services.queue.service.viewing import fits, state_of
-from services.queue.service.wire import Wire
 from services.queue.store import reading as store
 from services.queue.store.days import LEAST, MOST, Days
 from weft.queue.v1 import job_messages_pb2 as pb
@@ -67,8 +67,8 @@ def page_size(request: Any) -> int:
 class Pages:
     """Reads pages of jobs."""
 
-    def __init__(self, db: Database, days: Days, clock: Clock, wire: Wire) -> None:
-        self._db, self._days, self._clock, self._wire = db, days, clock, wire
+    def __init__(self, db: Database, days: Days, clock: Clock, running: Running) -> None:
+        self._db, self._days, self._clock, self._running = db, days, clock, running
 
     async def rows(self, request: pb.ListJobsRequest, begin: UUID) -> tuple[list[Any], UUID | None]:
         """Rows of the store's view, and where the next page begins; None: there is none."""
@@ -90,15 +90,10 @@ class Pages:
             ids = await store.narrow((self._db, self._days), wanted, labels, ids)
         rows = await store.views(self._db, self._days, ids) if ids else {}
         ordered = [rows[job_id] for job_id in ids if job_id in rows]
-        live = {}
-        if State.RUNNING in wanted.states or State.QUEUED in wanted.states:
-            unsettled = [row for row in ordered if row["state"] is None]
-            live = await self._wire.last_updates((row["queue"], str(row["job_id"])) for row in unsettled)
+        live = self._running.among(ordered)
         now = self._clock.now()
         return [
-            row
-            for row in ordered
-            if fits(row, state_of(row, live.get(str(row["job_id"])), now), wanted, labels)
+            row for row in ordered if fits(row, state_of(row, live.get(row["job_id"]), now), wanted, labels)
         ]
 
 

@@ -148,10 +148,8 @@ def source_envelope(row: Any, now: datetime) -> Envelope:
 
 
 def report_from(row: Any) -> AttemptReport:
-    """What a run's end says, out of its columns where the report itself was not kept."""
-    if row["report"]:
-        return AttemptReport.FromString(row["report"])
-    return AttemptReport(
+    """What a run's end says: its columns, and what was kept of the report besides."""
+    report = AttemptReport(
         job_id=str(row["job_id"]),
         run=row["run"],
         attempt=row["attempt"],
@@ -162,6 +160,9 @@ def report_from(row: Any) -> AttemptReport:
         start_time=stamp(row["start_at"]),
         end_time=stamp(row["end_at"]),
     )
+    if row["report"]:
+        report.MergeFromString(row["report"])
+    return report
 
 
 # Outcome by final state: weft.jobs.v1.AttemptOutcome, JobState.

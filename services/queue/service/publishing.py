@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from services.queue.service.wire import Wire
 from services.queue.settings import QueueServiceSettings
 from services.queue.store import intake as store
 from weft.jobs.v1.job_pb2 import Envelope, JobState
-from weft.jobs.v1.live_pb2 import StateChange, Update
+from weft.jobs.v1.live_pb2 import Same, StateChange, Update
 
 BATCH_MAX = 500  # Jobs read and published at once by the loop.
 NOTES_MAX = 5_000  # Sequences noted by one statement.
@@ -30,22 +30,35 @@ VERIFY_AFTER_S = 60.0  # Well within JetStream's window of duplicates: from then
 log = logging.getLogger("weft.queue")
 
 
-def updates(envelopes: Iterable[Envelope], now: datetime) -> Iterator[Update]:
-    """Where these jobs stand since they were published."""
+def placed(jobs: Iterable[tuple[UUID, Envelope]], now: datetime) -> tuple[Sequence[Update], Sequence[Same]]:
+    """Where these jobs stand since they were published. Plain ones of a kind are told of together."""
     at, queued = stamp(now), StateChange(state=JobState.JOB_STATE_QUEUED)
-    for envelope in envelopes:
+    updates: list[Update] = []
+    same: dict[tuple[str, str, int, int], list[bytes]] = {}
+    for job_id, envelope in jobs:
+        waits = envelope.HasField("due_time")
+        if not waits and not envelope.labels:
+            kind = (envelope.queue, envelope.type, envelope.run, envelope.attempt)
+            same.setdefault(kind, []).append(job_id.bytes)
+            continue
         made = Update(
             job_id=envelope.job_id,
             run=envelope.run,
             attempt=envelope.attempt,
             queue=envelope.queue,
             type=envelope.type,
-            state=_placed(envelope, now) if envelope.HasField("due_time") else queued,
+            state=_placed(envelope, now) if waits else queued,
             time=at,
         )
-        if envelope.labels:
-            made.labels.update(envelope.labels)
-        yield made
+        made.labels.update(envelope.labels)
+        updates.append(made)
+    return updates, [
+        Same(
+            update=Update(queue=queue, type=kind, run=run, attempt=attempt, time=at, state=queued),
+            job_ids=b"".join(ids),
+        )
+        for (queue, kind, run, attempt), ids in same.items()
+    ]
 
 
 class Publication:
@@ -70,7 +83,7 @@ class Publication:
             log.warning("recorded jobs are published later: %s", type(error).__name__)
             return
         self._note([new.job_id for new, _ in jobs], stored)
-        self._wire.tell(updates([envelope for _, envelope in jobs], now))
+        self._wire.tell(*placed(((new.job_id, envelope) for new, envelope in jobs), now))
 
     def soon(self, jobs: Iterable[UUID]) -> None:
         """They are recorded as to be published; call it after the commit."""
@@ -126,7 +139,7 @@ class Publication:
         self._notes += [(job, 0) for job in set(jobs) - set(ids)]
         self._notes += [(job, said.sequence) for job, said in zip(ids, stored, strict=True) if said]
         self._stirred.set()
-        self._wire.tell(updates(envelopes, now))
+        self._wire.tell(*placed(zip(ids, envelopes, strict=True), now))
 
     async def _store(self, items: Sequence[Item]) -> Sequence[Stored | None]:
         """None for what JetStream refuses for good; one such job holds up no other."""

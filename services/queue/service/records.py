@@ -9,22 +9,18 @@ from uuid import UUID
 
 from services.chassis.db import AnyTx
 from services.chassis.method import Call
-from services.queue.domain.job import REPORT_BYTES_MAX, RESULT_BYTES_MAX, AttemptSuperseded, Ended
+from services.queue.domain.ends import Run, has_repeated
+from services.queue.domain.job import AttemptSuperseded
 from services.queue.domain.sharing import draw, refill, share
-from services.queue.domain.states import ENDS, Outcome
-from services.queue.service.pack import seconds, span, unix_s, uuid_or_none
+from services.queue.service import reports
+from services.queue.service.pack import seconds, span
 from services.queue.service.shared import Shared
 from services.queue.store import ending as store, worker as holding
 from weft.jobs.v1.attempt_pb2 import AttemptReport
 from weft.jobs.v1.job_pb2 import JobState
-from weft.jobs.v1.live_pb2 import Control, LanesChanged
+from weft.jobs.v1.live_pb2 import Control, LanesChanged, Same, Update
 from weft.queue.v1 import queue_pb2, record_pb2 as pb
 from weft.queue.v1.record_pb2_grpc import RecordServiceServicer
-
-REPORTS_MAX = 2_000  # In one transaction: some 10 ms of PostgreSQL's time.
-LOG_LINES_MAX = 50  # Of one attempt, the last.
-TRACE_CHARS_MAX = 16_000  # Of a traceback, its end.
-MESSAGE_CHARS_MAX = 4_000  # Of a failure's message, and of a log line.
 
 
 class Records(RecordServiceServicer):
@@ -35,38 +31,45 @@ class Records(RecordServiceServicer):
     async def ReportAttempts(
         self, request: pb.ReportAttemptsRequest, call: Call
     ) -> pb.ReportAttemptsResponse:
-        reports = request.attempts[:REPORTS_MAX]
-        known = [n for n, each in enumerate(reports) if not _is_of_a_job(each)]
+        worker = request.worker
+        told, known = reports.parts(request.attempts, request.successes, worker)
         async with self._db.fast() as tx:
-            stale = await _superseded(tx, reports)
-            left_out = stale | set(known)
-            valid = [(n, each) for n, each in enumerate(reports) if n not in left_out]
-            ends = [(n, each) for n, each in valid if _ends(each)]
-            ended = [_ended(each, request.worker) for _, each in ends]
-            new = await self._shared.endings.end(tx, ended)
-            rows = [_attempt(each, request.worker) for _, each in valid if _is_kept(each)]
+            stale = await _superseded(tx, told)
+            valid = [part for part in told if part.first not in stale] if stale else told
+            valid, again = _once(valid)
+            had_ended = await self._shared.endings.end(tx, [part.ends for part in valid if part.ends])
+            attempts = [each.said for each in valid if isinstance(each.said, AttemptReport)]
+            rows = [row for each in attempts if (row := reports.attempt(each, worker))]
             await store.add_attempts(tx, rows)
-        for (n, _), each in zip(ends, ended, strict=True):
-            run = (each.job_id, each.run)
-            if run not in new:
-                known.append(n)
-            new.discard(run)  # The same run again in one report has ended before.
-        told = set(known)
-        self._shared.tally.ended([each for n, each in valid if n not in told])
-        return pb.ReportAttemptsResponse(known=sorted(known), superseded=sorted(stale))
+        known += again
+        if had_ended:
+            valid = [part for part in valid if not _had_ended(part, had_ended, known)]
+        self._shared.tally.ended(part.said for part in valid)
+        self._tell([said for part in valid if (said := reports.told(part, worker))])
+        superseded = [n for part in told if part.first in stale for n in part.positions]
+        return pb.ReportAttemptsResponse(known=sorted(known), superseded=superseded)
+
+    def _tell(self, told: Sequence[Update | Same]) -> None:
+        same = [each for each in told if isinstance(each, Same)]
+        self._shared.wire.tell([each for each in told if isinstance(each, Update)], same)
 
     async def LookupJobs(self, request: pb.LookupJobsRequest, call: Call) -> pb.LookupJobsResponse:
-        asked = request.jobs[:REPORTS_MAX]
+        asked = request.jobs[: reports.REPORTS_MAX]
+        lost = [row for each in asked if each.again and (row := self._lost(each, request.worker))]
+        if lost:
+            async with self._db.fast() as tx:
+                await store.lose(tx, lost)
         rows = await store.lookup(self._db, [each.job_id for each in asked], [each.run for each in asked])
         return pb.LookupJobsResponse(
-            jobs=[
-                pb.Lookup(
-                    ended=cast("JobState.ValueType", row["state"] or 0),
-                    cancel=(row["cancel_run"] or 0) >= each.run,
-                )
-                for row, each in zip(rows, asked, strict=True)
-            ]
+            jobs=[_lookup(row, each.run) for row, each in zip(rows, asked, strict=True)]
         )
+
+    def _lost(self, asked: pb.JobRun, worker: str) -> tuple[Any, ...] | None:
+        """The attempt that another worker had begun when it was last heard of, as a row; None: none."""
+        last = self._shared.running.of(UUID(asked.job_id))
+        if last is None or last.run != asked.run or last.worker in ("", worker):
+            return None
+        return reports.lost(last, self._clock.now())
 
     async def SaveCheckpoint(
         self, request: pb.SaveCheckpointRequest, call: Call
@@ -168,79 +171,48 @@ class Records(RecordServiceServicer):
             await known.wait(version, self._shared.settings.heartbeat_s)
 
 
-async def _superseded(tx: AnyTx, reports: Sequence[AttemptReport]) -> set[int]:
-    """Positions of those made under a lease of a lane that somebody else has taken since."""
-    leased = [(n, each) for n, each in enumerate(reports) if each.lane_epoch]
+async def _superseded(tx: AnyTx, told: Sequence[reports.Part]) -> set[int]:
+    """First positions of parts made under a lease of a lane that somebody else has taken since."""
+    leased = [(part.first, part.lease) for part in told if part.lease[2]]
     if not leased:
         return set()
-    epochs = await store.epochs(tx, sorted({(each.queue, each.lane) for _, each in leased}))
-    return {n for n, each in leased if epochs.get((each.queue, each.lane)) != each.lane_epoch}
+    epochs = await store.epochs(tx, sorted({(queue, lane) for _, (queue, lane, _) in leased}))
+    return {first for first, (queue, lane, epoch) in leased if epochs.get((queue, lane)) != epoch}
 
 
-def _is_of_a_job(report: AttemptReport) -> bool:
-    """Whatever else somebody put into the stream is acknowledged, and that is that."""
-    try:
-        UUID(report.job_id)
-    except ValueError:
+def _once(told: Sequence[reports.Part]) -> tuple[list[reports.Part], list[int]]:
+    """Of attempts that end the same run the first, and positions of the others: they have ended before."""
+    if not has_repeated([part.ends for part in told if part.ends]):
+        return list(told), []
+    seen, kept, again = set[Run](), list[reports.Part](), list[int]()
+    for part in (single for each in told for single in reports.alone(each)):
+        run = (part.ends.job_ids[0], part.ends.kind.run) if part.ends else None
+        if run in seen:
+            again.append(part.first)
+            continue
+        kept.append(part)
+        if run:
+            seen.add(run)
+    return kept, again
+
+
+def _had_ended(part: reports.Part, known: set[Run], positions: list[int]) -> bool:
+    """Whether all of it had; notes the positions of what had."""
+    if part.ends is None:
         return False
-    return True
+    run = part.ends.kind.run
+    old = [n for n, job in zip(part.positions, part.ends.job_ids, strict=True) if (job, run) in known]
+    positions += old
+    return len(old) == part.size
 
 
-def _ends(report: AttemptReport) -> bool:
-    return int(report.outcome) in ENDS
-
-
-def _is_kept(report: AttemptReport) -> bool:
-    """Whether it has a row of its own: an attempt that ended well is told by its run's."""
-    return int(report.outcome) != Outcome.SUCCEEDED
-
-
-def _ended(report: AttemptReport, worker: str) -> Ended:
-    said_more = report.HasField("result") or report.HasField("failure") or report.log
-    return Ended(
-        job_id=UUID(report.job_id),
-        run=report.run,
-        state=ENDS[Outcome(report.outcome)],
-        reason=report.reason,
-        queue=report.queue.replace("\0", ""),
-        type=report.type.replace("\0", ""),
-        attempt=report.attempt,
-        worker=worker,
-        start_at=unix_s(report.start_time) if report.HasField("start_time") else None,
-        end_at=unix_s(report.end_time),
-        report=_cut(report).SerializeToString() if said_more else None,
-        kind=report.failure.kind,
-        group_id=uuid_or_none(report.group_id),
-        unique=report.unique,
-        announce=report.announce,
-        priority=report.priority,
+def _lookup(row: Any, run: int) -> pb.Lookup:
+    found = pb.Lookup(
+        ended=cast("JobState.ValueType", row["state"] or 0),
+        cancel=(row["cancel_run"] or 0) >= run,
+        attempts=row["attempts"] or 0,
+        retried=row["retried"] or 0,
     )
-
-
-def _attempt(report: AttemptReport, worker: str) -> tuple[Any, ...]:
-    start = report.start_time if report.HasField("start_time") else report.end_time
-    return (
-        UUID(report.job_id),
-        report.run,
-        report.attempt,
-        unix_s(start),
-        report.outcome,
-        worker,
-        unix_s(report.next_time) if report.HasField("next_time") else None,
-        _cut(report).SerializeToString(),
-    )
-
-
-def _cut(report: AttemptReport) -> AttemptReport:
-    """Within its bounds, whatever the worker sent; NULs are no text for PostgreSQL elsewhere."""
-    if report.HasField("failure"):
-        failure = report.failure
-        failure.message, failure.trace = failure.message[:MESSAGE_CHARS_MAX], failure.trace[-TRACE_CHARS_MAX:]
-        failure.kind = failure.kind[:200].replace("\0", "")
-    if len(report.result.data) > RESULT_BYTES_MAX:
-        report.ClearField("result")
-    if len(report.log) > LOG_LINES_MAX:
-        del report.log[:-LOG_LINES_MAX]
-    if report.ByteSize() > REPORT_BYTES_MAX:
-        report.ClearField("log")
-    return report
+    if row["next_at"] and row["retried"] == row["attempts"]:
+        found.next_time.FromDatetime(row["next_at"])
+    return found

@@ -9,6 +9,7 @@ from services.queue.service.ending import Endings
 from services.queue.service.intake import Intake
 from services.queue.service.known import Known
 from services.queue.service.publishing import Publication
+from services.queue.service.running import Running
 from services.queue.service.tallying import Tally
 from services.queue.service.wire import Wire
 from services.queue.settings import QueueServiceSettings
@@ -24,6 +25,7 @@ class Shared:
     known: Known
     days: Days
     wire: Wire
+    running: Running
     publication: Publication
     endings: Endings
     intake: Intake

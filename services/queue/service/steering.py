@@ -99,20 +99,20 @@ class Steering:
         """Calls off open jobs that nobody runs; returns their rows, and whether there are more."""
         jobs = await store.open_of(tx, queue, PURGE_MAX + 1)
         rows = [row for row in await reading.rows(tx, jobs[:PURGE_MAX]) if row["state"] is None]
-        live = await self._shared.wire.last_updates((queue, str(row["job_id"])) for row in rows)
+        live = self._shared.running.among(rows)
         now = self._clock.now()
-        idle = [row for row in rows if state_of(row, live.get(str(row["job_id"])), now) != State.RUNNING]
+        idle = [row for row in rows if state_of(row, live.get(row["job_id"]), now) != State.RUNNING]
         await self._call_off(tx, idle, Reason.PURGED)
         return idle, len(jobs) > PURGE_MAX
 
     async def expire(self, rows: Sequence[Any]) -> int:
         """Ends jobs that nobody began in time; of those that run, nothing. Returns how many ended."""
-        live = await self._shared.wire.last_updates((row["queue"], str(row["job_id"])) for row in rows)
+        live = self._shared.running.among(rows)
         now = self._clock.now()
         late = [
             row
             for row in rows
-            if state_of(row, live.get(str(row["job_id"])), now) not in {*rules.FINAL, State.RUNNING}
+            if state_of(row, live.get(row["job_id"]), now) not in {*rules.FINAL, State.RUNNING}
             and not row["last_attempt"]
         ]
         if late:
@@ -132,10 +132,7 @@ class Steering:
         row = await reading.locked(tx, job_id)
         if row is None:
             raise UnknownJob(job_id=job_id)
-        last = None
-        if row["state"] is None:
-            last = await self._shared.wire.last_update(row["queue"], str(job_id))
-        return row, state_of(row, last, self._clock.now())
+        return row, state_of(row, self._shared.running.of(job_id), self._clock.now())
 
     async def _set_due(self, tx: AnyTx, row: Any, due: datetime) -> None:
         """It is published anew for that time; what awaited the old one is removed after the commit."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +15,11 @@ from prometheus_client import Counter, Histogram
 from services.chassis.db import Database
 from services.chassis.errors import Refusal
 from services.chassis.host import Tools
-from services.queue.domain.histogram import BINS, bin_of
+from services.queue.domain.histogram import BINS, count
 from services.queue.domain.states import Outcome
 from services.queue.service.pack import unix_s
 from services.queue.store import stat as store
-from weft.jobs.v1.attempt_pb2 import AttemptReport
+from weft.jobs.v1.attempt_pb2 import AttemptReport, Successes
 
 FLUSH_S = 2.0
 TYPES_MAX = 1_000  # Types that are told apart; more are counted as OTHER, for each costs memory and rows.
@@ -31,14 +31,13 @@ class Binned(Histogram):
     """A histogram that takes many observations at once: one by one they cost 8 us each."""
 
     def observe_all(self, seconds: Sequence[float]) -> None:
-        """Of a child, with its labels given."""
-        counts = [0] * len(self._upper_bounds)
-        for each in seconds:
-            counts[bisect_left(self._upper_bounds, each)] += 1
+        """Of a child, with its labels given; in rising order."""
         self._sum.inc(sum(seconds))
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
+        before = 0
+        for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
+            if after := bisect_right(seconds, bound) - before:
+                bucket.inc(after)
+                before += after
 
 
 ENQUEUED = Counter("weft_jobs_enqueued", "Jobs that came into the stream.", ["queue", "type"])
@@ -79,30 +78,32 @@ class Tally:
         self._of(at_s, queue, kind).enqueued += jobs
         ENQUEUED.labels(queue, kind).inc(jobs)
 
-    def ended(self, reports: Sequence[AttemptReport]) -> None:
+    def ended(self, told: Iterable[AttemptReport | Successes]) -> None:
         """Attempts that ended, told for the first time. What they share is looked up once."""
-        groups: dict[tuple[str, str], list[AttemptReport]] = {}
-        for report in reports:
-            groups.setdefault((report.queue, report.type), []).append(report)
+        groups: dict[tuple[str, str], list[AttemptReport | Successes]] = {}
+        for each in told:
+            groups.setdefault((each.queue, each.type), []).append(each)
         for (queue, kind), group in groups.items():
             self._add(_text(queue), self._kind(queue, _text(kind)), group)
 
-    def _add(self, queue: str, kind: str, group: Sequence[AttemptReport]) -> None:
-        counts = self._of(unix_s(group[-1].end_time), queue, kind)
+    def _add(self, queue: str, kind: str, group: Sequence[AttemptReport | Successes]) -> None:
+        counts = self._of(_end_s(group[-1]), queue, kind)
         before, waits, runs = list(counts.outcomes), list[float](), list[float]()
-        for report in group:
-            counts.outcomes[report.outcome] += 1
-            start_s = unix_s(report.start_time)
+        for said in group:
+            if isinstance(said, Successes):
+                counts.outcomes[Outcome.SUCCEEDED] += len(said.end_s)
+                runs += [end - start for start, end in zip(said.start_s, said.end_s, strict=True)]
+                if said.attempt == 1:
+                    waits += [start - due for due, start in zip(said.due_s, said.start_s, strict=True)]
+                continue
+            counts.outcomes[said.outcome] += 1
+            start_s = unix_s(said.start_time)
             if start_s:
-                runs.append(max(0.0, unix_s(report.end_time) - start_s))
-            if start_s and report.attempt == 1 and (due_s := unix_s(report.due_time)):
-                waits.append(max(0.0, start_s - due_s))
-        _fill(counts.wait_bins, waits)
-        _fill(counts.run_bins, runs)
-        counts.wait_s_max = max([counts.wait_s_max, *waits])
-        counts.run_s_max = max([counts.run_s_max, *runs])
-        WAIT.labels(queue, kind).observe_all(waits)
-        RUN.labels(queue, kind).observe_all(runs)
+                runs.append(unix_s(said.end_time) - start_s)
+            if start_s and said.attempt == 1 and (due_s := unix_s(said.due_time)):
+                waits.append(start_s - due_s)
+        counts.wait_s_max = max(counts.wait_s_max, _binned(waits, counts.wait_bins, WAIT.labels(queue, kind)))
+        counts.run_s_max = max(counts.run_s_max, _binned(runs, counts.run_bins, RUN.labels(queue, kind)))
         for outcome in Outcome:
             if more := counts.outcomes[outcome] - before[outcome]:
                 ENDED.labels(queue, kind, outcome.name.lower()).inc(more)
@@ -139,6 +140,15 @@ def _text(name: str) -> str:
     return name.replace("\0", "")
 
 
-def _fill(bins: list[int], seconds: Sequence[float]) -> None:
-    for each in seconds:
-        bins[bin_of(each)] += 1
+def _end_s(said: AttemptReport | Successes) -> float:
+    return said.end_s[-1] if isinstance(said, Successes) else unix_s(said.end_time)
+
+
+def _binned(seconds: list[float], bins: list[int], histogram: Any) -> float:
+    """Counts them here and there; returns the largest. A clock that went back counts as no time."""
+    seconds.sort()
+    if seconds and seconds[0] < 0:
+        seconds = [max(0.0, each) for each in seconds]
+    histogram.observe_all(seconds)
+    count(bins, seconds)
+    return seconds[-1] if seconds else 0.0

@@ -13,7 +13,7 @@ from services.chassis.db import Database
 from services.queue.domain.job import UnknownJob, enqueued_at
 from services.queue.domain.states import FINAL, Outcome, State
 from services.queue.service.pack import moment, report_from, stamp
-from services.queue.service.wire import Wire
+from services.queue.service.running import SILENT, Running
 from services.queue.store import reading as store
 from services.queue.store.days import Days
 from weft.jobs.v1.attempt_pb2 import AttemptReport
@@ -21,7 +21,6 @@ from weft.jobs.v1.job_pb2 import Envelope, JobState
 from weft.jobs.v1.live_pb2 import Update
 from weft.queue.v1 import job_messages_pb2 as pb
 
-SILENT = timedelta(seconds=90)  # A running job is heard of every 30 s; of one that is not, nobody knows.
 YOUNG = timedelta(seconds=5)
 LATE_S_MAX = 0.5  # A job that was published straight into the stream is in the record before.
 ATTEMPTS_MAX = 1_000  # The last ones of a job: its retry policy allows as many in a run.
@@ -30,8 +29,8 @@ ATTEMPTS_MAX = 1_000  # The last ones of a job: its retry policy allows as many 
 class Views:
     """Reads jobs and puts together what they are."""
 
-    def __init__(self, db: Database, days: Days, clock: Clock, wire: Wire) -> None:
-        self._db, self._days, self._clock, self._wire = db, days, clock, wire
+    def __init__(self, db: Database, days: Days, clock: Clock, running: Running) -> None:
+        self._db, self._days, self._clock, self._running = db, days, clock, running
 
     async def get(self, job_id: UUID) -> pb.Job:
         """Raises UnknownJob; of a young id only after a moment, for fast jobs come late to the record."""
@@ -52,12 +51,11 @@ class Views:
 
     async def show(self, rows: Sequence[Any]) -> list[pb.Job]:
         """What the rows of the store's view say."""
-        unsettled = [row for row in rows if row["state"] is None]
-        live = await self._wire.last_updates((row["queue"], str(row["job_id"])) for row in unsettled)
-        blocked = [row["job_id"] for row in unsettled if row["policy"] is not None]
+        live = self._running.among(rows)
+        blocked = [row["job_id"] for row in rows if row["state"] is None and row["policy"] is not None]
         waits = await store.dependencies(self._db, blocked) if blocked else {}
         now = self._clock.now()
-        return [_job(row, live.get(str(row["job_id"])), waits, now) for row in rows]
+        return [_job(row, live.get(row["job_id"]), waits, now) for row in rows]
 
     async def attempts(self, job_id: UUID) -> list[pb.Attempt]:
         """Raises UnknownJob."""
@@ -108,9 +106,8 @@ def running(row: Any, last: Update | None, now: datetime) -> bool:
     """Whether a worker said so lately, of this run and of no attempt that has ended."""
     if last is None or last.run != row["run"] or now - moment(last.time) > SILENT:
         return False
-    if row["last_attempt"] and last.attempt <= row["last_attempt"] and row["outcome"] != Outcome.RELEASED:
-        return False
-    return last.WhichOneof("what") != "state" or last.state.state == JobState.JOB_STATE_RUNNING
+    over = row["last_attempt"] and last.attempt <= row["last_attempt"]
+    return not over or row["outcome"] == Outcome.RELEASED
 
 
 def fits(row: Any, state: State, wanted: store.Wanted, labels: Collection[str]) -> bool:
@@ -162,7 +159,8 @@ def _add_end(job: pb.Job, row: Any) -> None:
 
 
 def _add_report(job: pb.Job, report: AttemptReport) -> None:
-    job.reason = report.reason
+    if report.reason:
+        job.reason = report.reason
     if report.HasField("failure"):
         job.failure.CopyFrom(report.failure)
     if report.HasField("result"):
@@ -171,7 +169,9 @@ def _add_report(job: pb.Job, report: AttemptReport) -> None:
 
 def _add_live(job: pb.Job, last: Update) -> None:
     job.worker, job.attempt = last.worker, last.attempt
-    progress = last.progress if last.WhichOneof("what") == "progress" else last.state.progress
+    if last.state.HasField("start_time"):
+        job.start_time.CopyFrom(last.state.start_time)
+    progress = last.state.progress
     if progress.percent or progress.message:
         job.progress.CopyFrom(progress)
     if last.WhichOneof("what") == "state":

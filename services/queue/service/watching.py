@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from uuid import UUID
 
 import nats.errors
-from google.protobuf.message import DecodeError
 from nats.js import api
 
 from services.chassis.bus import Bus
 from services.chassis.jetstream.pulling import Delivery, Pull
-from services.chassis.jobs import subjects
+from services.chassis.jobs import subjects, telling
 from services.chassis.method import Call
 from services.queue.domain.job import ResumeTokenRefused, TooManyWatches
 from services.queue.service.shared import Shared
@@ -24,13 +24,30 @@ from weft.queue.v1 import job_messages_pb2 as pb
 
 WATCHES_MAX = 500  # Of one process: each is a consumer in JetStream and a stream of ours.
 ROOM = 500  # Updates fetched ahead.
+TOKEN, TOKEN_CHARS_MAX = re.compile(r"\d+(\.\d+)?", re.ASCII), 24
 IDLE_S = 30.0  # A watch whose process died is forgotten by JetStream after this.
 
 
-class Heard(NamedTuple):
-    """An update and where it stands."""
+class Place(NamedTuple):
+    """A place among the updates: all messages up to `last` were seen, and so many updates of the next one."""
 
-    sequence: int
+    last: int
+    seen: int
+
+    @property
+    def next(self) -> int:
+        """The first message that is not seen whole."""
+        return self.last + 1
+
+    @property
+    def token(self) -> str:
+        return f"{self.last}.{self.seen}" if self.seen else str(self.last)
+
+
+class Heard(NamedTuple):
+    """An update, and the place behind it."""
+
+    place: Place
     update: Update
 
 
@@ -48,18 +65,18 @@ class Watching:
                 yield response
 
     async def _updates(
-        self, request: pb.WatchJobsRequest, after: int | None
+        self, request: pb.WatchJobsRequest, after: Place | None
     ) -> AsyncIterator[pb.WatchJobsResponse]:
         bus = self._shared.tools.bus
         stream = (await bus.js.stream_info(subjects.LIVE)).state
-        if after is not None and after > stream.last_seq:
+        if after is not None and after.last > stream.last_seq:
             raise ResumeTokenRefused(field="resume_token")
-        last = stream.last_seq if after is None else after
+        last = after or Place(stream.last_seq, 0)
         if request.job_id and after is None:
             yield await self._first(request.job_id, last)
-        if after is not None and after + 1 < stream.first_seq:
-            yield pb.WatchJobsResponse(missed=pb.Missed(), resume_token=_token(last))
-        inbox = _Inbox()
+        if after is not None and after.next < stream.first_seq:
+            yield pb.WatchJobsResponse(missed=pb.Missed(), resume_token=last.token)
+        inbox = _Inbox(UUID(request.job_id) if request.job_id else None, last)
         name = await _consumer(bus, request, last)
         pull = Pull(self._shared.wire.connection, subjects.LIVE, name, inbox.take, ROOM)
         inbox.pull = pull
@@ -67,16 +84,16 @@ class Watching:
         try:
             while True:
                 for heard in await inbox.next(self._shared.settings.heartbeat_s):
-                    last = heard.sequence
+                    last = heard.place
                     if _fits(request, heard.update):
-                        yield pb.WatchJobsResponse(update=heard.update, resume_token=_token(last))
+                        yield pb.WatchJobsResponse(update=heard.update, resume_token=last.token)
                 if inbox.silent:
                     yield self._heartbeat(last)
         finally:
             await pull.stop()
             await _forget(bus, name)
 
-    async def _first(self, job_id: str, last: int) -> pb.WatchJobsResponse:
+    async def _first(self, job_id: str, last: Place) -> pb.WatchJobsResponse:
         """What is known of the one job that is watched. Raises UnknownJob."""
         job = await self._views.get(UUID(job_id))
         change = StateChange(state=job.state, reason=job.reason)
@@ -96,10 +113,10 @@ class Watching:
             state=change,
         )
         update.time.FromDatetime(self._shared.clock.now())
-        return pb.WatchJobsResponse(update=update, resume_token=_token(last))
+        return pb.WatchJobsResponse(update=update, resume_token=last.token)
 
-    def _heartbeat(self, last: int) -> pb.WatchJobsResponse:
-        response = pb.WatchJobsResponse(resume_token=_token(last))
+    def _heartbeat(self, last: Place) -> pb.WatchJobsResponse:
+        response = pb.WatchJobsResponse(resume_token=last.token)
         response.heartbeat.time.FromDatetime(self._shared.clock.now())
         return response
 
@@ -117,18 +134,16 @@ class Watching:
 class _Inbox:
     """Between the connection, which hands over lists, and one caller, who reads at its own pace."""
 
-    def __init__(self) -> None:
-        self._came: list[Heard] = []
+    def __init__(self, job_id: UUID | None, after: Place) -> None:
+        """`after`: what was seen of the first message is left out."""
+        self._job_id, self._after = job_id, after
+        self._came: list[Delivery] = []
         self._stirred = asyncio.Event()
         self.pull: Pull | None = None
         self.silent = False
 
     def take(self, deliveries: list[Delivery]) -> None:
-        for each in deliveries:
-            try:
-                self._came.append(Heard(each.sequence, Update.FromString(each.payload)))
-            except DecodeError:
-                self._came.append(Heard(each.sequence, Update()))
+        self._came += deliveries
         self._stirred.set()
 
     async def next(self, wait_s: float) -> Sequence[Heard]:
@@ -145,20 +160,32 @@ class _Inbox:
         taken, self._came = self._came, []
         if self.pull:
             self.pull.done(len(taken))
-        return taken
+        return [heard for each in taken for heard in self._read(each)]
+
+    def _read(self, message: Delivery) -> list[Heard]:
+        if self._job_id and not telling.mentions(message.payload, self._job_id):
+            return []
+        before, wanted = message.sequence - 1, str(self._job_id) if self._job_id else None
+        heard = [
+            Heard(Place(before, n), update)
+            for n, update in enumerate(telling.each_of(telling.read(message.payload)), 1)
+            if wanted in (None, update.job_id)
+        ]
+        if heard:
+            heard[-1] = Heard(Place(message.sequence, 0), heard[-1].update)
+        if self._after.last == before:
+            heard = [each for each in heard if each.place.last > before or each.place.seen > self._after.seen]
+        return heard
 
 
-def _after(token: str) -> int | None:
-    """The sequence that a token names. Raises ResumeTokenRefused."""
+def _after(token: str) -> Place | None:
+    """What a token names. Raises ResumeTokenRefused."""
     if not token:
         return None
-    if not token.isascii() or not token.isdigit() or len(token) > 18:
+    if len(token) > TOKEN_CHARS_MAX or not TOKEN.fullmatch(token):
         raise ResumeTokenRefused(field="resume_token")
-    return int(token)
-
-
-def _token(sequence: int) -> str:
-    return str(sequence)
+    last, _, seen = token.partition(".")
+    return Place(int(last), int(seen or 0))
 
 
 def _fits(request: pb.WatchJobsRequest, update: Update) -> bool:
@@ -173,15 +200,15 @@ def _pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
     return [(label.partition("=")[0], label) for label in labels]
 
 
-async def _consumer(bus: Bus, request: pb.WatchJobsRequest, after: int) -> str:
+async def _consumer(bus: Bus, request: pb.WatchJobsRequest, after: Place) -> str:
     """An ephemeral consumer of what is watched, behind `after`."""
-    subject = subjects.live(request.queue or "*", request.job_id or "*")
+    subject = subjects.live(request.queue or "*")
     made = await bus.js.add_consumer(
         subjects.LIVE,
         api.ConsumerConfig(
             filter_subject=subject,
             deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=after + 1,
+            opt_start_seq=after.next,
             ack_policy=api.AckPolicy.NONE,
             inactive_threshold=IDLE_S,
             mem_storage=True,

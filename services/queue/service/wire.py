@@ -11,15 +11,12 @@ from services.chassis.host import Tools
 from services.chassis.jetstream import headers
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
-from services.chassis.jetstream.protocol import publication
 from services.chassis.jetstream.publisher import Publisher
 from services.chassis.jetstream.servers import Options
 from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs import subjects
-from weft.jobs.v1.live_pb2 import Control, Update
-
-TOGETHER_MAX = 500  # Requests under way at once; each is given READ_S_MAX.
-READ_S_MAX = 1.0  # What is live is a courtesy: the record answers without it.
+from services.chassis.jobs.telling import told
+from weft.jobs.v1.live_pb2 import Control, Same, Update
 
 
 class Wire:
@@ -29,7 +26,6 @@ class Wire:
         self.connection = Connection(Options.of(tools.settings.nats_url, name=f"weft-{tools.name}"))
         self.publisher = Publisher(self.connection)
         self.jobs = Stream(self.connection, subjects.STREAM)
-        self._live = Stream(self.connection, subjects.LIVE)
 
     async def open(self) -> None:
         """Raises OSError while no server answers."""
@@ -42,16 +38,10 @@ class Wire:
         finally:
             await self.connection.close()
 
-    def tell(self, updates: Iterable[Update]) -> None:
+    def tell(self, updates: Iterable[Update], same: Iterable[Same] = ()) -> None:
         """To whoever watches. Nobody waits for it; while NATS is away nobody hears of it."""
-        commands = [
-            publication(
-                subjects.live(update.queue, update.job_id).encode(), b"", b"", update.SerializeToString()
-            )
-            for update in updates
-        ]
         with suppress(JetStreamError):
-            self.connection.write(b"".join(commands))
+            self.connection.write(told(updates, same))
 
     def order(self, control: Control, worker: str = "") -> None:
         """To one worker, or to all."""
@@ -76,20 +66,3 @@ class Wire:
             return None
         came = headers.decode(found.head).get("Nats-Time-Stamp", "")
         return datetime.fromisoformat(came[:26].rstrip("Z") + "+00:00") if came else None
-
-    async def last_update(self, queue: str, job_id: str) -> Update | None:
-        """What was last said of a job; None when nothing was lately, or NATS is away."""
-        try:
-            async with asyncio.timeout(READ_S_MAX):
-                found = await self._live.last(subjects.live(queue, job_id))
-        except (JetStreamError, TimeoutError):
-            return None
-        return Update.FromString(found.payload) if found else None
-
-    async def last_updates(self, jobs: Iterable[tuple[str, str]]) -> dict[str, Update]:
-        """As `last_update`, of many (queue, job id), by job id."""
-        asked, found = list(jobs), list[Update | None]()
-        for first in range(0, len(asked), TOGETHER_MAX):
-            some = asked[first : first + TOGETHER_MAX]
-            found += await asyncio.gather(*(self.last_update(queue, job_id) for queue, job_id in some))
-        return {update.job_id: update for update in found if update}

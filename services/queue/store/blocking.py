@@ -14,7 +14,6 @@ where j.job_id = any($1)
 """
 BLOCK = "insert into blocked (job_id, policy) values ($1, $2)"
 DEPEND = "insert into dependency (on_job_id, job_id) select unnest($2::uuid[]), $1"
-WAITING = "select distinct job_id from dependency where on_job_id = any($1) order by job_id"
 LOCK = "select job_id, policy from blocked where job_id = any($1) order by job_id for update"
 LEFT = """
 select d.job_id, d.on_job_id, f.state from dependency d left join steering s on s.job_id = d.on_job_id
@@ -39,11 +38,6 @@ async def states(tx: AnyTx, jobs: Collection[UUID]) -> dict[UUID, int | None]:
 async def block(tx: AnyTx, job_id: UUID, on: Sequence[UUID], policy: int) -> None:
     await execute(tx, BLOCK, job_id, policy)
     await execute(tx, DEPEND, job_id, list(on))
-
-
-async def waiting_for(tx: AnyTx, ended: Sequence[UUID]) -> list[UUID]:
-    """Jobs that wait for any of these."""
-    return [row["job_id"] for row in await fetch(tx, WAITING, list(ended))]
 
 
 async def lock(tx: AnyTx, jobs: Sequence[UUID]) -> dict[UUID, int]:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.db import AnyTx, Database, execute, fetch
-from services.queue.domain.job import Ended
+from services.queue.domain.ends import Ends, Run
 from services.queue.domain.states import State
 
 # Most runs of a report are of few kinds: what they share goes once, and only those that had ended come back.
@@ -33,6 +33,19 @@ from unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::smallint[], $6::
     as new (job_id, run, attempt, start_at, outcome, worker, next_at, report)
 on conflict do nothing
 """
+# Unless that worker has said itself what became of the attempt.
+LOST = """
+insert into attempt (job_id, run, attempt, start_at, outcome, worker, next_at, report)
+select job_id, run, attempt, to_timestamp(start_at), outcome, worker, to_timestamp(next_at), report
+from unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::smallint[], $6::text[], $7::float8[],
+    $8::bytea[])
+    as new (job_id, run, attempt, start_at, outcome, worker, next_at, report)
+where not exists (
+    select from attempt a where a.job_id = new.job_id and a.run = new.run and a.attempt = new.attempt
+        and a.worker = new.worker and a.job_id = any($1)
+)
+on conflict do nothing
+"""
 DEAD = """
 insert into dead_letter (job_id, run, queue, type, reason, kind, attempts, fail_time)
 select job_id, run, queue, type, reason, kind, attempts, to_timestamp(fail_time)
@@ -43,10 +56,15 @@ on conflict (job_id) do update set run = excluded.run, reason = excluded.reason,
     attempts = excluded.attempts, fail_time = excluded.fail_time
 """
 LOOKUP = """
-select asked.n, f.state, s.cancel_run from unnest($1::uuid[], $2::int[])
-    with ordinality as asked (job_id, run, n)
+select asked.n, f.state, s.cancel_run, a.attempts, a.retried, a.next_at
+from unnest($1::uuid[], $2::int[]) with ordinality as asked (job_id, run, n)
 left join job_final f on f.job_id = asked.job_id and f.run = asked.run and f.job_id = any($1)
 left join steering s on s.job_id = asked.job_id
+left join lateral (
+    select max(attempt) as attempts, max(attempt) filter (where next_at is not null) as retried,
+        (array_agg(next_at order by attempt desc) filter (where next_at is not null))[1] as next_at
+    from attempt where job_id = asked.job_id and job_id = any($1) and run = asked.run and outcome = 2
+) a on f.job_id is null
 order by asked.n
 """
 EPOCHS = (
@@ -57,32 +75,34 @@ update job_group set succeeded = succeeded + $2, failed = failed + $3, cancelled
     expired = expired + $5
 where group_id = $1 returning *
 """
-FORGET = "delete from checkpoint where job_id = any($1)"
+# Both tables are empty most of the time; then a thousand ids cost one look, and not a probe each.
+FOLLOW = """
+with forgotten as (
+    delete from checkpoint where exists (select from checkpoint) and job_id = any($1)
+)
+select distinct job_id from dependency
+where exists (select from dependency) and on_job_id = any($1) order by job_id
+"""
 SETTLED = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)
 
 
-async def end(tx: AnyTx, ended: Sequence[Ended]) -> set[tuple[UUID, int]]:
-    """Writes how runs ended that had not; returns which these are."""
-    if not ended:
+async def end(tx: AnyTx, ends: Sequence[Ends]) -> set[Run]:
+    """Writes how runs ended that had not; returns those that had."""
+    if not ends:
         return set()
     kinds: dict[tuple[Any, ...], int] = {}
-    places = [
-        kinds.setdefault(
-            (each.run, each.state, each.reason, each.queue, each.type, each.attempt, each.worker),
-            len(kinds) + 1,
-        )
-        for each in ended
-    ]
-    columns: list[list[Any]] = [
-        [each.job_id for each in ended],
-        places,
-        [each.start_at for each in ended],
-        [each.end_at for each in ended],
-        [each.report for each in ended],
-        *(list(column) for column in zip(*kinds, strict=True)),
-    ]
-    known = {(row["job_id"], row["run"]) for row in await fetch(tx, END, *columns)}
-    return {(each.job_id, each.run) for each in ended} - known
+    runs: list[list[Any]] = [[], [], [], [], []]
+    for each in ends:
+        kind, count = each.kind, len(each.job_ids)
+        shared = (kind.run, kind.state, kind.reason, kind.queue, kind.type, kind.attempt, kind.worker)
+        place = kinds.setdefault(shared, len(kinds) + 1)
+        reports = each.reports or [None] * count
+        for column, more in zip(
+            runs, (each.job_ids, [place] * count, each.start_at, each.end_at, reports), strict=True
+        ):
+            column += more
+    rows = await fetch(tx, END, *runs, *(list(column) for column in zip(*kinds, strict=True)))
+    return {(row["job_id"], row["run"]) for row in rows}
 
 
 async def add_attempts(tx: AnyTx, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -92,24 +112,25 @@ async def add_attempts(tx: AnyTx, rows: Sequence[tuple[Any, ...]]) -> None:
         await execute(tx, ATTEMPTS, *(list(column) for column in zip(*ordered, strict=True)))
 
 
-async def bury(tx: AnyTx, ended: Sequence[Ended]) -> None:
+async def lose(tx: AnyTx, rows: Sequence[tuple[Any, ...]]) -> None:
+    """As `add_attempts`, of attempts whose worker is gone."""
+    ordered = sorted(rows, key=lambda row: row[:3])
+    await execute(tx, LOST, *(list(column) for column in zip(*ordered, strict=True)))
+
+
+async def bury(tx: AnyTx, ends: Sequence[Ends]) -> None:
     """Keeps failed runs as dead letters."""
-    rows = sorted(ended, key=lambda each: each.job_id)
-    columns: list[list[Any]] = [
-        [each.job_id for each in rows],
-        [each.run for each in rows],
-        [each.queue for each in rows],
-        [each.type for each in rows],
-        [each.reason for each in rows],
-        [each.kind for each in rows],
-        [each.attempt for each in rows],
-        [each.end_at for each in rows],
-    ]
-    await execute(tx, DEAD, *columns)
+    rows = sorted(
+        (job_id, kind.run, kind.queue, kind.type, kind.reason, kind.failure, kind.attempt, end_at)
+        for each in ends
+        for kind in (each.kind,)
+        for job_id, end_at in zip(each.job_ids, each.end_at, strict=True)
+    )
+    await execute(tx, DEAD, *(list(column) for column in zip(*rows, strict=True)))
 
 
 async def lookup(db: Database, jobs: Sequence[str], runs: Sequence[int]) -> Sequence[Any]:
-    """Of each, in order: its final state, and up to which run it is to be called off."""
+    """Of each, in order: its final state, up to which run it is to be called off, and its attempts."""
     return await db.fetch(LOOKUP, list(jobs), list(runs))
 
 
@@ -125,5 +146,6 @@ async def count(tx: AnyTx, group_id: UUID, states: Sequence[int]) -> Any:
     return rows[0] if rows else None
 
 
-async def forget_checkpoints(tx: AnyTx, jobs: Sequence[UUID]) -> None:
-    await execute(tx, FORGET, list(jobs))
+async def follow(tx: AnyTx, jobs: Sequence[UUID]) -> list[UUID]:
+    """Forgets the checkpoints of jobs that have ended; returns those that wait for any of them."""
+    return [row["job_id"] for row in await fetch(tx, FOLLOW, list(jobs))]

@@ -28,7 +28,7 @@ from weft.jobs.v1 import attempt_pb2 as weft_dot_jobs_dot_v1_dot_attempt__pb2
 from weft.jobs.v1 import job_pb2 as weft_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/jobs/v1/live.proto\x12\x0cweft.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aweft/jobs/v1/attempt.proto\x1a\x16weft/jobs/v1/job.proto\"R\n\x07Updates\x12%\n\x07updates\x18\x01 \x03(\x0b\x32\x14.weft.jobs.v1.Update\x12 \n\x04same\x18\x02 \x03(\x0b\x32\x12.weft.jobs.v1.Same\"=\n\x04Same\x12$\n\x06update\x18\x01 \x01(\x0b\x32\x14.weft.jobs.v1.Update\x12\x0f\n\x07job_ids\x18\x02 \x01(\x0c\"\xf4\x02\n\x06Update\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x07 \x03(\x0b\x32 .weft.jobs.v1.Update.LabelsEntry\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0b\x32\x19.weft.jobs.v1.StateChangeH\x00\x12*\n\x08progress\x18\n \x01(\x0b\x32\x16.weft.jobs.v1.ProgressH\x00\x12$\n\x03log\x18\x0b \x01(\x0b\x32\x15.weft.jobs.v1.LogLineH\x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04what\"\xde\x01\n\x0bStateChange\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.weft.jobs.v1.Failure\x12-\n\tnext_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08progress\x18\x05 \x01(\x0b\x32\x16.weft.jobs.v1.Progress\",\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xee\x01\n\x07\x43ontrol\x12&\n\x06\x63\x61ncel\x18\x01 \x01(\x0b\x32\x14.weft.jobs.v1.CancelH\x00\x12&\n\x06resize\x18\x02 \x01(\x0b\x32\x14.weft.jobs.v1.ResizeH\x00\x12$\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x13.weft.jobs.v1.DrainH\x00\x12\x33\n\rlanes_changed\x18\x04 \x01(\x0b\x32\x1a.weft.jobs.v1.LanesChangedH\x00\x12/\n\x0bworker_gone\x18\x05 \x01(\x0b\x32\x18.weft.jobs.v1.WorkerGoneH\x00\x42\x07\n\x05order\"N\n\x06\x43\x61ncel\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\"\x17\n\x06Resize\x12\r\n\x05slots\x18\x01 \x01(\x05\"1\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\x0cLanesChanged\x12\r\n\x05queue\x18\x01 \x01(\t\"\x1c\n\nWorkerGone\x12\x0e\n\x06worker\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/jobs/v1/live.proto\x12\x0cweft.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aweft/jobs/v1/attempt.proto\x1a\x16weft/jobs/v1/job.proto\"R\n\x07Updates\x12%\n\x07updates\x18\x01 \x03(\x0b\x32\x14.weft.jobs.v1.Update\x12 \n\x04same\x18\x02 \x03(\x0b\x32\x12.weft.jobs.v1.Same\"=\n\x04Same\x12$\n\x06update\x18\x01 \x01(\x0b\x32\x14.weft.jobs.v1.Update\x12\x0f\n\x07job_ids\x18\x02 \x01(\x0c\"\xf4\x02\n\x06Update\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x07 \x03(\x0b\x32 .weft.jobs.v1.Update.LabelsEntry\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0b\x32\x19.weft.jobs.v1.StateChangeH\x00\x12*\n\x08progress\x18\n \x01(\x0b\x32\x16.weft.jobs.v1.ProgressH\x00\x12$\n\x03log\x18\x0b \x01(\x0b\x32\x15.weft.jobs.v1.LogLineH\x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04what\"\x8e\x02\n\x0bStateChange\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.weft.jobs.v1.Failure\x12-\n\tnext_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08progress\x18\x05 \x01(\x0b\x32\x16.weft.jobs.v1.Progress\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xee\x01\n\x07\x43ontrol\x12&\n\x06\x63\x61ncel\x18\x01 \x01(\x0b\x32\x14.weft.jobs.v1.CancelH\x00\x12&\n\x06resize\x18\x02 \x01(\x0b\x32\x14.weft.jobs.v1.ResizeH\x00\x12$\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x13.weft.jobs.v1.DrainH\x00\x12\x33\n\rlanes_changed\x18\x04 \x01(\x0b\x32\x1a.weft.jobs.v1.LanesChangedH\x00\x12/\n\x0bworker_gone\x18\x05 \x01(\x0b\x32\x18.weft.jobs.v1.WorkerGoneH\x00\x42\x07\n\x05order\"N\n\x06\x43\x61ncel\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.weft.jobs.v1.EndReason\"\x17\n\x06Resize\x12\r\n\x05slots\x18\x01 \x01(\x05\"1\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\x0cLanesChanged\x12\r\n\x05queue\x18\x01 \x01(\t\"\x1c\n\nWorkerGone\x12\x0e\n\x06worker\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,19 +46,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATE_LABELSENTRY']._serialized_start=625
   _globals['_UPDATE_LABELSENTRY']._serialized_end=670
   _globals['_STATECHANGE']._serialized_start=681
-  _globals['_STATECHANGE']._serialized_end=903
-  _globals['_PROGRESS']._serialized_start=905
-  _globals['_PROGRESS']._serialized_end=949
-  _globals['_CONTROL']._serialized_start=952
-  _globals['_CONTROL']._serialized_end=1190
-  _globals['_CANCEL']._serialized_start=1192
-  _globals['_CANCEL']._serialized_end=1270
-  _globals['_RESIZE']._serialized_start=1272
-  _globals['_RESIZE']._serialized_end=1295
-  _globals['_DRAIN']._serialized_start=1297
-  _globals['_DRAIN']._serialized_end=1346
-  _globals['_LANESCHANGED']._serialized_start=1348
-  _globals['_LANESCHANGED']._serialized_end=1377
-  _globals['_WORKERGONE']._serialized_start=1379
-  _globals['_WORKERGONE']._serialized_end=1407
+  _globals['_STATECHANGE']._serialized_end=951
+  _globals['_PROGRESS']._serialized_start=953
+  _globals['_PROGRESS']._serialized_end=997
+  _globals['_CONTROL']._serialized_start=1000
+  _globals['_CONTROL']._serialized_end=1238
+  _globals['_CANCEL']._serialized_start=1240
+  _globals['_CANCEL']._serialized_end=1318
+  _globals['_RESIZE']._serialized_start=1320
+  _globals['_RESIZE']._serialized_end=1343
+  _globals['_DRAIN']._serialized_start=1345
+  _globals['_DRAIN']._serialized_end=1394
+  _globals['_LANESCHANGED']._serialized_start=1396
+  _globals['_LANESCHANGED']._serialized_end=1425
+  _globals['_WORKERGONE']._serialized_start=1427
+  _globals['_WORKERGONE']._serialized_end=1455
 # @@protoc_insertion_point(module_scope)

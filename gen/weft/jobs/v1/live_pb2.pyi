@@ -174,6 +174,7 @@ class StateChange(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     state: _job_pb2.JobState.ValueType
     reason: _job_pb2.EndReason.ValueType
     @_builtins.property
@@ -188,6 +189,10 @@ class StateChange(_message.Message):
     def progress(self) -> Global___Progress:
         """As it was when a RUNNING is repeated. Absence: none was reported."""
 
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """With RUNNING: when the attempt began."""
+
     def __init__(
         self,
         *,
@@ -196,10 +201,11 @@ class StateChange(_message.Message):
         failure: _attempt_pb2.Failure | None = ...,
         next_time: _timestamp_pb2.Timestamp | None = ...,
         progress: Global___Progress | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "next_time", b"next_time", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "next_time", b"next_time", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "next_time", b"next_time", "progress", b"progress", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "next_time", b"next_time", "progress", b"progress", "reason", b"reason", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,6 +93,9 @@ class RecordServiceServicer:
         """Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
         Idempotent: what is known already is `known`, and changes nothing.
+
+        Errors:
+        INVALID_ARGUMENT MISSHAPEN_REPORT
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,6 +42,9 @@ class RecordServiceStub:
     """Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
     Idempotent: what is known already is `known`, and changes nothing.
+
+    Errors:
+      INVALID_ARGUMENT MISSHAPEN_REPORT
     """
     LookupJobs: _grpc.UnaryUnaryMultiCallable[_record_pb2.LookupJobsRequest, _record_pb2.LookupJobsResponse]
     """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
@@ -98,6 +101,9 @@ class RecordServiceAsyncStub(RecordServiceStub):
     """Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
     Idempotent: what is known already is `known`, and changes nothing.
+
+    Errors:
+      INVALID_ARGUMENT MISSHAPEN_REPORT
     """
     LookupJobs: _aio.UnaryUnaryMultiCallable[_record_pb2.LookupJobsRequest, _record_pb2.LookupJobsResponse]  # type: ignore[assignment]
     """Tells of jobs whether they ended, how far they came, and whether somebody wants them called off. For
@@ -157,6 +163,9 @@ class RecordServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
         Idempotent: what is known already is `known`, and changes nothing.
+
+        Errors:
+          INVALID_ARGUMENT MISSHAPEN_REPORT
         """
 
     @_abc_1.abstractmethod

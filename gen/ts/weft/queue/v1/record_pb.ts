@@ -610,6 +610,9 @@ export const RecordService: GenService<{
    *
    * Idempotent: what is known already is `known`, and changes nothing.
    *
+   * Errors:
+   *   INVALID_ARGUMENT MISSHAPEN_REPORT
+   *
    * @generated from rpc weft.queue.v1.RecordService.ReportAttempts
    */
   reportAttempts: {

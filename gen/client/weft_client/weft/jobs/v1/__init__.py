@@ -1072,6 +1072,16 @@ class StateChange(betterproto2.Message):
     As it was when a RUNNING is repeated. Absence: none was reported.
     """
 
+    start_time: "datetime.datetime | None" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    With RUNNING: when the attempt began.
+    """
+
 
 default_message_pool.register_message("weft.jobs.v1", "StateChange", StateChange)
 

@@ -4647,6 +4647,9 @@ class RecordServiceSyncStub:
         Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
         Idempotent: what is known already is `known`, and changes nothing.
+
+        Errors:
+          INVALID_ARGUMENT MISSHAPEN_REPORT
         """
 
         return self._channel.unary_unary(
@@ -4783,6 +4786,9 @@ class RecordServiceStub(betterproto2_grpclib.ServiceStub):
         Writes down attempts that ended, all in one transaction: a run ends once, by the first report.
 
         Idempotent: what is known already is `known`, and changes nothing.
+
+        Errors:
+          INVALID_ARGUMENT MISSHAPEN_REPORT
         """
 
         return await self._unary_unary(
