@@ -91,6 +91,11 @@ class Step:
     do: Act
     undo: Act | None = None  # None: there is nothing to undo.
     timeout_s: float = STEP_S
+    only_if: Callable[[Mapping[str, Any]], bool] | None = None  # Of data that never changes. None: always.
+
+    def due(self, data: Mapping[str, Any]) -> bool:
+        """Whether a saga with this data has the step at all."""
+        return self.only_if is None or self.only_if(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Saga:
 
     kind: str
     steps: Sequence[Step]
-    timeout_s: float  # From its start; then it turns back.
+    timeout_s: float  # From its start, unless that says otherwise; then it turns back.
     until: str = ""  # The deadline counts until this step is done; empty: until all are.
 
     def __post_init__(self) -> None:
@@ -109,6 +114,28 @@ class Saga:
 
     def index(self, name: str) -> int:
         return [step.name for step in self.steps].index(name)
+
+    def next(self, index: int, data: Mapping[str, Any]) -> int:
+        """The first step from `index` on that is due; how many there are if none is."""
+        left = range(index, len(self.steps))
+        return next((at for at in left if self.steps[at].due(data)), len(self.steps))
+
+    def last(self, index: int, data: Mapping[str, Any]) -> int:
+        """The first step from `index` back that is to be undone; -1 if none is."""
+        left = range(min(index, len(self.steps) - 1), -1, -1)
+        return next((at for at in left if self.steps[at].undo and self.steps[at].due(data)), -1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A saga that is to begin."""
+
+    kind: str
+    saga_id: UUID
+    data: Mapping[str, Any]  # JSON; ids and amounts, nothing personal.
+    subject: str  # What it is about, such as an order's id.
+    after: str = ""  # The step that is done already; empty: none is.
+    timeout_s: float | None = None  # None: as the saga says.
 
 
 class TimedOut(Exception):

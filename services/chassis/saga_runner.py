@@ -5,7 +5,7 @@ import contextvars
 import logging
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from services.chassis import saga_store as store, telemetry
 from services.chassis.clock import Clock
 from services.chassis.db import AnyTx, Database, after_commit
 from services.chassis.events import Provenance, provenance
-from services.chassis.saga import Act, Change, Done, Failure, Run, Saga, Step, TimedOut, Wait, failure
+from services.chassis.saga import Act, Change, Done, Failure, Run, Saga, Start, Step, TimedOut, Wait, failure
 from services.chassis.saga_store import Logged, Outcome, Row, State
 
 ROOM = 64  # Sagas one process runs at once; each holds a few kB and now and then a connection.
@@ -71,28 +71,27 @@ class Sagas:
 
     # What callers do, in transactions of theirs.
 
-    async def start(
-        self, tx: AnyTx, kind: str, saga_id: UUID, data: Mapping[str, Any], *, subject: str, after: str = ""
-    ) -> bool:
-        """Begins a saga when `tx` commits, after the step `after`. False: it was begun before.
+    async def start(self, tx: AnyTx, begun: Start) -> bool:
+        """Begins a saga when `tx` commits. False: there is one with this id.
 
         This process runs it at once if it has room.
         """
-        saga, now, came = self._sagas[kind], self._clock.now(), provenance.get()
+        saga, now, came = self._sagas[begun.kind], self._clock.now(), provenance.get()
+        timeout_s = saga.timeout_s if begun.timeout_s is None else begun.timeout_s
         new = Row(
-            kind=kind,
-            saga_id=saga_id,
-            subject=subject,
+            kind=begun.kind,
+            saga_id=begun.saga_id,
+            subject=begun.subject,
             state=State.RUNNING,
-            step=saga.index(after) + 1 if after else 0,
-            data=data,
+            step=saga.next(saga.index(begun.after) + 1 if begun.after else 0, begun.data),
+            data=begun.data,
             actor=came.actor,
             trace=came.trace,
             due_at=now,
-            deadline_at=now + timedelta(seconds=saga.timeout_s),
+            deadline_at=now + timedelta(seconds=timeout_s),
             created_at=now,
         )
-        held_s = self._lease_s(saga.steps[new.step]) if len(self._tasks) < self._room else 0.0
+        held_s = self._lease_s(saga, new.step) if len(self._tasks) < self._room else 0.0
         row = await store.start(tx, new, held_s)
         if row is not None:
             after_commit(tx, lambda: self._begin(row) if held_s else self.poke())
@@ -146,8 +145,10 @@ class Sagas:
     async def _take_up(self) -> None:
         room = self._room - len(self._tasks)
         if room > 0:
-            longest = max(self._lease_s(step) for saga in self._sagas.values() for step in saga.steps)
-            due = await self._db.fetch(store.CLAIM, self._clock.now(), room, longest, list(self._sagas))
+            longest = max(step.timeout_s for saga in self._sagas.values() for step in saga.steps)
+            due = await self._db.fetch(
+                store.CLAIM, self._clock.now(), room, longest + self._margin_s, list(self._sagas)
+            )
             for record in due:
                 self._begin(store.row_of(record))
 
@@ -194,8 +195,10 @@ class Sagas:
 
         task.add_done_callback(over)
 
-    def _lease_s(self, step: Step) -> float:
-        return step.timeout_s + self._margin_s
+    def _lease_s(self, saga: Saga, step: int) -> float:
+        """How long its holder may be silent when this step comes next."""
+        at = saga.steps[step].timeout_s if step < len(saga.steps) else 0.0
+        return at + self._margin_s
 
     # One saga.
 
@@ -256,26 +259,20 @@ class Sagas:
                 due = min(due, row.deadline_at)
             waits = replace(row, attempts=1, data=data, due_at=due)
             return await self._move(waits, Logged(step=step.name, outcome=Outcome.WAITS), outcome.change)
-        moved, held = self._past(replace(row, data=data), step)
+        moved = self._past(replace(row, data=data), step)
         done = Outcome.DONE if row.state is State.RUNNING else Outcome.UNDONE
-        return await self._move(moved, Logged(step=step.name, outcome=done), outcome.change, held)
+        return await self._move(moved, Logged(step=step.name, outcome=done), outcome.change, go_on=True)
 
-    def _past(self, row: Row, step: Step) -> tuple[Row, Step | None]:
-        """The row after `step`, and the step that then begins; None: it has ended."""
+    def _past(self, row: Row, step: Step) -> Row:
+        """The row after `step`."""
         saga = self._sagas[row.kind]
         if row.state is State.RUNNING:
             deadline = None if step.name == saga.until else row.deadline_at
-            row = replace(row, step=row.step + 1, attempts=0, deadline_at=deadline)
-            if row.step < len(saga.steps):
-                return row, saga.steps[row.step]
-            return replace(row, state=State.DONE, due_at=None, deadline_at=None), None
-        below = row.step - 1
-        while below >= 0 and saga.steps[below].undo is None:
-            below -= 1
-        row = replace(row, step=below, attempts=0)
-        if below >= 0:
-            return row, saga.steps[below]
-        return replace(row, state=State.UNDONE, due_at=None), None
+            row = replace(row, step=saga.next(row.step + 1, row.data), attempts=0, deadline_at=deadline)
+            ended = row.step == len(saga.steps)
+            return replace(row, state=State.DONE, due_at=None, deadline_at=None) if ended else row
+        row = replace(row, step=saga.last(row.step - 1, row.data), attempts=0)
+        return row if row.step >= 0 else replace(row, state=State.UNDONE, due_at=None)
 
     async def _end(self, row: Row) -> Row | None:
         """All its steps are behind it, on the way forward or back."""
@@ -313,9 +310,7 @@ class Sagas:
         A refusal at the first attempt says that nothing was done.
         """
         saga = self._sagas[row.kind]
-        last = min(row.step if row.attempts > 0 else row.step - 1, len(saga.steps) - 1)
-        while last >= 0 and saga.steps[last].undo is None:
-            last -= 1
+        last = saga.last(row.step if row.attempts > 0 else row.step - 1, row.data)
         back = replace(
             row,
             state=State.UNDOING if last >= 0 else State.UNDONE,
@@ -329,13 +324,14 @@ class Sagas:
         )
         outcome = Outcome.REFUSED if failed_step else Outcome.CALLED_OFF
         logged = Logged(step=failed_step or self.step(row), outcome=outcome, detail=why.reason)
-        return await self._move(back, logged, held=saga.steps[last] if last >= 0 else None)
+        return await self._move(back, logged, go_on=True)
 
     async def _move(
-        self, row: Row, logged: Logged, change: Change | None = None, held: Step | None = None
+        self, row: Row, logged: Logged, change: Change | None = None, *, go_on: bool = False
     ) -> Row | None:
-        """Records, with the change. Returns the row if it goes on with the step `held`. Raises Lost."""
-        held_s = self._lease_s(held) if held else 0.0
+        """Records, with the change. Returns the row if it is to go on, and has not ended. Raises Lost."""
+        go_on = go_on and row.state in (State.RUNNING, State.UNDOING)
+        held_s = self._lease_s(self._sagas[row.kind], row.step) if go_on else 0.0
         async with self._db.fast() as tx:
             moved = await store.move(tx, row, logged, self._clock.now(), held_s)
             if moved is None:
@@ -346,9 +342,9 @@ class Sagas:
         if moved.state in (State.DONE, State.UNDONE):
             ENDED.labels(row.kind, moved.state).inc()
             SECONDS.labels(row.kind).observe((self._clock.now() - row.created_at).total_seconds())
-        if held is None and moved.due_at and moved.due_at <= self._clock.now() + timedelta(seconds=POLL_S):
+        if not go_on and moved.due_at and moved.due_at <= self._clock.now() + timedelta(seconds=POLL_S):
             self.poke()
-        return moved if held else None
+        return moved if go_on else None
 
 
 async def _within(step: Step, act: Act, row: Row) -> Done | Wait | None:

@@ -1,4 +1,4 @@
-"""A saga of three steps, and the world that it changes: it keeps what came to be, however often it is asked."""
+"""A saga of some steps, and the world that it changes: what came to be, however often it was asked for."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from services.chassis import saga_runner
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import FailedPrecondition, Unavailable
-from services.chassis.saga import Done, Run, Saga, Step
+from services.chassis.saga import Done, Run, Saga, Start, Step
 from services.chassis.saga_runner import Sagas
 
 STEPS = ("reserve", "pay", "confirm")
@@ -109,7 +109,7 @@ class World:
 
     async def begin(self, sagas: Sagas, saga_id: UUID) -> None:
         async with self.db.fast() as tx:
-            await sagas.start(tx, self.kind, saga_id, {"n": 1}, subject=str(saga_id))
+            await sagas.start(tx, Start(kind=self.kind, saga_id=saga_id, data={}, subject=str(saga_id)))
 
 
 def complete(state: str, seen: Sequence[tuple[str, str]], own: Sequence[str]) -> bool:

@@ -1,7 +1,6 @@
 """A saga runs its steps in order, undoes them in reverse, and can be waited for, called off and helped."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +10,7 @@ from services.chassis import saga_runner, saga_store
 from services.chassis.clock import Clock, FakeClock
 from services.chassis.db import Database
 from services.chassis.errors import FailedPrecondition, Unavailable
-from services.chassis.saga import Act, Done, Run, Saga, Step, Wait
+from services.chassis.saga import Act, Done, Run, Saga, Start, Step, Wait
 from services.chassis.saga_runner import Sagas
 from services.chassis.saga_store import ProcessEnded, Row, State, UnknownProcess
 from services.chassis.testing import until
@@ -57,7 +56,7 @@ class Lab:
     async def start(self, sagas: Sagas, saga_id: UUID | None = None, **rest: Any) -> UUID:
         chosen = saga_id or uuid4()
         async with self.db.fast() as tx:
-            await sagas.start(tx, "trip", chosen, {"of": "us"}, subject="s", **rest)
+            await sagas.start(tx, trip(chosen, **rest))
         await sagas.resting("trip", chosen)
         return chosen
 
@@ -77,6 +76,10 @@ class Lab:
         return await self.row(saga_id)
 
 
+def trip(saga_id: UUID, **rest: Any) -> Start:
+    return Start(kind="trip", saga_id=saga_id, data={"of": "us"}, subject="s", **rest)
+
+
 @pytest.fixture
 def lab(db: Database) -> Lab:
     return Lab(db, Clock())
@@ -89,9 +92,8 @@ def timeless(db: Database) -> Lab:
 
 
 @pytest.fixture(autouse=True)
-async def quick(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saga_runner, "RETRY_S", 0.001)
-    yield
 
 
 async def test_steps_run_in_order_and_what_each_adds_is_known_to_the_next(lab: Lab) -> None:
@@ -126,7 +128,7 @@ async def test_a_saga_of_a_transaction_that_rolls_back_never_was(lab: Lab) -> No
     sagas, saga_id = lab.sagas(lab.step("a")), uuid4()
     with pytest.raises(Full):
         async with lab.db.fast() as tx:
-            await sagas.start(tx, "trip", saga_id, {}, subject="s")
+            await sagas.start(tx, trip(saga_id))
             raise Full
     assert lab.calls == []
     with pytest.raises(UnknownProcess):
@@ -148,6 +150,17 @@ async def test_a_refusal_undoes_what_was_done_last_first_and_not_the_step_that_d
 async def test_the_first_step_refused_leaves_nothing_to_undo(lab: Lab) -> None:
     saga_id = await lab.start(lab.sagas(lab.step("a", Full())))
     assert (lab.calls, await lab.state(saga_id)) == (["a"], "UNDONE")
+
+
+async def test_a_step_that_is_not_due_is_neither_done_nor_undone(lab: Lab) -> None:
+    def never(data: Any) -> bool:
+        return bool(data["of"] == "them")
+
+    first, middle = (Step(n, lab.act(n), lab.act(f"-{n}"), only_if=never) for n in ("first", "middle"))
+    last = Step("last", lab.act("last"), only_if=never)
+    assert await lab.state(await lab.start(lab.sagas(first, lab.step("a"), middle, last))) == "DONE"
+    await lab.start(lab.sagas(first, lab.step("a"), middle, lab.step("b", Full())))
+    assert lab.calls == ["a", "a", "b", "-a"]
 
 
 async def test_a_step_whose_outcome_is_unknown_is_undone_as_well(lab: Lab, running: Running) -> None:
@@ -325,7 +338,7 @@ async def test_one_that_was_paused_past_its_lease_records_nothing_more(lab: Lab,
     late = lab.sagas(Step("a", pause), lab.step("b"))
     saga_id = uuid4()
     async with lab.db.fast() as tx:
-        await late.start(tx, "trip", saga_id, {}, subject="s")
+        await late.start(tx, trip(saga_id))
     await paused.wait()
     await lab.db.execute("update saga set held_until = now() - interval '1 s'")
     other = lab.sagas(lab.step("a"), lab.step("b"))
@@ -347,7 +360,7 @@ async def test_a_process_that_stops_lets_go_of_its_sagas(lab: Lab, running: Runn
     async with running(stopped.run()):
         async with lab.db.fast() as tx:
             saga_id = uuid4()
-            await stopped.start(tx, "trip", saga_id, {}, subject="s")
+            await stopped.start(tx, trip(saga_id))
         await begun.wait()
     other = lab.sagas(lab.step("a"))
     async with running(other.run()):
@@ -369,7 +382,7 @@ async def test_no_more_run_at_once_than_there_is_room_for(lab: Lab, running: Run
     async with running(sagas.run()):
         async with lab.db.fast() as tx:
             for _ in range(20):
-                await sagas.start(tx, "trip", uuid4(), {}, subject="s")
+                await sagas.start(tx, trip(uuid4()))
         await until(lambda: lab.db.fetchval("select count(*) = 20 from saga where state = 'DONE'"))
     assert most == 3
 
