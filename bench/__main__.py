@@ -19,6 +19,8 @@ NAMES = {
     "wire": "the engine under the services, and its client, against those that Python has",
     "jobs": "enqueue, drain and latency of jobs, against the job systems that Python has",
     "schedules": "firing of schedules: 10,000 due at once, and how late one is that is due alone",
+    "commerce": "all of the following",
+    "commerce.ledger": "transfers, against pgbench's TPC-B",
     "stream": "an account's activity fanned out to many watchers",
     "sign-in": "sign-ins, and the share that Argon2 takes",
     "relay": "events from a commit to a consumer",
@@ -29,7 +31,7 @@ SECONDS, REPEATS = 5.0, 3
 
 
 def arguments(words: list[str]) -> tuple[list[str], float, int, Path | None, bool]:
-    listed = "\n".join(f"  {name:<9} {what}" for name, what in NAMES.items())
+    listed = "\n".join(f"  {name:<18} {what}" for name, what in NAMES.items())
     parser = ArgumentParser(
         prog="bench", description=f"Measures.\n\n{listed}", formatter_class=RawDescriptionHelpFormatter
     )

@@ -1,8 +1,8 @@
 """Reads what a batch touches, and writes what it became. Whoever holds the head writes alone."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,7 @@ TYPES = {
     "hash": "bytea",
 }  # In the order of Entry's fields.
 COLUMNS = ", ".join(TYPES)
+VALUES = attrgetter(*TYPES)
 HEAD = "select sequence, hash, recorded_at from head where ledger = 'ledger' for update"
 KNOWN = f"select {COLUMNS} from entry where transfer_id = any($1::uuid[])"
 RESOLVED = f"select {COLUMNS} from entry where pending_id = any($1::uuid[])"
@@ -93,7 +94,7 @@ async def write(tx: AnyTx, book: Book, now: datetime) -> None:
     """What the book has written since it was opened."""
     if not book.written:
         return
-    await execute(tx, WRITE, *_columns([astuple(each) for each in book.written]))
+    await execute(tx, WRITE, *_columns([VALUES(each) for each in book.written]))
     changed = [(each.account_id, *each.state()) for each in book.changed()]
     await execute(tx, CHANGE, *_columns(changed))
     if turnovers := book.turnovers():
