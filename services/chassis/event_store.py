@@ -6,6 +6,7 @@ which version it decided upon, and loses if another got there first.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -166,17 +167,17 @@ async def load_all(
 
 
 async def append_all(
-    tx: AnyTx, kind: str, changes: Mapping[str, tuple[int, Sequence[Message]]]
+    tx: AnyTx, kind: str, changes: Mapping[str, tuple[int, Sequence[Message]]], at: datetime | None = None
 ) -> list[Envelope]:
     """Appends to many aggregates at once: by key, the expected version and the events after it.
 
-    Returns the events as they were written, in the order of `changes`. Raises VersionConflict for the
+    `at` is when it was decided, now if it is left out. Returns the events as they were written, in the order of `changes`. Raises VersionConflict for the
     first that another was quicker with; then nothing is written.
     """
     await lock(tx, kind, list(changes))
     rows = await database.fetch(tx, VERSIONS, kind, list(changes))
     versions = {row["key"]: row["version"] for row in rows}
-    now = database.database_of(tx).clock.now()
+    now = at or database.database_of(tx).clock.now()
     events = []
     for key, (expected, messages) in changes.items():
         if versions.get(key, 0) != expected:

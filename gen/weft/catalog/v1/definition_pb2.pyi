@@ -144,8 +144,6 @@ class AttributeDefinition(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
-    FACET_FIELD_NUMBER: _builtins.int
-    SEARCHABLE_FIELD_NUMBER: _builtins.int
     NUMBER_MIN_FIELD_NUMBER: _builtins.int
     NUMBER_MAX_FIELD_NUMBER: _builtins.int
     key: _builtins.str
@@ -159,10 +157,6 @@ class AttributeDefinition(_message.Message):
     """A product without it is not published."""
     unit: _builtins.str
     """Of numbers and dimensions, such as `cm`. Empty: none."""
-    facet: _builtins.bool
-    """Search counts products by its values and filters by them. Not for dimensions."""
-    searchable: _builtins.bool
-    """Its text is found by search."""
     number_min: _builtins.str
     """Smallest number allowed. Absence: any."""
     number_max: _builtins.str
@@ -181,14 +175,12 @@ class AttributeDefinition(_message.Message):
         required: _builtins.bool = ...,
         unit: _builtins.str = ...,
         choices: _abc.Iterable[_builtins.str] | None = ...,
-        facet: _builtins.bool = ...,
-        searchable: _builtins.bool = ...,
         number_min: _builtins.str = ...,
         number_max: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "facet", b"facet", "key", b"key", "kind", b"kind", "label", b"label", "level", b"level", "number_max", b"number_max", "number_min", b"number_min", "required", b"required", "searchable", b"searchable", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "key", b"key", "kind", b"kind", "label", b"label", "level", b"level", "number_max", b"number_max", "number_min", b"number_min", "required", b"required", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from weft.catalog.v1 import product_messages_pb2 as weft_dot_catalog_dot_v1_dot_product__messages__pb2
+from weft.catalog.v1 import product_pb2 as weft_dot_catalog_dot_v1_dot_product__pb2
 from weft.catalog.v1 import search_pb2 as weft_dot_catalog_dot_v1_dot_search__pb2
 from weft.catalog.v1 import transfer_pb2 as weft_dot_catalog_dot_v1_dot_transfer__pb2
 
@@ -48,13 +49,13 @@ class ProductServiceStub:
                 _registered_method=True)
         self.GetProduct = channel.unary_unary(
                 '/weft.catalog.v1.ProductService/GetProduct',
-                request_serializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductRequest.SerializeToString,
-                response_deserializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductResponse.FromString,
+                request_serializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductRequest.SerializeToString,
+                response_deserializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductResponse.FromString,
                 _registered_method=True)
         self.GetProductBySlug = channel.unary_unary(
                 '/weft.catalog.v1.ProductService/GetProductBySlug',
-                request_serializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugRequest.SerializeToString,
-                response_deserializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugResponse.FromString,
+                request_serializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugRequest.SerializeToString,
+                response_deserializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugResponse.FromString,
                 _registered_method=True)
         self.ListProducts = channel.unary_unary(
                 '/weft.catalog.v1.ProductService/ListProducts',
@@ -352,6 +353,7 @@ class ProductServiceServicer:
         Errors:
         INVALID_ARGUMENT IMPORT_REFUSED
         ALREADY_EXISTS IMPORT_ID_REUSED
+        ABORTED IMPORT_RUNNING
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -366,6 +368,9 @@ class ProductServiceServicer:
         Errors:
         INVALID_ARGUMENT IMPORT_REFUSED
         INVALID_ARGUMENT WRONG_COLUMNS
+        Reasons of rows besides:
+        INVALID_ARGUMENT LINE_REFUSED
+        INVALID_ARGUMENT CELL_REFUSED
         ALREADY_EXISTS IMPORT_ID_REUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -395,6 +400,9 @@ class ProductServiceServicer:
     def ExportProducts(self, request, context):
         """Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
         it is when its turn comes.
+
+        Errors:
+        NOT_FOUND UNKNOWN_CATEGORY
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -410,13 +418,13 @@ def add_ProductServiceServicer_to_server(servicer, server):
             ),
             'GetProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProduct,
-                    request_deserializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductRequest.FromString,
-                    response_serializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductResponse.SerializeToString,
+                    request_deserializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductRequest.FromString,
+                    response_serializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductResponse.SerializeToString,
             ),
             'GetProductBySlug': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProductBySlug,
-                    request_deserializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugRequest.FromString,
-                    response_serializer=weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugResponse.SerializeToString,
+                    request_deserializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugRequest.FromString,
+                    response_serializer=weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugResponse.SerializeToString,
             ),
             'ListProducts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProducts,
@@ -561,8 +569,8 @@ class ProductService:
             request,
             target,
             '/weft.catalog.v1.ProductService/GetProduct',
-            weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductRequest.SerializeToString,
-            weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductResponse.FromString,
+            weft_dot_catalog_dot_v1_dot_product__pb2.GetProductRequest.SerializeToString,
+            weft_dot_catalog_dot_v1_dot_product__pb2.GetProductResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -588,8 +596,8 @@ class ProductService:
             request,
             target,
             '/weft.catalog.v1.ProductService/GetProductBySlug',
-            weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugRequest.SerializeToString,
-            weft_dot_catalog_dot_v1_dot_product__messages__pb2.GetProductBySlugResponse.FromString,
+            weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugRequest.SerializeToString,
+            weft_dot_catalog_dot_v1_dot_product__pb2.GetProductBySlugResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Products and what is sold of them."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from weft.catalog.v1 import product_messages_pb2 as _product_messages_pb2
+from weft.catalog.v1 import product_pb2 as _product_pb2
 from weft.catalog.v1 import search_pb2 as _search_pb2
 from weft.catalog.v1 import transfer_pb2 as _transfer_pb2
 import abc as _abc_1
@@ -59,13 +60,13 @@ class ProductServiceStub:
       INVALID_ARGUMENT PRODUCT_TOO_LARGE
       INVALID_ARGUMENT SKU_REPEATED
     """
-    GetProduct: _grpc.UnaryUnaryMultiCallable[_product_messages_pb2.GetProductRequest, _product_messages_pb2.GetProductResponse]
+    GetProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.GetProductRequest, _product_pb2.GetProductResponse]
     """Gets a product. Drafts are for those who may read all products (`catalog.products.read`).
 
     Errors:
       NOT_FOUND UNKNOWN_PRODUCT
     """
-    GetProductBySlug: _grpc.UnaryUnaryMultiCallable[_product_messages_pb2.GetProductBySlugRequest, _product_messages_pb2.GetProductBySlugResponse]
+    GetProductBySlug: _grpc.UnaryUnaryMultiCallable[_product_pb2.GetProductBySlugRequest, _product_pb2.GetProductBySlugResponse]
     """Gets a product by its slug, or by one that it had: `product.content.slug` tells whether to redirect.
 
     Errors:
@@ -180,6 +181,7 @@ class ProductServiceStub:
     Errors:
       INVALID_ARGUMENT IMPORT_REFUSED
       ALREADY_EXISTS IMPORT_ID_REUSED
+      ABORTED IMPORT_RUNNING
     """
     ImportCsv: _grpc.StreamUnaryMultiCallable[_transfer_pb2.ImportCsvRequest, _transfer_pb2.ImportCsvResponse]
     """As ImportProducts, of a CSV file (RFC 4180) with a header; see docs/catalog.md for its columns.
@@ -190,6 +192,9 @@ class ProductServiceStub:
     Errors:
       INVALID_ARGUMENT IMPORT_REFUSED
       INVALID_ARGUMENT WRONG_COLUMNS
+    Reasons of rows besides:
+      INVALID_ARGUMENT LINE_REFUSED
+      INVALID_ARGUMENT CELL_REFUSED
       ALREADY_EXISTS IMPORT_ID_REUSED
     """
     GetImport: _grpc.UnaryUnaryMultiCallable[_transfer_pb2.GetImportRequest, _transfer_pb2.GetImportResponse]
@@ -207,6 +212,9 @@ class ProductServiceStub:
     ExportProducts: _grpc.UnaryStreamMultiCallable[_transfer_pb2.ExportProductsRequest, _transfer_pb2.ExportProductsResponse]
     """Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
     it is when its turn comes.
+
+    Errors:
+      NOT_FOUND UNKNOWN_CATEGORY
     """
 
 @_typing.type_check_only
@@ -238,13 +246,13 @@ class ProductServiceAsyncStub(ProductServiceStub):
       INVALID_ARGUMENT PRODUCT_TOO_LARGE
       INVALID_ARGUMENT SKU_REPEATED
     """
-    GetProduct: _aio.UnaryUnaryMultiCallable[_product_messages_pb2.GetProductRequest, _product_messages_pb2.GetProductResponse]  # type: ignore[assignment]
+    GetProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.GetProductRequest, _product_pb2.GetProductResponse]  # type: ignore[assignment]
     """Gets a product. Drafts are for those who may read all products (`catalog.products.read`).
 
     Errors:
       NOT_FOUND UNKNOWN_PRODUCT
     """
-    GetProductBySlug: _aio.UnaryUnaryMultiCallable[_product_messages_pb2.GetProductBySlugRequest, _product_messages_pb2.GetProductBySlugResponse]  # type: ignore[assignment]
+    GetProductBySlug: _aio.UnaryUnaryMultiCallable[_product_pb2.GetProductBySlugRequest, _product_pb2.GetProductBySlugResponse]  # type: ignore[assignment]
     """Gets a product by its slug, or by one that it had: `product.content.slug` tells whether to redirect.
 
     Errors:
@@ -359,6 +367,7 @@ class ProductServiceAsyncStub(ProductServiceStub):
     Errors:
       INVALID_ARGUMENT IMPORT_REFUSED
       ALREADY_EXISTS IMPORT_ID_REUSED
+      ABORTED IMPORT_RUNNING
     """
     ImportCsv: _aio.StreamUnaryMultiCallable[_transfer_pb2.ImportCsvRequest, _transfer_pb2.ImportCsvResponse]  # type: ignore[assignment]
     """As ImportProducts, of a CSV file (RFC 4180) with a header; see docs/catalog.md for its columns.
@@ -369,6 +378,9 @@ class ProductServiceAsyncStub(ProductServiceStub):
     Errors:
       INVALID_ARGUMENT IMPORT_REFUSED
       INVALID_ARGUMENT WRONG_COLUMNS
+    Reasons of rows besides:
+      INVALID_ARGUMENT LINE_REFUSED
+      INVALID_ARGUMENT CELL_REFUSED
       ALREADY_EXISTS IMPORT_ID_REUSED
     """
     GetImport: _aio.UnaryUnaryMultiCallable[_transfer_pb2.GetImportRequest, _transfer_pb2.GetImportResponse]  # type: ignore[assignment]
@@ -386,6 +398,9 @@ class ProductServiceAsyncStub(ProductServiceStub):
     ExportProducts: _aio.UnaryStreamMultiCallable[_transfer_pb2.ExportProductsRequest, _transfer_pb2.ExportProductsResponse]  # type: ignore[assignment]
     """Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
     it is when its turn comes.
+
+    Errors:
+      NOT_FOUND UNKNOWN_CATEGORY
     """
 
 class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -424,9 +439,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetProduct(
         self,
-        request: _product_messages_pb2.GetProductRequest,
+        request: _product_pb2.GetProductRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_product_messages_pb2.GetProductResponse, _abc.Awaitable[_product_messages_pb2.GetProductResponse]]:
+    ) -> _typing.Union[_product_pb2.GetProductResponse, _abc.Awaitable[_product_pb2.GetProductResponse]]:
         """Gets a product. Drafts are for those who may read all products (`catalog.products.read`).
 
         Errors:
@@ -436,9 +451,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetProductBySlug(
         self,
-        request: _product_messages_pb2.GetProductBySlugRequest,
+        request: _product_pb2.GetProductBySlugRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_product_messages_pb2.GetProductBySlugResponse, _abc.Awaitable[_product_messages_pb2.GetProductBySlugResponse]]:
+    ) -> _typing.Union[_product_pb2.GetProductBySlugResponse, _abc.Awaitable[_product_pb2.GetProductBySlugResponse]]:
         """Gets a product by its slug, or by one that it had: `product.content.slug` tells whether to redirect.
 
         Errors:
@@ -631,6 +646,7 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
+          ABORTED IMPORT_RUNNING
         """
 
     @_abc_1.abstractmethod
@@ -647,6 +663,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           INVALID_ARGUMENT WRONG_COLUMNS
+        Reasons of rows besides:
+          INVALID_ARGUMENT LINE_REFUSED
+          INVALID_ARGUMENT CELL_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
         """
 
@@ -682,6 +701,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_transfer_pb2.ExportProductsResponse], _abc.AsyncIterator[_transfer_pb2.ExportProductsResponse]]:
         """Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
         it is when its turn comes.
+
+        Errors:
+          NOT_FOUND UNKNOWN_CATEGORY
         """
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

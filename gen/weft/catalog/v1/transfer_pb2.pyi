@@ -61,9 +61,14 @@ class ImportProductsRequest(_message.Message):
 
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
     import_id: _builtins.str
     """Names the import; in the first message, in others it may be left out. Absence: GetImport and a
     second try know nothing of it.
+    """
+    first_row: _builtins.int
+    """In the first message: how many rows of the import were left out before it, which an earlier try did.
+    Absence: none.
     """
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductRow]:
@@ -74,10 +79,11 @@ class ImportProductsRequest(_message.Message):
         *,
         import_id: _builtins.str = ...,
         rows: _abc.Iterable[Global___ProductRow] | None = ...,
+        first_row: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_row", b"first_row", "import_id", b"import_id", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/catalog/v1/product_messages.proto.
  */
 export const file_weft_catalog_v1_product_messages: GenFile = /*@__PURE__*/
-  fileDesc("CiZ3ZWZ0L2NhdGFsb2cvdjEvcHJvZHVjdF9tZXNzYWdlcy5wcm90bxIPd2VmdC5jYXRhbG9nLnYxItsCCgdQcm9kdWN0EhIKCnByb2R1Y3RfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoAxIsCgVzdGF0ZRgDIAEoDjIdLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0U3RhdGUSMAoHY29udGVudBgEIAEoCzIfLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0Q29udGVudBIxCgh2YXJpYW50cxgFIAMoCzIfLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0VmFyaWFudBIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjYKEmZpcnN0X3B1Ymxpc2hfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibgoOUHJvZHVjdFZhcmlhbnQSMAoHY29udGVudBgBIAEoCzIfLndlZnQuY2F0YWxvZy52MS5WYXJpYW50Q29udGVudBIqCgZwcmljZXMYAiADKAsyGi53ZWZ0LmNhdGFsb2cudjEuTGlzdFByaWNlIoMDCgdWYXJpYW50EgsKA3NrdRgBIAEoCRISCgpwcm9kdWN0X2lkGAIgASgJEhcKD3Byb2R1Y3RfdmVyc2lvbhgDIAEoAxINCgV0aXRsZRgEIAEoCRIsCgVzdGF0ZRgFIAEoDjIdLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0U3RhdGUSMgoMdGF4X2NhdGVnb3J5GAYgASgOMhwud2VmdC5jYXRhbG9nLnYxLlRheENhdGVnb3J5EhQKDGNhdGVnb3J5X2lkcxgHIAMoCRIqCgZwcmljZXMYCCADKAsyGi53ZWZ0LmNhdGFsb2cudjEuTGlzdFByaWNlEhUKCHdlaWdodF9nGAkgASgDSACIAQESLgoKYXR0cmlidXRlcxgKIAMoCzIaLndlZnQuY2F0YWxvZy52MS5BdHRyaWJ1dGUSEQoJc2hpcHBhYmxlGAsgASgIEhYKCWF2YWlsYWJsZRgMIAEoA0gBiAEBQgsKCV93ZWlnaHRfZ0IMCgpfYXZhaWxhYmxlIvABChRDcmVhdGVQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARI4Cgdjb250ZW50GAIgASgLMh8ud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3RDb250ZW50Qga6SAPIAQESOAoIdmFyaWFudHMYAyADKAsyGy53ZWZ0LmNhdGFsb2cudjEuTmV3VmFyaWFudEIJukgGkgEDEMgBOka6SEMaQQoOdGl0bGUucmVxdWlyZWQSFWEgcHJvZHVjdCBoYXMgYSB0aXRsZRoYdGhpcy5jb250ZW50LnRpdGxlICE9ICcnInwKCk5ld1ZhcmlhbnQSOAoHY29udGVudBgBIAEoCzIfLndlZnQuY2F0YWxvZy52MS5WYXJpYW50Q29udGVudEIGukgDyAEBEjQKBnByaWNlcxgCIAMoCzIaLndlZnQuY2F0YWxvZy52MS5MaXN0UHJpY2VCCLpIBZIBAhBkIkIKFUNyZWF0ZVByb2R1Y3RSZXNwb25zZRIpCgdwcm9kdWN0GAEgASgLMhgud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3QiMQoRR2V0UHJvZHVjdFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQEiPwoSR2V0UHJvZHVjdFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCIyChdHZXRQcm9kdWN0QnlTbHVnUmVxdWVzdBIXCgRzbHVnGAEgASgJQgm6SAZyBBABGHgiRQoYR2V0UHJvZHVjdEJ5U2x1Z1Jlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCKHAQoTTGlzdFByb2R1Y3RzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBASGQoIb3JkZXJfYnkYAyABKAlCB7pIBHICGEASGAoGZmlsdGVyGAQgASgJQgi6SAVyAxiACCJbChRMaXN0UHJvZHVjdHNSZXNwb25zZRIqCghwcm9kdWN0cxgBIAMoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChdCYXRjaEdldFZhcmlhbnRzUmVxdWVzdBIhCgRza3VzGAEgAygJQhO6SBCSAQ0IARDIASIGcgQQARhAIkYKGEJhdGNoR2V0VmFyaWFudHNSZXNwb25zZRIqCgh2YXJpYW50cxgBIAMoCzIYLndlZnQuY2F0YWxvZy52MS5WYXJpYW50IsUCChRVcGRhdGVQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAEjgKB2NvbnRlbnQYAyABKAsyHy53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdENvbnRlbnRCBrpIA8gBARIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2s6gAG6SH0aewoKdGl0bGUua2VwdBIZYSB0aXRsZSBjYW5ub3QgYmUgZW1wdGllZBpSIXRoaXMudXBkYXRlX21hc2sucGF0aHMuZXhpc3RzKHAsIHAgaW4gWyd0aXRsZScsICcqJ10pIHx8IHRoaXMuY29udGVudC50aXRsZSAhPSAnJyJCChVVcGRhdGVQcm9kdWN0UmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0IlgKFVB1Ymxpc2hQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAIkMKFlB1Ymxpc2hQcm9kdWN0UmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0IlgKFUFyY2hpdmVQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAIkMKFkFyY2hpdmVQcm9kdWN0UmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0IlcKFERlbGV0ZVByb2R1Y3RSZXF1ZXN0EhwKCnByb2R1Y3RfaWQYASABKAlCCLpIBXIDsAEBEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKANCB7pIBCICKAAiFwoVRGVsZXRlUHJvZHVjdFJlc3BvbnNlIo4BChFBZGRWYXJpYW50UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAEjgKB3ZhcmlhbnQYAyABKAsyHy53ZWZ0LmNhdGFsb2cudjEuVmFyaWFudENvbnRlbnRCBrpIA8gBASI/ChJBZGRWYXJpYW50UmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0IpEBChRVcGRhdGVWYXJpYW50UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAEjgKB3ZhcmlhbnQYAyABKAsyHy53ZWZ0LmNhdGFsb2cudjEuVmFyaWFudENvbnRlbnRCBrpIA8gBASJCChVVcGRhdGVWYXJpYW50UmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0Im8KFFJlbW92ZVZhcmlhbnRSZXF1ZXN0EhwKCnByb2R1Y3RfaWQYASABKAlCCLpIBXIDsAEBEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKANCB7pIBCICKAASFgoDc2t1GAMgASgJQgm6SAZyBBABGEAiQgoVUmVtb3ZlVmFyaWFudFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCJ/Cg9TZXRQcmljZVJlcXVlc3QSFgoDc2t1GAEgASgJQgm6SAZyBBABGEASIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoABIxCgVwcmljZRgDIAEoCzIaLndlZnQuY2F0YWxvZy52MS5MaXN0UHJpY2VCBrpIA8gBASI9ChBTZXRQcmljZVJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCKkAQoSUmVtb3ZlUHJpY2VSZXF1ZXN0EhYKA3NrdRgBIAEoCUIJukgGcgQQARhAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKANCB7pIBCICKAASIwoIY3VycmVuY3kYAyABKAlCEbpIDnIMMgpeW0EtWl17M30kEi4KCnZhbGlkX2Zyb20YBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkAKE1JlbW92ZVByaWNlUmVzcG9uc2USKQoHcHJvZHVjdBgBIAEoCzIYLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0KnwKDFByb2R1Y3RTdGF0ZRIdChlQUk9EVUNUX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTUFJPRFVDVF9TVEFURV9EUkFGVBABEhgKFFBST0RVQ1RfU1RBVEVfQUNUSVZFEAISGgoWUFJPRFVDVF9TVEFURV9BUkNISVZFRBADYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weft_catalog_v1_content]);
+  fileDesc("CiZ3ZWZ0L2NhdGFsb2cvdjEvcHJvZHVjdF9tZXNzYWdlcy5wcm90bxIPd2VmdC5jYXRhbG9nLnYxItsCCgdQcm9kdWN0EhIKCnByb2R1Y3RfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoAxIsCgVzdGF0ZRgDIAEoDjIdLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0U3RhdGUSMAoHY29udGVudBgEIAEoCzIfLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0Q29udGVudBIxCgh2YXJpYW50cxgFIAMoCzIfLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0VmFyaWFudBIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjYKEmZpcnN0X3B1Ymxpc2hfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibgoOUHJvZHVjdFZhcmlhbnQSMAoHY29udGVudBgBIAEoCzIfLndlZnQuY2F0YWxvZy52MS5WYXJpYW50Q29udGVudBIqCgZwcmljZXMYAiADKAsyGi53ZWZ0LmNhdGFsb2cudjEuTGlzdFByaWNlIoMDCgdWYXJpYW50EgsKA3NrdRgBIAEoCRISCgpwcm9kdWN0X2lkGAIgASgJEhcKD3Byb2R1Y3RfdmVyc2lvbhgDIAEoAxINCgV0aXRsZRgEIAEoCRIsCgVzdGF0ZRgFIAEoDjIdLndlZnQuY2F0YWxvZy52MS5Qcm9kdWN0U3RhdGUSMgoMdGF4X2NhdGVnb3J5GAYgASgOMhwud2VmdC5jYXRhbG9nLnYxLlRheENhdGVnb3J5EhQKDGNhdGVnb3J5X2lkcxgHIAMoCRIqCgZwcmljZXMYCCADKAsyGi53ZWZ0LmNhdGFsb2cudjEuTGlzdFByaWNlEhUKCHdlaWdodF9nGAkgASgDSACIAQESLgoKYXR0cmlidXRlcxgKIAMoCzIaLndlZnQuY2F0YWxvZy52MS5BdHRyaWJ1dGUSEQoJc2hpcHBhYmxlGAsgASgIEhYKCWF2YWlsYWJsZRgMIAEoA0gBiAEBQgsKCV93ZWlnaHRfZ0IMCgpfYXZhaWxhYmxlIvABChRDcmVhdGVQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARI4Cgdjb250ZW50GAIgASgLMh8ud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3RDb250ZW50Qga6SAPIAQESOAoIdmFyaWFudHMYAyADKAsyGy53ZWZ0LmNhdGFsb2cudjEuTmV3VmFyaWFudEIJukgGkgEDEMgBOka6SEMaQQoOdGl0bGUucmVxdWlyZWQSFWEgcHJvZHVjdCBoYXMgYSB0aXRsZRoYdGhpcy5jb250ZW50LnRpdGxlICE9ICcnInwKCk5ld1ZhcmlhbnQSOAoHY29udGVudBgBIAEoCzIfLndlZnQuY2F0YWxvZy52MS5WYXJpYW50Q29udGVudEIGukgDyAEBEjQKBnByaWNlcxgCIAMoCzIaLndlZnQuY2F0YWxvZy52MS5MaXN0UHJpY2VCCLpIBZIBAhBkIkIKFUNyZWF0ZVByb2R1Y3RSZXNwb25zZRIpCgdwcm9kdWN0GAEgASgLMhgud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3QihwEKE0xpc3RQcm9kdWN0c1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAQEhkKCG9yZGVyX2J5GAMgASgJQge6SARyAhhAEhgKBmZpbHRlchgEIAEoCUIIukgFcgMYgAgiWwoUTGlzdFByb2R1Y3RzUmVzcG9uc2USKgoIcHJvZHVjdHMYASADKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiPAoXQmF0Y2hHZXRWYXJpYW50c1JlcXVlc3QSIQoEc2t1cxgBIAMoCUITukgQkgENCAEQyAEiBnIEEAEYQCJGChhCYXRjaEdldFZhcmlhbnRzUmVzcG9uc2USKgoIdmFyaWFudHMYASADKAsyGC53ZWZ0LmNhdGFsb2cudjEuVmFyaWFudCLFAgoUVXBkYXRlUHJvZHVjdFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoABI4Cgdjb250ZW50GAMgASgLMh8ud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3RDb250ZW50Qga6SAPIAQESLwoLdXBkYXRlX21hc2sYBCABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrOoABukh9GnsKCnRpdGxlLmtlcHQSGWEgdGl0bGUgY2Fubm90IGJlIGVtcHRpZWQaUiF0aGlzLnVwZGF0ZV9tYXNrLnBhdGhzLmV4aXN0cyhwLCBwIGluIFsndGl0bGUnLCAnKiddKSB8fCB0aGlzLmNvbnRlbnQudGl0bGUgIT0gJyciQgoVVXBkYXRlUHJvZHVjdFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCJYChVQdWJsaXNoUHJvZHVjdFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoACJDChZQdWJsaXNoUHJvZHVjdFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCJYChVBcmNoaXZlUHJvZHVjdFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoACJDChZBcmNoaXZlUHJvZHVjdFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCJXChREZWxldGVQcm9kdWN0UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAIhcKFURlbGV0ZVByb2R1Y3RSZXNwb25zZSKOAQoRQWRkVmFyaWFudFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoABI4Cgd2YXJpYW50GAMgASgLMh8ud2VmdC5jYXRhbG9nLnYxLlZhcmlhbnRDb250ZW50Qga6SAPIAQEiPwoSQWRkVmFyaWFudFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCKRAQoUVXBkYXRlVmFyaWFudFJlcXVlc3QSHAoKcHJvZHVjdF9pZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoA0IHukgEIgIoABI4Cgd2YXJpYW50GAMgASgLMh8ud2VmdC5jYXRhbG9nLnYxLlZhcmlhbnRDb250ZW50Qga6SAPIAQEiQgoVVXBkYXRlVmFyaWFudFJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCJvChRSZW1vdmVWYXJpYW50UmVxdWVzdBIcCgpwcm9kdWN0X2lkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAEhYKA3NrdRgDIAEoCUIJukgGcgQQARhAIkIKFVJlbW92ZVZhcmlhbnRSZXNwb25zZRIpCgdwcm9kdWN0GAEgASgLMhgud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3QifwoPU2V0UHJpY2VSZXF1ZXN0EhYKA3NrdRgBIAEoCUIJukgGcgQQARhAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKANCB7pIBCICKAASMQoFcHJpY2UYAyABKAsyGi53ZWZ0LmNhdGFsb2cudjEuTGlzdFByaWNlQga6SAPIAQEiPQoQU2V0UHJpY2VSZXNwb25zZRIpCgdwcm9kdWN0GAEgASgLMhgud2VmdC5jYXRhbG9nLnYxLlByb2R1Y3QipAEKElJlbW92ZVByaWNlUmVxdWVzdBIWCgNza3UYASABKAlCCbpIBnIEEAEYQBIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgDQge6SAQiAigAEiMKCGN1cnJlbmN5GAMgASgJQhG6SA5yDDIKXltBLVpdezN9JBIuCgp2YWxpZF9mcm9tGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJAChNSZW1vdmVQcmljZVJlc3BvbnNlEikKB3Byb2R1Y3QYASABKAsyGC53ZWZ0LmNhdGFsb2cudjEuUHJvZHVjdCp8CgxQcm9kdWN0U3RhdGUSHQoZUFJPRFVDVF9TVEFURV9VTlNQRUNJRklFRBAAEhcKE1BST0RVQ1RfU1RBVEVfRFJBRlQQARIYChRQUk9EVUNUX1NUQVRFX0FDVElWRRACEhoKFlBST0RVQ1RfU1RBVEVfQVJDSElWRUQQA2IGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weft_catalog_v1_content]);
 
 /**
  * A product.
@@ -270,74 +270,6 @@ export const CreateProductResponseSchema: GenMessage<CreateProductResponse> = /*
   messageDesc(file_weft_catalog_v1_product_messages, 5);
 
 /**
- * @generated from message weft.catalog.v1.GetProductRequest
- */
-export type GetProductRequest = Message<"weft.catalog.v1.GetProductRequest"> & {
-  /**
-   * @generated from field: string product_id = 1;
-   */
-  productId: string;
-};
-
-/**
- * Describes the message weft.catalog.v1.GetProductRequest.
- * Use `create(GetProductRequestSchema)` to create a new message.
- */
-export const GetProductRequestSchema: GenMessage<GetProductRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 6);
-
-/**
- * @generated from message weft.catalog.v1.GetProductResponse
- */
-export type GetProductResponse = Message<"weft.catalog.v1.GetProductResponse"> & {
-  /**
-   * @generated from field: weft.catalog.v1.Product product = 1;
-   */
-  product?: Product | undefined;
-};
-
-/**
- * Describes the message weft.catalog.v1.GetProductResponse.
- * Use `create(GetProductResponseSchema)` to create a new message.
- */
-export const GetProductResponseSchema: GenMessage<GetProductResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 7);
-
-/**
- * @generated from message weft.catalog.v1.GetProductBySlugRequest
- */
-export type GetProductBySlugRequest = Message<"weft.catalog.v1.GetProductBySlugRequest"> & {
-  /**
-   * @generated from field: string slug = 1;
-   */
-  slug: string;
-};
-
-/**
- * Describes the message weft.catalog.v1.GetProductBySlugRequest.
- * Use `create(GetProductBySlugRequestSchema)` to create a new message.
- */
-export const GetProductBySlugRequestSchema: GenMessage<GetProductBySlugRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 8);
-
-/**
- * @generated from message weft.catalog.v1.GetProductBySlugResponse
- */
-export type GetProductBySlugResponse = Message<"weft.catalog.v1.GetProductBySlugResponse"> & {
-  /**
-   * @generated from field: weft.catalog.v1.Product product = 1;
-   */
-  product?: Product | undefined;
-};
-
-/**
- * Describes the message weft.catalog.v1.GetProductBySlugResponse.
- * Use `create(GetProductBySlugResponseSchema)` to create a new message.
- */
-export const GetProductBySlugResponseSchema: GenMessage<GetProductBySlugResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 9);
-
-/**
  * @generated from message weft.catalog.v1.ListProductsRequest
  */
 export type ListProductsRequest = Message<"weft.catalog.v1.ListProductsRequest"> & {
@@ -376,7 +308,7 @@ export type ListProductsRequest = Message<"weft.catalog.v1.ListProductsRequest">
  * Use `create(ListProductsRequestSchema)` to create a new message.
  */
 export const ListProductsRequestSchema: GenMessage<ListProductsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 10);
+  messageDesc(file_weft_catalog_v1_product_messages, 6);
 
 /**
  * @generated from message weft.catalog.v1.ListProductsResponse
@@ -400,7 +332,7 @@ export type ListProductsResponse = Message<"weft.catalog.v1.ListProductsResponse
  * Use `create(ListProductsResponseSchema)` to create a new message.
  */
 export const ListProductsResponseSchema: GenMessage<ListProductsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 11);
+  messageDesc(file_weft_catalog_v1_product_messages, 7);
 
 /**
  * @generated from message weft.catalog.v1.BatchGetVariantsRequest
@@ -417,7 +349,7 @@ export type BatchGetVariantsRequest = Message<"weft.catalog.v1.BatchGetVariantsR
  * Use `create(BatchGetVariantsRequestSchema)` to create a new message.
  */
 export const BatchGetVariantsRequestSchema: GenMessage<BatchGetVariantsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 12);
+  messageDesc(file_weft_catalog_v1_product_messages, 8);
 
 /**
  * @generated from message weft.catalog.v1.BatchGetVariantsResponse
@@ -436,7 +368,7 @@ export type BatchGetVariantsResponse = Message<"weft.catalog.v1.BatchGetVariants
  * Use `create(BatchGetVariantsResponseSchema)` to create a new message.
  */
 export const BatchGetVariantsResponseSchema: GenMessage<BatchGetVariantsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 13);
+  messageDesc(file_weft_catalog_v1_product_messages, 9);
 
 /**
  * @generated from message weft.catalog.v1.UpdateProductRequest
@@ -472,7 +404,7 @@ export type UpdateProductRequest = Message<"weft.catalog.v1.UpdateProductRequest
  * Use `create(UpdateProductRequestSchema)` to create a new message.
  */
 export const UpdateProductRequestSchema: GenMessage<UpdateProductRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 14);
+  messageDesc(file_weft_catalog_v1_product_messages, 10);
 
 /**
  * @generated from message weft.catalog.v1.UpdateProductResponse
@@ -489,7 +421,7 @@ export type UpdateProductResponse = Message<"weft.catalog.v1.UpdateProductRespon
  * Use `create(UpdateProductResponseSchema)` to create a new message.
  */
 export const UpdateProductResponseSchema: GenMessage<UpdateProductResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 15);
+  messageDesc(file_weft_catalog_v1_product_messages, 11);
 
 /**
  * @generated from message weft.catalog.v1.PublishProductRequest
@@ -513,7 +445,7 @@ export type PublishProductRequest = Message<"weft.catalog.v1.PublishProductReque
  * Use `create(PublishProductRequestSchema)` to create a new message.
  */
 export const PublishProductRequestSchema: GenMessage<PublishProductRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 16);
+  messageDesc(file_weft_catalog_v1_product_messages, 12);
 
 /**
  * @generated from message weft.catalog.v1.PublishProductResponse
@@ -530,7 +462,7 @@ export type PublishProductResponse = Message<"weft.catalog.v1.PublishProductResp
  * Use `create(PublishProductResponseSchema)` to create a new message.
  */
 export const PublishProductResponseSchema: GenMessage<PublishProductResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 17);
+  messageDesc(file_weft_catalog_v1_product_messages, 13);
 
 /**
  * @generated from message weft.catalog.v1.ArchiveProductRequest
@@ -554,7 +486,7 @@ export type ArchiveProductRequest = Message<"weft.catalog.v1.ArchiveProductReque
  * Use `create(ArchiveProductRequestSchema)` to create a new message.
  */
 export const ArchiveProductRequestSchema: GenMessage<ArchiveProductRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 18);
+  messageDesc(file_weft_catalog_v1_product_messages, 14);
 
 /**
  * @generated from message weft.catalog.v1.ArchiveProductResponse
@@ -571,7 +503,7 @@ export type ArchiveProductResponse = Message<"weft.catalog.v1.ArchiveProductResp
  * Use `create(ArchiveProductResponseSchema)` to create a new message.
  */
 export const ArchiveProductResponseSchema: GenMessage<ArchiveProductResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 19);
+  messageDesc(file_weft_catalog_v1_product_messages, 15);
 
 /**
  * @generated from message weft.catalog.v1.DeleteProductRequest
@@ -595,7 +527,7 @@ export type DeleteProductRequest = Message<"weft.catalog.v1.DeleteProductRequest
  * Use `create(DeleteProductRequestSchema)` to create a new message.
  */
 export const DeleteProductRequestSchema: GenMessage<DeleteProductRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 20);
+  messageDesc(file_weft_catalog_v1_product_messages, 16);
 
 /**
  * @generated from message weft.catalog.v1.DeleteProductResponse
@@ -608,7 +540,7 @@ export type DeleteProductResponse = Message<"weft.catalog.v1.DeleteProductRespon
  * Use `create(DeleteProductResponseSchema)` to create a new message.
  */
 export const DeleteProductResponseSchema: GenMessage<DeleteProductResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 21);
+  messageDesc(file_weft_catalog_v1_product_messages, 17);
 
 /**
  * @generated from message weft.catalog.v1.AddVariantRequest
@@ -637,7 +569,7 @@ export type AddVariantRequest = Message<"weft.catalog.v1.AddVariantRequest"> & {
  * Use `create(AddVariantRequestSchema)` to create a new message.
  */
 export const AddVariantRequestSchema: GenMessage<AddVariantRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 22);
+  messageDesc(file_weft_catalog_v1_product_messages, 18);
 
 /**
  * @generated from message weft.catalog.v1.AddVariantResponse
@@ -654,7 +586,7 @@ export type AddVariantResponse = Message<"weft.catalog.v1.AddVariantResponse"> &
  * Use `create(AddVariantResponseSchema)` to create a new message.
  */
 export const AddVariantResponseSchema: GenMessage<AddVariantResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 23);
+  messageDesc(file_weft_catalog_v1_product_messages, 19);
 
 /**
  * @generated from message weft.catalog.v1.UpdateVariantRequest
@@ -685,7 +617,7 @@ export type UpdateVariantRequest = Message<"weft.catalog.v1.UpdateVariantRequest
  * Use `create(UpdateVariantRequestSchema)` to create a new message.
  */
 export const UpdateVariantRequestSchema: GenMessage<UpdateVariantRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 24);
+  messageDesc(file_weft_catalog_v1_product_messages, 20);
 
 /**
  * @generated from message weft.catalog.v1.UpdateVariantResponse
@@ -702,7 +634,7 @@ export type UpdateVariantResponse = Message<"weft.catalog.v1.UpdateVariantRespon
  * Use `create(UpdateVariantResponseSchema)` to create a new message.
  */
 export const UpdateVariantResponseSchema: GenMessage<UpdateVariantResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 25);
+  messageDesc(file_weft_catalog_v1_product_messages, 21);
 
 /**
  * @generated from message weft.catalog.v1.RemoveVariantRequest
@@ -731,7 +663,7 @@ export type RemoveVariantRequest = Message<"weft.catalog.v1.RemoveVariantRequest
  * Use `create(RemoveVariantRequestSchema)` to create a new message.
  */
 export const RemoveVariantRequestSchema: GenMessage<RemoveVariantRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 26);
+  messageDesc(file_weft_catalog_v1_product_messages, 22);
 
 /**
  * @generated from message weft.catalog.v1.RemoveVariantResponse
@@ -748,7 +680,7 @@ export type RemoveVariantResponse = Message<"weft.catalog.v1.RemoveVariantRespon
  * Use `create(RemoveVariantResponseSchema)` to create a new message.
  */
 export const RemoveVariantResponseSchema: GenMessage<RemoveVariantResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 27);
+  messageDesc(file_weft_catalog_v1_product_messages, 23);
 
 /**
  * @generated from message weft.catalog.v1.SetPriceRequest
@@ -777,7 +709,7 @@ export type SetPriceRequest = Message<"weft.catalog.v1.SetPriceRequest"> & {
  * Use `create(SetPriceRequestSchema)` to create a new message.
  */
 export const SetPriceRequestSchema: GenMessage<SetPriceRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 28);
+  messageDesc(file_weft_catalog_v1_product_messages, 24);
 
 /**
  * @generated from message weft.catalog.v1.SetPriceResponse
@@ -794,7 +726,7 @@ export type SetPriceResponse = Message<"weft.catalog.v1.SetPriceResponse"> & {
  * Use `create(SetPriceResponseSchema)` to create a new message.
  */
 export const SetPriceResponseSchema: GenMessage<SetPriceResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 29);
+  messageDesc(file_weft_catalog_v1_product_messages, 25);
 
 /**
  * @generated from message weft.catalog.v1.RemovePriceRequest
@@ -830,7 +762,7 @@ export type RemovePriceRequest = Message<"weft.catalog.v1.RemovePriceRequest"> &
  * Use `create(RemovePriceRequestSchema)` to create a new message.
  */
 export const RemovePriceRequestSchema: GenMessage<RemovePriceRequest> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 30);
+  messageDesc(file_weft_catalog_v1_product_messages, 26);
 
 /**
  * @generated from message weft.catalog.v1.RemovePriceResponse
@@ -847,7 +779,7 @@ export type RemovePriceResponse = Message<"weft.catalog.v1.RemovePriceResponse">
  * Use `create(RemovePriceResponseSchema)` to create a new message.
  */
 export const RemovePriceResponseSchema: GenMessage<RemovePriceResponse> = /*@__PURE__*/
-  messageDesc(file_weft_catalog_v1_product_messages, 31);
+  messageDesc(file_weft_catalog_v1_product_messages, 27);
 
 /**
  * Whether a product is for sale.

@@ -532,25 +532,15 @@ class AttributeDefinition(betterproto2.Message):
     What a choice is made from.
     """
 
-    facet: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
-    """
-    Search counts products by its values and filters by them. Not for dimensions.
-    """
-
-    searchable: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
-    """
-    Its text is found by search.
-    """
-
     number_min: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        10, betterproto2.TYPE_STRING
+        8, betterproto2.TYPE_STRING
     )
     """
     Smallest number allowed. Absence: any.
     """
 
     number_max: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        11, betterproto2.TYPE_STRING
+        9, betterproto2.TYPE_STRING
     )
     """
     Largest number allowed. Absence: any.
@@ -1478,6 +1468,14 @@ class ImportProductsRequest(betterproto2.Message):
     )
     """
     The rules of a row are those of CreateProductRequest; one that breaks them is reported.
+    """
+
+    first_row: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = (
+        betterproto2.field(3, betterproto2.TYPE_INT64)
+    )
+    """
+    In the first message: how many rows of the import were left out before it, which an earlier try did.
+    Absence: none.
     """
 
 
@@ -3707,6 +3705,7 @@ class ProductServiceSyncStub:
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
+          ABORTED IMPORT_RUNNING
         """
 
         return self._channel.stream_unary(
@@ -3725,6 +3724,9 @@ class ProductServiceSyncStub:
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           INVALID_ARGUMENT WRONG_COLUMNS
+        Reasons of rows besides:
+          INVALID_ARGUMENT LINE_REFUSED
+          INVALID_ARGUMENT CELL_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
         """
 
@@ -3770,6 +3772,9 @@ class ProductServiceSyncStub:
         """
         Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
         it is when its turn comes.
+
+        Errors:
+          NOT_FOUND UNKNOWN_CATEGORY
         """
 
         yield from self._channel.unary_stream(
@@ -4207,6 +4212,7 @@ class ProductServiceStub(betterproto2_grpclib.ServiceStub):
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
+          ABORTED IMPORT_RUNNING
         """
 
         return await self._stream_unary(
@@ -4236,6 +4242,9 @@ class ProductServiceStub(betterproto2_grpclib.ServiceStub):
         Errors:
           INVALID_ARGUMENT IMPORT_REFUSED
           INVALID_ARGUMENT WRONG_COLUMNS
+        Reasons of rows besides:
+          INVALID_ARGUMENT LINE_REFUSED
+          INVALID_ARGUMENT CELL_REFUSED
           ALREADY_EXISTS IMPORT_ID_REUSED
         """
 
@@ -4308,6 +4317,9 @@ class ProductServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Sends all products, ordered by id, as rows that ImportProducts takes. What changes meanwhile is sent as
         it is when its turn comes.
+
+        Errors:
+          NOT_FOUND UNKNOWN_CATEGORY
         """
 
         async for response in self._unary_stream(

@@ -1,0 +1,1 @@
+"""Queries of the catalog, by what they are about."""
