@@ -5,16 +5,20 @@ such a call carries no token of the call that is being answered.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def alone(asking: Coroutine[Any, Any, T]) -> T:
-    """What `asking` answers, or its error."""
-    task = asyncio.create_task(asking, context=Context())
+async def alone(ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` answers, or its error."""
+
+    async def asking() -> T:
+        return await ask()
+
+    task = asyncio.create_task(asking(), context=Context())
     try:
         return await task
     finally:

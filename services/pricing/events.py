@@ -3,9 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from services.chassis.db import Tx
+from services.chassis.db import Tx, after_commit
 from services.chassis.events import Envelope
+from services.pricing.mirror import Mirror
 from services.pricing.store import item, segment
+from services.pricing.taxes import Taxes
+from weft.billing.v1.tax_events_pb2 import TaxRateChanged, TaxRateDeleted
 from weft.catalog.v1 import events_pb2 as catalog
 from weft.identity.v1.events_pb2 import UserDeleted
 
@@ -20,17 +23,35 @@ OF_PRODUCTS = (
     catalog.PriceChanged,
     catalog.PriceRemoved,
 )
+OF_RATES = (TaxRateChanged, TaxRateDeleted)
 OF_CATEGORIES = (catalog.CategoryMoved, catalog.CategoryDeleted)
 
 
-async def product_changed(event: Any, envelope: Envelope, tx: Tx) -> None:
-    """What is known of its variants is old."""
-    await item.outdate(tx, _skus(event), event.product_id)
+class Catalog:
+    """Changes of what the mirror has."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    async def product_changed(self, event: Any, envelope: Envelope, tx: Tx) -> None:
+        """What is known of its variants is old."""
+        await item.outdate(tx, _skus(event), event.product_id)
+        after_commit(tx, self._mirror.poke)
+
+    async def category_moved(self, event: Any, envelope: Envelope, tx: Tx) -> None:
+        """What stands in it or below it stands elsewhere now."""
+        await item.outdate_category(tx, event.category_id)
+        after_commit(tx, self._mirror.poke)
 
 
-async def category_moved(event: Any, envelope: Envelope, tx: Tx) -> None:
-    """What stands in it or below it stands elsewhere now."""
-    await item.outdate_category(tx, event.category_id)
+class Rates:
+    """Changes of tax rates. Other processes forget within the time that a tax is remembered."""
+
+    def __init__(self, taxes: Taxes) -> None:
+        self._taxes = taxes
+
+    async def changed(self, event: Any, envelope: Envelope, tx: Tx) -> None:
+        self._taxes.forget()
 
 
 async def user_deleted(event: UserDeleted, envelope: Envelope, tx: Tx) -> None:

@@ -6,8 +6,9 @@ is what the catalog answered after the last of them.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
-from services.chassis.clock import Clock
+from services.chassis.bus import within
 from services.chassis.db import Database
 from services.chassis.mesh import Mesh
 from services.pricing import reading
@@ -19,15 +20,15 @@ from weft.catalog.v1.product_messages_pb2 import BatchGetVariantsRequest
 from weft.catalog.v1.product_pb2_grpc import ProductServiceStub
 
 BATCH_MAX = 200  # Skus of one question, as the catalog's contract has it.
-REFRESH_EVERY_S = 5.0  # What is outdated is asked for within this, unless a quote asks before.
+REFRESH_EVERY_S = 5.0  # What another process heard of, or failed at, is asked for within this.
 
 
 class Mirror:
     """The items of quotes."""
 
-    def __init__(self, db: Database, mesh: Mesh, clock: Clock) -> None:
-        self._db, self._clock = db, clock
-        self._catalog = ProductServiceStub(mesh)
+    def __init__(self, db: Database, mesh: Mesh) -> None:
+        self._db, self._catalog = db, ProductServiceStub(mesh)
+        self._old = asyncio.Event()
 
     async def items(self, skus: Sequence[str]) -> dict[str, Item]:
         """All of them, by sku. Raises UnknownSku, and CallFailed while the catalog is away."""
@@ -44,7 +45,12 @@ class Mirror:
         while True:
             while skus := await store.old(self._db, BATCH_MAX):
                 await self._ask(skus)
-            await self._clock.sleep(REFRESH_EVERY_S)
+            await within(self._old, REFRESH_EVERY_S)
+            self._old.clear()
+
+    def poke(self) -> None:
+        """Something was outdated by this process."""
+        self._old.set()
 
     async def _ask(self, skus: Sequence[str]) -> dict[str, Item]:
         batches = [skus[n : n + BATCH_MAX] for n in range(0, len(skus), BATCH_MAX)]
@@ -53,7 +59,7 @@ class Mirror:
 
     async def _ask_batch(self, skus: Sequence[str]) -> list[Item]:
         revisions = await store.revisions(self._db, skus)
-        response = await alone(self._catalog.BatchGetVariants(BatchGetVariantsRequest(skus=skus)))
+        response = await alone(partial(self._catalog.BatchGetVariants, BatchGetVariantsRequest(skus=skus)))
         items = [reading.item(variant) for variant in response.variants]
         await store.keep(self._db, items, revisions)
         if gone := sorted(set(skus) - {item.sku for item in items}):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import partial
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -28,7 +29,7 @@ class Sale:
 
     country: str
     tax_category: str
-    supply: pb.Supply
+    supply: pb.Supply.ValueType
     day: date
     vat_number: str
 
@@ -63,7 +64,7 @@ class Taxes:
         for n in range(0, len(sales), BATCH_MAX):
             batch = sales[n : n + BATCH_MAX]
             try:
-                answer = await alone(self._billing.BatchDetermineTax(_request(batch)))
+                answer = await alone(partial(self._billing.BatchDetermineTax, _request(batch)))
             except CallFailed as failed:
                 if failed.code not in Relayed.CODES or not all(sale in self._known for sale in batch):
                     raise

@@ -1,6 +1,6 @@
 """What tests of pricing have in common: a lab whose catalog and billing say what they are told."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -60,6 +60,7 @@ class Catalog(ProductServiceServicer):
         self.variants: dict[str, catalog.Variant] = {}
         self.asked: list[str] = []
         self.away = False
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None  # Between reading and the next answer.
 
     def build(self, tools: Tools) -> Parts:
         return Parts(servicers={add_ProductServiceServicer_to_server: self})
@@ -80,7 +81,11 @@ class Catalog(ProductServiceServicer):
             raise Away
         assert call.caller.kind == "service", "what is kept for all is asked for by nobody in particular"
         found = [self.variants[sku] for sku in request.skus if sku in self.variants]
-        return catalog.BatchGetVariantsResponse(variants=found)
+        answer = catalog.BatchGetVariantsResponse(variants=found)
+        if self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return answer
 
 
 class Billing(TaxServiceServicer):

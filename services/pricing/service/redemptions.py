@@ -1,11 +1,12 @@
 """weft.pricing.v1.RedemptionService."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.db import ATTEMPTS_MAX, Conflict, Connection, Database
 from services.chassis.events import emit
 from services.chassis.method import Call
 from services.pricing.domain.quote import QuoteExpired, UnknownQuote
@@ -29,6 +30,13 @@ class Redemptions(RedemptionServiceServicer):
         self._db, self._clock = db, clock
 
     async def Redeem(self, request: pb.RedeemRequest, call: Call) -> pb.RedeemResponse:
+        for _ in range(ATTEMPTS_MAX):
+            with suppress(Conflict):
+                return await self._redeem(request)
+        raise Conflict
+
+    async def _redeem(self, request: pb.RedeemRequest) -> pb.RedeemResponse:
+        """All of it in one transaction. Raises Conflict when another got in the way."""
         redemption_id, quote_id = UUID(request.redemption_id), UUID(request.quote_id)
         async with self._db.fast() as tx:
             row = await quotes.found(tx, quote_id)

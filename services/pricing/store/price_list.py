@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from services.chassis.db import Database, Tx, execute
+from services.chassis.db import Database, Tx, execute, fetch
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 from services.pricing.domain.price_list import ListedPriceRow, PriceListRow, Tiers, UnknownPriceList
@@ -63,9 +63,10 @@ async def set_prices(tx: Tx, price_list_id: UUID, prices: Mapping[str, Tiers]) -
         await execute(tx, SET, price_list_id, sku, list(tiers.min_units), list(tiers.unit_prices))
 
 
-async def remove_prices(tx: Tx, price_list_id: UUID, skus: Sequence[str]) -> None:
-    sql = "delete from listed_price where price_list_id = $1 and sku = any($2)"
-    await execute(tx, sql, price_list_id, list(skus))
+async def remove_prices(tx: Tx, price_list_id: UUID, skus: Sequence[str]) -> Sequence[str]:
+    """Those that were there."""
+    sql = "delete from listed_price where price_list_id = $1 and sku = any($2) returning sku"
+    return sorted(row["sku"] for row in await fetch(tx, sql, price_list_id, list(skus)))
 
 
 async def listed(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.chassis.db import Connection, Database
+from services.chassis.db import Conflict, Connection, Database
 from services.pricing.domain.promotion import State
 from services.pricing.domain.redemption import REDEEMED, RELEASED, PromotionExhausted, Use
 
@@ -99,14 +99,20 @@ async def take(tx: Connection, use: Use, customer_id: UUID | None) -> None:
 
 
 async def _taken_of_all(tx: Connection, use: Use) -> Any:
-    """The limits that hold until this transaction ends, those of the whole taken from."""
+    """The limits that hold until this transaction ends, those of the whole taken from.
+
+    Raises Conflict when a limit was set just now: a lock in share that wants to be more would wait for others
+    that want the same. Run again, it sees the limit before it locks.
+    """
     limits = await tx.fetchrow(LIMITS, use.promotion_id)
     if not _counts(limits):
         limits = await tx.fetchrow(f"{LIMITS} for share", use.promotion_id)
-    if _counts(limits):
-        limits = await tx.fetchrow(TAKE, use.promotion_id, use.amount_minor)
-        if limits is None:
-            raise PromotionExhausted(promotion_id=use.promotion_id, limit="total")
+        if _counts(limits):
+            raise Conflict
+        return limits
+    limits = await tx.fetchrow(TAKE, use.promotion_id, use.amount_minor)
+    if limits is None:
+        raise PromotionExhausted(promotion_id=use.promotion_id, limit="total")
     return limits
 
 

@@ -98,6 +98,7 @@ class PriceListServiceServicer:
         INVALID_ARGUMENT VALIDITY_REFUSED
         INVALID_ARGUMENT UNKNOWN_CURRENCY
         ALREADY_EXISTS PRICE_LIST_ID_REUSED
+        FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,6 +47,7 @@ class PriceListServiceStub:
       INVALID_ARGUMENT VALIDITY_REFUSED
       INVALID_ARGUMENT UNKNOWN_CURRENCY
       ALREADY_EXISTS PRICE_LIST_ID_REUSED
+      FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
     """
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_price_list_pb2.GetPriceListRequest, _price_list_pb2.GetPriceListResponse]
     """Gets one price list.
@@ -112,6 +113,7 @@ class PriceListServiceAsyncStub(PriceListServiceStub):
       INVALID_ARGUMENT VALIDITY_REFUSED
       INVALID_ARGUMENT UNKNOWN_CURRENCY
       ALREADY_EXISTS PRICE_LIST_ID_REUSED
+      FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
     """
     GetPriceList: _aio.UnaryUnaryMultiCallable[_price_list_pb2.GetPriceListRequest, _price_list_pb2.GetPriceListResponse]  # type: ignore[assignment]
     """Gets one price list.
@@ -180,6 +182,7 @@ class PriceListServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT VALIDITY_REFUSED
           INVALID_ARGUMENT UNKNOWN_CURRENCY
           ALREADY_EXISTS PRICE_LIST_ID_REUSED
+          FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
         """
 
     @_abc_1.abstractmethod

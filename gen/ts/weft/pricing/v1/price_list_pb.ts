@@ -527,6 +527,7 @@ export const PriceListService: GenService<{
    *   INVALID_ARGUMENT VALIDITY_REFUSED
    *   INVALID_ARGUMENT UNKNOWN_CURRENCY
    *   ALREADY_EXISTS PRICE_LIST_ID_REUSED
+   *   FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
    *
    * @generated from rpc weft.pricing.v1.PriceListService.CreatePriceList
    */

@@ -3097,6 +3097,7 @@ class PriceListServiceSyncStub:
           INVALID_ARGUMENT VALIDITY_REFUSED
           INVALID_ARGUMENT UNKNOWN_CURRENCY
           ALREADY_EXISTS PRICE_LIST_ID_REUSED
+          FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
         """
 
         return self._channel.unary_unary(
@@ -3239,6 +3240,7 @@ class PriceListServiceStub(betterproto2_grpclib.ServiceStub):
           INVALID_ARGUMENT VALIDITY_REFUSED
           INVALID_ARGUMENT UNKNOWN_CURRENCY
           ALREADY_EXISTS PRICE_LIST_ID_REUSED
+          FAILED_PRECONDITION TOO_MANY_PRICE_LISTS
         """
 
         return await self._unary_unary(
