@@ -101,9 +101,14 @@ def _notification(ports: Ports, credentials: Credentials) -> dict[str, str]:
     }
 
 
+def _inventory(ports: Ports, credentials: Credentials) -> dict[str, str]:
+    return {"WEFT_INVENTORY_ALERT_ADDRESS": credentials.admin_email}
+
+
 # What a service needs of this machine beyond what every service does.
 OWN: dict[str, Callable[[Ports, Credentials], dict[str, str]]] = {
     "identity": _identity,
+    "inventory": _inventory,
     "notification": _notification,
 }
 

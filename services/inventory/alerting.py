@@ -15,7 +15,7 @@ from services.inventory.store import low_stock
 from weft.notification.v1.notification_pb2 import Channel, Recipient, SendMessageRequest
 from weft.notification.v1.notification_pb2_grpc import NotificationServiceStub
 
-NAMED_MAX = 50  # Levels that one mail names; it counts the rest.
+NAMED_MAX = 20  # Levels that one mail names, at most 4 kB of them; it counts the rest.
 LOOK_EVERY_S = 60.0  # What another replica noted, and what notification could not take, is found then.
 
 
@@ -47,7 +47,7 @@ class Alerting:
         rows = await low_stock.claim(self._db, uuid7(self._clock.now()), NAMED_MAX)
         if not rows:
             return False
-        named = [f"{row['sku']} ({row['name']}): {row['available']} / {row['alert_at']}" for row in rows]
+        named = [f"{row['sku']} ({row['name']})\t{row['available']} / {row['alert_at']}" for row in rows]
         more = rows[0]["levels"] - len(rows)
         await self._send(rows[0]["mail_id"], {"levels": "\n".join(named), "more": str(more) if more else ""})
         await low_stock.told(self._db)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +16,16 @@ FOLDER = Path(__file__).parent / "templates"
 FALLBACK = "en"
 NAME_CHARS_MAX = 64  # A longer display name is a text, not a name; the greeting does without.
 
-Kind = Literal["text", "link", "time"]
-Value = str | datetime
+Kind = Literal["text", "link", "time", "facts"]
+Facts = list[tuple[str, str]]
+Value = str | datetime | Facts
 
 # Bidirectional controls (UAX #9) that would turn the text around them.
 BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 RULES = {
     "link": "an http or https URL without spaces",
     "time": "an RFC 3339 time with its offset, such as 2026-01-02T15:04:05Z",
+    "facts": "lines of a label, a tab and a value",
 }
 # What mail programs turn into links: a name that holds one makes our mail carry a stranger's advertisement.
 LINK_LIKE = re.compile(r"://|www\.|@|\w\.\w\w", re.IGNORECASE)
@@ -54,7 +56,7 @@ class Template:
         if not text or kind == "text":
             return greetable(text) if name == "display_name" else plain(text)
         try:
-            return link(text) if kind == "link" else moment(text)
+            return READ[kind](text)
         except ValueError:
             field = f"values[{name!r}]"
             raise BadValue(template=self.name, value=name, rule=RULES[kind], field=field) from None
@@ -129,6 +131,18 @@ def moment(text: str) -> datetime:
     if at.tzinfo is None:
         raise ValueError(text)
     return at
+
+
+def facts(text: str) -> Facts:
+    """Raises ValueError."""
+    pairs = [line.partition("\t") for line in text.split("\n") if line]
+    made = [(plain(label), plain(value)) for label, _, value in pairs]
+    if not made or not all(label and value for label, value in made):
+        raise ValueError(text)
+    return made
+
+
+READ: Mapping[str, Callable[[str], Value]] = {"link": link, "time": moment, "facts": facts}
 
 
 def _breaks(char: str) -> bool:

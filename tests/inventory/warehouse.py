@@ -52,11 +52,10 @@ class Warehouse:
 
     lab: Lab
     location_id: str
-    who: Any
 
     @classmethod
     async def of(cls, lab: Lab) -> Warehouse:
-        made = cls(lab, "", lab.as_service("order"))
+        made = cls(lab, "")
         made.location_id = await made.open()
         return made
 
@@ -67,6 +66,11 @@ class Warehouse:
         self.transfers = transfer_pb2_grpc.TransferServiceStub(channel)
         self.reservations = reservation_pb2_grpc.ReservationServiceStub(channel)
         self.availability = availability_pb2_grpc.AvailabilityServiceStub(channel)
+
+    @property
+    def who(self) -> Any:
+        """Metadata of a call by the order service; it is signed for a minute."""
+        return self.lab.as_service("order")
 
     async def open(self, **settings: Any) -> str:
         """Another location."""

@@ -142,6 +142,21 @@ def test_link_that_is_none_is_refused(link: str) -> None:
         rendered(KNOWN.template("confirm_email"), "en", link=link)
 
 
+def test_facts_are_a_table_that_strange_strings_cannot_leave() -> None:
+    template = KNOWN.template("low_stock")
+    for string in naughty():
+        if label := catalogue.plain(string):
+            texts = rendered(template, "en", levels=f"{label}\t<b>1</b> / 2")
+            assert Tags(texts.html).seen <= TAGS, string
+            assert "<b>1</b> / 2" in texts.text, string
+
+
+@pytest.mark.parametrize("facts", ["x", "x\t", "\t1", "\n", "a\t1\nb"])
+def test_facts_that_are_none_are_refused(facts: str) -> None:
+    with pytest.raises(BadValue):
+        rendered(KNOWN.template("low_stock"), "en", levels=facts)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [("ru-RU", "ru"), ("ru_Cyrl_RU", "ru"), ("RU", "ru"), ("en-GB", "en"), ("de", "en"), ("", "en")],

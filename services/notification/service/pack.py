@@ -24,6 +24,7 @@ KINDS = {
     "text": template_pb2.TemplateValue.KIND_TEXT,
     "link": template_pb2.TemplateValue.KIND_LINK,
     "time": template_pb2.TemplateValue.KIND_TIME,
+    "facts": template_pb2.TemplateValue.KIND_FACTS,
 }
 
 

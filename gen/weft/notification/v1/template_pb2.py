@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#weft/notification/v1/template.proto\x12\x14weft.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dweft/options/v1/options.proto\"\x90\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1e.weft.notification.v1.Category\x12\x0f\n\x07locales\x18\x03 \x03(\t\x12\x33\n\x06values\x18\x04 \x03(\x0b\x32#.weft.notification.v1.TemplateValue\"\xb2\x01\n\rTemplateValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.weft.notification.v1.TemplateValue.Kind\x12\x10\n\x08required\x18\x03 \x01(\x08\"I\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\r\n\tKIND_LINK\x10\x02\x12\r\n\tKIND_TIME\x10\x03\"\x16\n\x14ListTemplatesRequest\"J\n\x15ListTemplatesResponse\x12\x31\n\ttemplates\x18\x01 \x03(\x0b\x32\x1e.weft.notification.v1.Template\"\xd5\x02\n\x16PreviewTemplateRequest\x12/\n\x08template\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12@\n\x06locale\x18\x02 \x01(\tB0\xbaH-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12}\n\x06values\x18\x04 \x03(\x0b\x32\x38.weft.notification.v1.PreviewTemplateRequest.ValuesEntryB3\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x05r\x03(\x80 \x98\xf4\x18\x01\xa0\xf4\x18\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x17PreviewTemplateResponse\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t*Q\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41TEGORY_SECURITY\x10\x01\x12\x14\n\x10\x43\x41TEGORY_SERVICE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#weft/notification/v1/template.proto\x12\x14weft.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dweft/options/v1/options.proto\"\x90\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1e.weft.notification.v1.Category\x12\x0f\n\x07locales\x18\x03 \x03(\t\x12\x33\n\x06values\x18\x04 \x03(\x0b\x32#.weft.notification.v1.TemplateValue\"\xc2\x01\n\rTemplateValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.weft.notification.v1.TemplateValue.Kind\x12\x10\n\x08required\x18\x03 \x01(\x08\"Y\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\r\n\tKIND_LINK\x10\x02\x12\r\n\tKIND_TIME\x10\x03\x12\x0e\n\nKIND_FACTS\x10\x04\"\x16\n\x14ListTemplatesRequest\"J\n\x15ListTemplatesResponse\x12\x31\n\ttemplates\x18\x01 \x03(\x0b\x32\x1e.weft.notification.v1.Template\"\xd5\x02\n\x16PreviewTemplateRequest\x12/\n\x08template\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12@\n\x06locale\x18\x02 \x01(\tB0\xbaH-r(2&^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$\xd8\x01\x01\x12\x1a\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12}\n\x06values\x18\x04 \x03(\x0b\x32\x38.weft.notification.v1.PreviewTemplateRequest.ValuesEntryB3\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x05r\x03(\x80 \x98\xf4\x18\x01\xa0\xf4\x18\x01\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x17PreviewTemplateResponse\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t*Q\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41TEGORY_SECURITY\x10\x01\x12\x14\n\x10\x43\x41TEGORY_SERVICE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,22 +43,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['values']._loaded_options = None
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['values']._serialized_options = b'\272H(\232\001%\020 \"\032r\0302\026^[a-z][a-z0-9_]{0,63}$*\005r\003(\200 \230\364\030\001\240\364\030\001'
-  _globals['_CATEGORY']._serialized_start=981
-  _globals['_CATEGORY']._serialized_end=1062
+  _globals['_CATEGORY']._serialized_start=997
+  _globals['_CATEGORY']._serialized_end=1078
   _globals['_TEMPLATE']._serialized_start=122
   _globals['_TEMPLATE']._serialized_end=266
   _globals['_TEMPLATEVALUE']._serialized_start=269
-  _globals['_TEMPLATEVALUE']._serialized_end=447
+  _globals['_TEMPLATEVALUE']._serialized_end=463
   _globals['_TEMPLATEVALUE_KIND']._serialized_start=374
-  _globals['_TEMPLATEVALUE_KIND']._serialized_end=447
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=449
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=471
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=473
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=547
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=550
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=891
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_start=846
-  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_end=891
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=893
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=979
+  _globals['_TEMPLATEVALUE_KIND']._serialized_end=463
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=465
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=487
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=489
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=563
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=566
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=907
+  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_start=862
+  _globals['_PREVIEWTEMPLATEREQUEST_VALUESENTRY']._serialized_end=907
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=909
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=995
 # @@protoc_insertion_point(module_scope)

@@ -96,6 +96,8 @@ class TemplateValue(_message.Message):
         """An http(s) URL."""
         KIND_TIME: TemplateValue._Kind.ValueType  # 3
         """An RFC 3339 time, told in the recipient's zone and language."""
+        KIND_FACTS: TemplateValue._Kind.ValueType  # 4
+        """A table of two columns: lines of a label, a tab and a value."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the value has to be."""
@@ -107,6 +109,8 @@ class TemplateValue(_message.Message):
     """An http(s) URL."""
     KIND_TIME: TemplateValue.Kind.ValueType  # 3
     """An RFC 3339 time, told in the recipient's zone and language."""
+    KIND_FACTS: TemplateValue.Kind.ValueType  # 4
+    """A table of two columns: lines of a label, a tab and a value."""
 
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int

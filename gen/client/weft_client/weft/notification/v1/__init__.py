@@ -299,6 +299,11 @@ class TemplateValueKind(betterproto2.Enum):
     An RFC 3339 time, told in the recipient's zone and language.
     """
 
+    FACTS = 4
+    """
+    A table of two columns: lines of a label, a tab and a value.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -306,6 +311,7 @@ class TemplateValueKind(betterproto2.Enum):
             1: "KIND_TEXT",
             2: "KIND_LINK",
             3: "KIND_TIME",
+            4: "KIND_FACTS",
         }
 
     @classmethod
@@ -315,6 +321,7 @@ class TemplateValueKind(betterproto2.Enum):
             "KIND_TEXT": 1,
             "KIND_LINK": 2,
             "KIND_TIME": 3,
+            "KIND_FACTS": 4,
         }
 
 
@@ -1368,8 +1375,8 @@ class SendMessageRequest(betterproto2.Message):
     )
     """
     Name of the template: confirm_email, reset_password, address_in_use, new_device, email_changed,
-    password_changed, second_factor_changed, account_locked, welcome. ListTemplates says which
-    values each takes.
+    password_changed, second_factor_changed, account_locked, welcome, low_stock. ListTemplates
+    says which values each takes.
     """
 
     channel: "Channel" = betterproto2.field(
