@@ -1,0 +1,109 @@
+"""What runs low is told to the operator by a mail that arrives, one for all that fell meanwhile."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from services.chassis.testing import Lab, laboratory, until
+from services.inventory.app import build
+from services.notification.app import build as build_notification
+from tests.inventory.warehouse import Warehouse, sku
+from tests.notification.messages import MAILBOX, mails
+from tests.servers import Shared
+from weft.inventory.v1.events_pb2 import LowStock
+
+OPERATOR = {"WEFT_INVENTORY_ALERT_ADDRESS": "buyer@example.com", "WEFT_INVENTORY_ALERT_EVERY_S": "0.3"}
+
+
+@pytest.fixture
+async def shop(servers: Shared) -> AsyncIterator[Warehouse]:
+    builds = {
+        "inventory": partial(build, environ=OPERATOR),
+        "notification": partial(build_notification, environ=MAILBOX),
+    }
+    made = laboratory(builds, postgres_url=servers.postgres(), nats_url=servers.account())
+    async with made as lab:
+        yield await Warehouse.of(lab)
+
+
+async def alarms(lab: Lab, name: str) -> list[tuple[int, int]]:
+    """Available and alert level, as announced."""
+    rows = await lab.db("inventory").fetch(
+        "select payload from event where type = 'weft.inventory.v1.LowStock' and key = $1 order by position",
+        name,
+    )
+    made = [LowStock.FromString(row["payload"]) for row in rows]
+    return [(each.available, each.threshold) for each in made]
+
+
+async def test_it_is_told_when_it_falls_and_not_again_while_it_stays(warehouse: Warehouse) -> None:
+    name, lab = await warehouse.receive(10), warehouse.lab
+    await warehouse.threshold(name, 0, alert_at=4)
+    assert await alarms(lab, name) == []
+    await warehouse.reserve((name, 5))
+    assert await alarms(lab, name) == []
+    one = (await warehouse.reserve((name, 1))).reservation_id
+    await warehouse.reserve((name, 1))
+    await warehouse.commit(one)
+    assert await alarms(lab, name) == [(4, 4)]
+    await warehouse.receive(10, name)
+    await warehouse.reserve((name, 10))
+    assert await alarms(lab, name) == [(4, 4), (3, 4)]
+
+
+async def test_a_level_that_is_low_when_the_alert_is_set_is_told_at_once(warehouse: Warehouse) -> None:
+    name = await warehouse.receive(2)
+    await warehouse.threshold(name, 0, alert_at=5)
+    assert await alarms(warehouse.lab, name) == [(2, 5)]
+
+
+async def test_a_mail_arrives_and_names_what_is_low(shop: Warehouse) -> None:
+    name = await shop.receive(10)
+    await shop.threshold(name, 0, alert_at=4)
+    await shop.reserve((name, 7))
+    (mail,) = await mails(shop.lab)
+    assert list(mail.recipients) == ["buyer@example.com"]
+    assert mail.subject == "Stock runs low"
+    assert f"{name} (Main): 3 / 4" in mail.text
+    assert name in mail.html
+
+
+async def test_one_mail_tells_of_all_that_fell_meanwhile(shop: Warehouse) -> None:
+    first = await shop.receive(1)
+    await shop.threshold(first, 0, alert_at=1)
+    await mails(shop.lab, 1)
+    for n in range(25):
+        await shop.threshold(await shop.receive(1, f"{sku()}-{n}"), 0, alert_at=1)
+
+    async def all_told() -> list[str] | None:
+        texts = [mail.text for mail in await mails(shop.lab)]
+        return texts if sum(text.count("(Main):") + _more(text) for text in texts) == 26 else None
+
+    assert len(await until(all_told)) < 8, "not one for each"
+
+
+def _more(text: str) -> int:
+    words = text.partition("And of ")[2].split()
+    return int(words[0]) if words else 0
+
+
+async def test_a_mail_whose_sender_died_is_sent_again_under_its_id(shop: Warehouse) -> None:
+    """Between notification's answer and our note of it: the same mail, and not another."""
+    db: Any = shop.lab.db("inventory")
+    name, other = await shop.receive(1), await shop.receive(1)
+    await shop.threshold(name, 0, alert_at=1)
+    await mails(shop.lab, 1)
+    sent = await shop.lab.db("notification").fetchval("select message_id from message")
+    claimed = "insert into low_stock values ($1, $2::text::uuid, 0, 1, $3, now())"
+    await db.execute(claimed, name, shop.location_id, sent)
+    await shop.threshold(other, 0, alert_at=1)
+
+    async def all_told() -> bool:
+        return not await db.fetchval("select count(*) from low_stock")
+
+    await until(all_told)
+    told = [mail.text.count(name) for mail in await mails(shop.lab, 2)]
+    assert sum(told) == 1
+    assert len(told) == 2
