@@ -13,7 +13,7 @@ from services.chassis.db import Database
 from services.chassis.mesh import Mesh
 from services.pricing import reading
 from services.pricing.alone import alone
-from services.pricing.domain.item import Item, UnknownSku
+from services.pricing.domain.item import Item
 from services.pricing.store import item as store
 from weft.catalog.v1 import product_pb2  # noqa: F401 - its service, which the stub looks up
 from weft.catalog.v1.product_messages_pb2 import BatchGetVariantsRequest
@@ -31,13 +31,10 @@ class Mirror:
         self._old = asyncio.Event()
 
     async def items(self, skus: Sequence[str]) -> dict[str, Item]:
-        """All of them, by sku. Raises UnknownSku, and CallFailed while the catalog is away."""
+        """Those that the catalog has, by sku. Raises CallFailed while it is away and one is not known."""
         found = await store.find(self._db, skus)
         if missing := sorted(set(skus) - found.keys()):
             found |= await self._ask(missing)
-        for sku in skus:
-            if sku not in found:
-                raise UnknownSku(sku=sku)
         return found
 
     async def run(self) -> None:

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.errors import FailedPrecondition, NotFound
 from services.chassis.money import exponent
 from services.pricing import reading
 from services.pricing.domain.coupon import normal
 from services.pricing.domain.discounting import Outcome, discount
-from services.pricing.domain.item import Item, NotForSale
+from services.pricing.domain.item import Item, NoPrice, NotForSale, UnknownSku, sold
 from services.pricing.domain.line import Line, LineIdRepeated, priced
-from services.pricing.domain.price_list import Situation, choose
+from services.pricing.domain.price_list import Price, Situation, choose
 from services.pricing.domain.promotion import Candidate, Promotion, UnknownPromotion
 from services.pricing.domain.quote import CouponRefused
 from services.pricing.domain.taxing import Taxed, taxed
@@ -42,6 +43,7 @@ class Reckoned:
     taxed: list[Taxed]
     outcome: Outcome
     refused: Mapping[str, str] = field(default_factory=dict)  # Why, by code.
+    unpriced: Mapping[str, str] = field(default_factory=dict)  # Why, by line id.
 
 
 class Quoter:
@@ -67,7 +69,9 @@ class Quoter:
             at=at,
             customer_id=customer_id,
         )
-        lines = await self._priced(request.lines, rules, who)
+        lines, missing = await self._priced(request.lines, rules, who)
+        if missing and not request.without_refused_lines:
+            raise next(iter(missing.values()))
         candidates, refused = await self._candidates(request, rules, who, trial or Trial())
         outcome = discount(lines, candidates, who)
         refused |= {each.code: each.why for each in outcome.skipped if each.code}
@@ -75,22 +79,29 @@ class Quoter:
             code, why = next(iter(refused.items()))
             raise CouponRefused(code=code, why=why)
         taxes = await self._taxes.of(lines, who.country, at, request.vat_number)
-        return Reckoned(who, lines, taxed(lines, taxes), outcome, refused)
+        unpriced = {x.line_id: missing[x.sku].reason() for x in request.lines if x.sku in missing}
+        return Reckoned(who, lines, taxed(lines, taxes), outcome, refused, unpriced)
 
-    async def _priced(self, wanted: Sequence[pb.LineToQuote], rules: Rules, who: Situation) -> list[Line]:
-        """Raises UnknownSku, NotForSale, NoPrice, AmountOutOfRange."""
+    async def _priced(
+        self, wanted: Sequence[pb.LineToQuote], rules: Rules, who: Situation
+    ) -> tuple[list[Line], dict[str, FailedPrecondition | NotFound]]:
+        """Lines with their prices, and why a sku has none. Raises AmountOutOfRange."""
         units: dict[str, int] = {}
         for line in wanted:
             units[line.sku] = units.get(line.sku, 0) + line.units
         items = await self._mirror.items(list(units))
-        for item in items.values():
-            if not item.for_sale:
-                raise NotForSale(sku=item.sku)
         lists = [each for each in rules.lists if each.holds(who)]
         ids = [each.price_list_id for each in lists]
         listed = await price_lists.listed(self._db, ids, list(units)) if lists else {}
-        prices = {sku: choose(items[sku], n, lists, listed, who) for sku, n in units.items()}
-        return [_line(line, items[line.sku], prices[line.sku], who.currency) for line in wanted]
+        prices: dict[str, Price] = {}
+        refused: dict[str, FailedPrecondition | NotFound] = {}
+        for sku, n in units.items():
+            try:
+                prices[sku] = choose(sold(items.get(sku), sku), n, lists, listed, who)
+            except (UnknownSku, NotForSale, NoPrice) as error:
+                refused[sku] = error
+        there = [line for line in wanted if line.sku in prices]
+        return [_line(line, items[line.sku], prices[line.sku], who.currency) for line in there], refused
 
     async def _candidates(
         self, request: pb.QuoteRequest, rules: Rules, who: Situation, trial: Trial
@@ -150,7 +161,7 @@ def _each_once(lines: Sequence[pb.LineToQuote]) -> None:
         seen.add(line.line_id)
 
 
-def _line(wanted: pb.LineToQuote, item: Item, price: Any, currency: str) -> Line:
+def _line(wanted: pb.LineToQuote, item: Item, price: Price, currency: str) -> Line:
     shipping = wanted.kind == pb.LINE_KIND_SHIPPING
     return priced(wanted.line_id, item, wanted.units, shipping, price, currency)
 

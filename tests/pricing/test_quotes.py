@@ -150,6 +150,22 @@ async def test_what_cannot_be_priced_is_refused_by_name(shop: World) -> None:
     assert await refused(shop, "EURO", twice) == "LINE_ID_REPEATED"
 
 
+async def test_what_has_no_price_is_named_and_the_rest_is_priced_if_that_is_asked_for(shop: World) -> None:
+    shop.catalog.sell("PRICED", "10")
+    shop.catalog.sell("UNPRICED", "10", "USD")
+    shop.catalog.sell("ARCHIVED", "10", state=catalog.PRODUCT_STATE_ARCHIVED)
+    skus = ["UNPRICED", "PRICED", "NO-SUCH", "ARCHIVED"]
+    quote = await shop.quote(*skus, without_refused_lines=True)
+    assert amounts(quote) == (1000, 200, 1200)
+    assert [(each.line_id, each.why) for each in quote.refused_lines] == [
+        ("0", "NO_PRICE"),
+        ("2", "UNKNOWN_SKU"),
+        ("3", "NOT_FOR_SALE"),
+    ]
+    nothing = await shop.quote("NO-SUCH", without_refused_lines=True, transient=True)
+    assert (amounts(nothing), len(nothing.lines)) == ((0, 0, 0), 0)
+
+
 async def test_totals_beyond_range_are_refused_where_each_line_is_within(shop: World) -> None:
     shop.catalog.sell("DEAR", "999999")
     assert await refused(shop, *[("DEAR", 10_000_000)] * 2) == "AMOUNT_OUT_OF_RANGE"

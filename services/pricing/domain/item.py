@@ -69,3 +69,12 @@ class Item:
         if not holding:
             return None
         return max(holding, key=lambda p: (p.validity.since is not None, p.validity.since or at)).amount
+
+
+def sold(item: Item | None, sku: str) -> Item:
+    """`item`, if it can be sold. Raises UnknownSku, NotForSale."""
+    if item is None:
+        raise UnknownSku(sku=sku)
+    if not item.for_sale:
+        raise NotForSale(sku=sku)
+    return item

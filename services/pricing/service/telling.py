@@ -35,6 +35,8 @@ def quote(reckoned: Reckoned) -> pb.Quote:
         explanation=_explanation(reckoned),
         refused_coupons=[pb.RefusedCoupon(code=code, why=why) for code, why in reckoned.refused.items()],
     )
+    for line_id, why in reckoned.unpriced.items():
+        made.refused_lines.add(line_id=line_id, why=why)
     made.at.FromDatetime(who.at)
     return made
 

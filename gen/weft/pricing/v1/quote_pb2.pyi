@@ -93,6 +93,7 @@ class QuoteRequest(_message.Message):
     TRANSIENT_FIELD_NUMBER: _builtins.int
     WITHOUT_REFUSED_COUPONS_FIELD_NUMBER: _builtins.int
     VAT_NUMBER_FIELD_NUMBER: _builtins.int
+    WITHOUT_REFUSED_LINES_FIELD_NUMBER: _builtins.int
     currency: _builtins.str
     """Of all amounts: an ISO 4217 code."""
     customer_id: _builtins.str
@@ -109,6 +110,10 @@ class QuoteRequest(_message.Message):
     """
     vat_number: _builtins.str
     """The buyer's VAT number, by which the tax may be theirs to account for. Never kept."""
+    without_refused_lines: _builtins.bool
+    """A line that has no price is named in `refused_lines`, and the rest is priced without it. Absence: the
+    call is refused.
+    """
     @_builtins.property
     def segments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Segments that the customer is in, besides those that pricing knows of."""
@@ -139,10 +144,11 @@ class QuoteRequest(_message.Message):
         transient: _builtins.bool = ...,
         without_refused_coupons: _builtins.bool = ...,
         vat_number: _builtins.str = ...,
+        without_refused_lines: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "country", b"country", "coupon_codes", b"coupon_codes", "currency", b"currency", "customer_id", b"customer_id", "lines", b"lines", "quote_id", b"quote_id", "segments", b"segments", "transient", b"transient", "vat_number", b"vat_number", "without_refused_coupons", b"without_refused_coupons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "country", b"country", "coupon_codes", b"coupon_codes", "currency", b"currency", "customer_id", b"customer_id", "lines", b"lines", "quote_id", b"quote_id", "segments", b"segments", "transient", b"transient", "vat_number", b"vat_number", "without_refused_coupons", b"without_refused_coupons", "without_refused_lines", b"without_refused_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +291,7 @@ class Quote(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     REFUSED_COUPONS_FIELD_NUMBER: _builtins.int
+    REFUSED_LINES_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """Absence: the quote is transient."""
     customer_id: _builtins.str
@@ -329,6 +336,10 @@ class Quote(_message.Message):
     def refused_coupons(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedCoupon]:
         """Only if they were asked for."""
 
+    @_builtins.property
+    def refused_lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedLine]:
+        """Only if they were asked for."""
+
     def __init__(
         self,
         *,
@@ -348,10 +359,11 @@ class Quote(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         explanation: _abc.Iterable[Global___Step] | None = ...,
         refused_coupons: _abc.Iterable[Global___RefusedCoupon] | None = ...,
+        refused_lines: _abc.Iterable[Global___RefusedLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "discount_total", b"discount_total", "expire_time", b"expire_time", "gross_total", b"gross_total", "net_total", b"net_total", "subtotal", b"subtotal", "tax_total", b"tax_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "country", b"country", "currency", b"currency", "customer_id", b"customer_id", "discount_total", b"discount_total", "discounts", b"discounts", "expire_time", b"expire_time", "explanation", b"explanation", "gross_total", b"gross_total", "lines", b"lines", "net_total", b"net_total", "quote_id", b"quote_id", "refused_coupons", b"refused_coupons", "subtotal", b"subtotal", "tax_total", b"tax_total", "taxes", b"taxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "country", b"country", "currency", b"currency", "customer_id", b"customer_id", "discount_total", b"discount_total", "discounts", b"discounts", "expire_time", b"expire_time", "explanation", b"explanation", "gross_total", b"gross_total", "lines", b"lines", "net_total", b"net_total", "quote_id", b"quote_id", "refused_coupons", b"refused_coupons", "refused_lines", b"refused_lines", "subtotal", b"subtotal", "tax_total", b"tax_total", "taxes", b"taxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,3 +619,28 @@ class RefusedCoupon(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefusedCoupon: _TypeAlias = RefusedCoupon  # noqa: Y015
+
+@_typing.final
+class RefusedLine(_message.Message):
+    """A line that has no price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    line_id: _builtins.str
+    why: _builtins.str
+    """`UNKNOWN_SKU`, `NOT_FOR_SALE` or `NO_PRICE`."""
+    def __init__(
+        self,
+        *,
+        line_id: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line_id", b"line_id", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedLine: _TypeAlias = RefusedLine  # noqa: Y015

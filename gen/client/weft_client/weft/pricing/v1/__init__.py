@@ -96,6 +96,7 @@ __all__ = (
     "RedemptionServiceSyncStub",
     "RedemptionState",
     "RefusedCoupon",
+    "RefusedLine",
     "ReleaseRequest",
     "ReleaseResponse",
     "RemovePricesRequest",
@@ -2118,6 +2119,13 @@ class Quote(betterproto2.Message):
     Only if they were asked for.
     """
 
+    refused_lines: "list[RefusedLine]" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Only if they were asked for.
+    """
+
 
 default_message_pool.register_message("weft.pricing.v1", "Quote", Quote)
 
@@ -2285,6 +2293,12 @@ class QuoteRequest(betterproto2.Message):
     )
     """
     The buyer's VAT number, by which the tax may be theirs to account for. Never kept.
+    """
+
+    without_refused_lines: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    A line that has no price is named in `refused_lines`, and the rest is priced without it. Absence: the
+    call is refused.
     """
 
 
@@ -2464,6 +2478,27 @@ class RefusedCoupon(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.pricing.v1", "RefusedCoupon", RefusedCoupon)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class RefusedLine(betterproto2.Message):
+    """
+    A line that has no price.
+    """
+
+    line_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    why: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+    """
+    `UNKNOWN_SKU`, `NOT_FOR_SALE` or `NO_PRICE`.
+    """
+
+
+default_message_pool.register_message("weft.pricing.v1", "RefusedLine", RefusedLine)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
