@@ -10,11 +10,13 @@ from services.ledger.expiring import Expiring
 from services.ledger.journal import Journal
 from services.ledger.service.accounts import Accounts
 from services.ledger.service.chain import Chain
+from services.ledger.service.distributions import Distributions
 from services.ledger.service.statements import Statements
 from services.ledger.service.transfers import Transfers
 from services.ledger.settings import LedgerSettings
 from weft.ledger.v1.account_pb2_grpc import add_AccountServiceServicer_to_server
 from weft.ledger.v1.chain_pb2_grpc import add_ChainServiceServicer_to_server
+from weft.ledger.v1.distribution_pb2_grpc import add_DistributionServiceServicer_to_server
 from weft.ledger.v1.statement_pb2_grpc import add_StatementServiceServicer_to_server
 from weft.ledger.v1.transfer_pb2_grpc import add_TransferServiceServicer_to_server
 
@@ -29,6 +31,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
         servicers={
             add_AccountServiceServicer_to_server: Accounts(tools.db, mesh_key),
             add_TransferServiceServicer_to_server: Transfers(tools.db, journal, mesh_key),
+            add_DistributionServiceServicer_to_server: Distributions(tools.db, journal),
             add_StatementServiceServicer_to_server: Statements(tools.db, mesh_key),
             add_ChainServiceServicer_to_server: Chain(tools.db),
         },

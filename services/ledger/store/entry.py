@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from sqlalchemy import select
 
-from services.chassis.db import Database
+from services.chassis.db import AnyTx, Database, fetch
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
+from services.ledger.domain.distribution import POSTINGS_MAX
 from services.ledger.domain.entry import Entry, EntryRow, Kind, UnknownTransfer
 from services.ledger.store.writing import COLUMNS, entry
 
@@ -30,6 +31,7 @@ FIELDS = {
 }
 TRANSFERS = Listing(FIELDS, "sequence desc", "sequence")
 GET = f"select {COLUMNS} from entry where transfer_id = $1"
+PLACES = f"select {COLUMNS} from entry where transfer_id = any($1::uuid[]) order by sequence"
 RESOLUTIONS = "select pending_id, transfer_id from entry where pending_id = any($1::uuid[])"
 AFTER = f"select {COLUMNS} from entry where sequence > $1 order by sequence limit $2"
 MOVEMENTS = """
@@ -55,6 +57,14 @@ async def get(db: Database, transfer_id: UUID) -> tuple[Entry, dict[UUID, UUID]]
         raise UnknownTransfer(transfer_id=transfer_id)
     found = entry(row)
     return found, await _resolutions(db, [found])
+
+
+async def of_distribution(tx: AnyTx, distribution_id: UUID) -> list[Entry]:
+    """What it booked, in order; nothing if it never was."""
+    if not await fetch(tx, GET, uuid5(distribution_id, "0")):
+        return []
+    ids = [uuid5(distribution_id, str(place)) for place in range(POSTINGS_MAX)]
+    return [entry(row) for row in await fetch(tx, PLACES, ids)]
 
 
 async def page(db: Database, page: Page) -> tuple[list[Entry], dict[UUID, UUID], str]:

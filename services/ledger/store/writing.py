@@ -64,6 +64,11 @@ select transfer_id from open_pending where expire_at <= $1 order by expire_at li
 """
 
 
+async def hold(tx: AnyTx) -> None:
+    """Nobody else writes until `tx` ends."""
+    await fetch(tx, HEAD)
+
+
 async def opened(tx: AnyTx, wanted: Sequence[Wanted], now: datetime) -> tuple[Book, datetime]:
     """The book for these, and the time by which it writes. Other writers wait until `tx` ends."""
     head = (await fetch(tx, HEAD))[0]
