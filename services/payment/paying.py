@@ -116,6 +116,9 @@ class Payer:
             intent.expire_at = None
         if intent.state in WAITING and intent.look_at is None and intent.kind != Kind.BANK_TRANSFER:
             intent.look_at = self.next_look(intent)
+        for operation in settlement.operations:
+            if operation.pending and operation.kind == Asked.REFUND:  # The gateway takes its time.
+                operation.due_at = settlement.now + self._pause(self._settings.poll_s, operation.attempts)
         tx.add_all(settlement.added)
         await tx.flush()
         await purse.follow(tx, intent, settlement.facts, settlement.now)
@@ -165,8 +168,7 @@ class Payer:
 
     async def _refused(self, operation: Operation, refused: GatewayRefused) -> None:
         """Nothing moved by this call; what an earlier one moved is looked for first."""
-        if operation.kind != Asked.AUTHORISE:
-            await self.look(operation.intent_id)
+        await self.look(operation.intent_id)
         async with self._db.transaction() as tx:
             settlement = await self._locked(tx, operation.intent_id)
             same = (each for each in settlement.operations if each.key == operation.key)

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.payment.till import Till, money, outcome_of, refused, request, state_of
-from weft.payment.v1 import intent_pb2 as pb
+from weft.payment.v1 import intent_pb2 as pb, movement_pb2
 
 
 async def test_a_payment_is_captured_at_once_unless_said_otherwise(shared_till: Till) -> None:
@@ -49,7 +49,7 @@ async def test_sixty_four_refunds_at_once_give_back_what_was_captured_and_no_mor
     paid = await shared_till.pay(minor=1000)
     asked = [shared_till.refund(paid.intent_id, 100) for _ in range(64)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(each, pb.Refund) for each in answers) == 10
+    assert sum(isinstance(each, movement_pb2.Refund) for each in answers) == 10
     assert (await shared_till.get(paid.intent_id)).refunded.amount_minor == 1000
 
 

@@ -14,7 +14,7 @@ from services.chassis.testing import Lab, laboratory, reason, until
 from services.payment.app import build
 from tests.servers import Shared
 from weft.money.v1.money_pb2 import Money
-from weft.payment.v1 import intent_pb2 as pb, refund_pb2
+from weft.payment.v1 import intent_pb2 as pb, movement_pb2, refund_pb2
 from weft.payment.v1.intent_pb2_grpc import IntentServiceStub
 from weft.payment.v1.refund_pb2_grpc import RefundServiceStub
 
@@ -68,7 +68,9 @@ class Till:
         made: pb.Intent = (await self.intents.CancelIntent(wanted, metadata=self.me)).intent
         return made
 
-    async def refund(self, intent_id: str, minor: int = 0, refund_id: str = "", **rest: Any) -> pb.Refund:
+    async def refund(
+        self, intent_id: str, minor: int = 0, refund_id: str = "", **rest: Any
+    ) -> movement_pb2.Refund:
         """Zero is all that is left."""
         wanted = refund_pb2.CreateRefundRequest(
             refund_id=refund_id or str(uuid4()),
@@ -76,7 +78,7 @@ class Till:
             amount=money(minor) if minor else None,
             **rest,
         )
-        made: pb.Refund = (await self.refunds.CreateRefund(wanted, metadata=self.me)).refund
+        made: movement_pb2.Refund = (await self.refunds.CreateRefund(wanted, metadata=self.me)).refund
         return made
 
     async def get(self, intent_id: str) -> pb.Intent:
@@ -137,8 +139,8 @@ def state_of(intent: pb.Intent) -> str:
     return pb.IntentState.Name(intent.state).removeprefix("INTENT_STATE_")
 
 
-def outcome_of(operation: pb.Capture | pb.Refund) -> str:
-    return pb.OperationState.Name(operation.state).removeprefix("OPERATION_STATE_")
+def outcome_of(operation: movement_pb2.Capture | movement_pb2.Refund) -> str:
+    return movement_pb2.OperationState.Name(operation.state).removeprefix("OPERATION_STATE_")
 
 
 async def refused(calling: Awaitable[Any]) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.chassis.money import Money
 from services.payment.domain.intent import Kind
 from services.payment.domain.row import Row
@@ -46,6 +46,10 @@ class CardRefused(FailedPrecondition):
 
 class CardNumberRefused(InvalidArgument):
     """{field} looks like a card number; only tokens of the gateway are taken."""
+
+
+class GatewayUnreachable(Unavailable):
+    """{gateway} does not answer."""
 
 
 class IbanRefused(InvalidArgument):

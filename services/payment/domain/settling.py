@@ -23,6 +23,8 @@ from services.payment.domain.remote import Decline, Remote, RemoteState
 
 GIVEN_UP = {State.CANCELLED, State.FAILED}
 HOLDING = {RemoteState.AUTHORISED, RemoteState.ACTION, RemoteState.PROCESSING}
+ELSEWHERE = "at_gateway"  # The reason of refunds that were made at the gateway by hand.
+OURS = "weft-"  # How our own keys begin.
 LATE = "late"  # The reason of refunds that are made by themselves.
 RELEASED = Decline("authorisation_gone", "The gateway holds the money no longer.")
 
@@ -167,6 +169,7 @@ class Settlement:
         self.facts.append(Captured(capture, self.intent.captured, late))
 
     def _refunds(self, remote: Remote) -> None:
+        self._elsewhere(remote)
         for operation in (*self.operations, *self.added):
             found = remote.refunds.get(operation.key)
             if operation.kind != Asked.REFUND or not operation.pending or found is None:
@@ -179,6 +182,22 @@ class Settlement:
             else:
                 continue
             self.facts.append(Ended(operation))
+
+    def _elsewhere(self, remote: Remote) -> None:
+        """Refunds that people made at the gateway itself."""
+        known = {each.key for each in self.operations if each.kind == Asked.REFUND}
+        known |= {str(each.operation_id) for each in self.operations}
+        for key, found in remote.refunds.items():
+            own = self.intent.own(f"refund {key}")
+            if not found.done or key in known or str(own) in known or key.startswith(OURS):
+                continue
+            left = self.intent.captured - self.intent.refunded
+            refund = self.intent.ask(Asked.REFUND, min(found.amount, left), self.now, own)
+            refund.reason = ELSEWHERE
+            refund.end(Outcome.SUCCEEDED, self.now)
+            self.intent.refunded += refund.amount
+            self.added.append(refund)
+            self.facts.append(Ended(refund))
 
     def _state(self, remote: Remote) -> None:
         """Moves the payment, and ends what the gateway has answered by being where it is."""

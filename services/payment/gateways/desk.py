@@ -65,7 +65,7 @@ class Desk:
     async def open(self, charge: Charge) -> str:
         return self.ref(charge)
 
-    async def keep(self, customer_id: UUID, method_id: UUID, token: str) -> Kept:
+    async def keep(self, customer_id: UUID, method_id: UUID, token: str, known: str) -> Kept:
         raise GatewayRefused("not_offered", "There are no cards here.")
 
     def notice(self, header: Callable[[str], str], body: bytes, now: datetime) -> Notice | None:

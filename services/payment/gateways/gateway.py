@@ -41,8 +41,11 @@ class Gateway(Protocol):
     async def look(self, charge: Charge) -> Remote:
         """How the payment stands."""
 
-    async def keep(self, customer_id: UUID, method_id: UUID, token: str) -> Kept:
-        """Exchanges a token for one that can be charged again and again."""
+    async def keep(self, customer_id: UUID, method_id: UUID, token: str, known: str) -> Kept:
+        """Exchanges a token for one that can be charged again and again.
+
+        `known` is the gateway's id of the customer, from another method; empty: none.
+        """
 
     def notice(self, header: Callable[[str], str], body: bytes, now: datetime) -> Notice | None:
         """What a webhook says; None: nothing that matters here. Raises WebhookRefused, WebhookUnreadable."""

@@ -4,7 +4,9 @@ The tokens are those of Stripe's testing documentation, as `tok_...` or `pm_card
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +16,15 @@ from services.payment.domain.remote import (
     DisputeState,
     GatewayRefused,
     Kept,
+    Notice,
     Remote,
     RemoteDispute,
     RemoteState,
     Source,
 )
+from services.payment.domain.webhook import verify
 from services.payment.gateways.desk import LOCK, MOVE, Desk, Opening
+from services.payment.gateways.stripe import notice_of
 
 KEPT_EXPIRY = "2035-12"
 DISPUTE_FEE = 1500  # Minor units: what banks ask for a dispute.
@@ -85,11 +90,12 @@ def plan_of(token: str) -> str:
 class Sandbox(Desk):
     name = "sandbox"
 
-    def __init__(self, db: Database, edge_url: str) -> None:
+    def __init__(self, db: Database, edge_url: str, secret: str) -> None:
+        """`secret` signs its webhooks; empty: there are none."""
         super().__init__(db)
-        self._edge_url = edge_url
+        self._edge_url, self._secret = edge_url, secret
 
-    async def keep(self, customer_id: UUID, method_id: UUID, token: str) -> Kept:
+    async def keep(self, customer_id: UUID, method_id: UUID, token: str, known: str) -> Kept:
         name = plan_of(token)
         if not name:
             raise GatewayRefused("resource_missing", "There is no such token.")
@@ -97,6 +103,10 @@ class Sandbox(Desk):
         if not plan.keeps:
             raise GatewayRefused(plan.decline, "The card was declined.")
         return Kept(source=Source(f"kept_{name}"), brand=plan.brand, last4=plan.last4, expiry=KEPT_EXPIRY)
+
+    def notice(self, header: Callable[[str], str], body: bytes, now: datetime) -> Notice | None:
+        verify(self._secret, header("weft-signature"), body, now)
+        return notice_of(body)
 
     async def opening(self, tx: Connection, charge: Charge) -> Opening:
         name = plan_of(charge.source.token if charge.source else "")

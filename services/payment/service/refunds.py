@@ -23,7 +23,7 @@ from services.payment.domain.wallet import Change, Reason, entry_of
 from services.payment.service import pack
 from services.payment.service.shared import Shared
 from services.payment.store import intent as store
-from weft.payment.v1 import intent_pb2, refund_pb2 as pb
+from weft.payment.v1 import movement_pb2, refund_pb2 as pb
 from weft.payment.v1.refund_pb2_grpc import RefundServiceServicer
 
 
@@ -90,7 +90,7 @@ class Refunds(RefundServiceServicer):
             )
             await purse.change(tx, paid_out, self._clock.now())
 
-    async def _seen(self, refund_id: UUID) -> intent_pb2.Refund:
+    async def _seen(self, refund_id: UUID) -> movement_pb2.Refund:
         async with self._db.transaction() as tx:
             return pack.refund(await store.refund(tx, refund_id))
 

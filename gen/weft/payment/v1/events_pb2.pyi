@@ -660,3 +660,60 @@ class WalletChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WalletChanged: _TypeAlias = WalletChanged  # noqa: Y015
+
+@_typing.final
+class StatementImported(_message.Message):
+    """A statement of our account was taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    statement_id: _builtins.str
+    entries: _builtins.int
+    def __init__(
+        self,
+        *,
+        statement_id: _builtins.str = ...,
+        entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "statement_id", b"statement_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementImported: _TypeAlias = StatementImported  # noqa: Y015
+
+@_typing.final
+class BankEntryResolved(_message.Message):
+    """People said what a movement on our account is for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    DISMISSAL_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    intent_id: _builtins.str
+    """The payment. Empty: none."""
+    customer_id: _builtins.str
+    """The customer whose wallet it went to. Empty: nobody's."""
+    dismissal: _builtins.str
+    """What else it is for. Empty: one of those."""
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        intent_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        dismissal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "dismissal", b"dismissal", "entry_id", b"entry_id", "intent_id", b"intent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankEntryResolved: _TypeAlias = BankEntryResolved  # noqa: Y015

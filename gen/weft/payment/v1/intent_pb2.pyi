@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from weft.money.v1 import money_pb2 as _money_pb2
+from weft.payment.v1 import movement_pb2 as _movement_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -121,32 +122,6 @@ INTENT_STATE_FAILED: IntentState.ValueType  # 8
 """Final: declined. Another attempt is another intent."""
 Global___IntentState: _TypeAlias = IntentState  # noqa: Y015
 
-class _OperationState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _OperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    OPERATION_STATE_UNSPECIFIED: _OperationState.ValueType  # 0
-    OPERATION_STATE_PENDING: _OperationState.ValueType  # 1
-    """Asked for; how it ends is not known yet."""
-    OPERATION_STATE_SUCCEEDED: _OperationState.ValueType  # 2
-    """Final."""
-    OPERATION_STATE_FAILED: _OperationState.ValueType  # 3
-    """Final: the gateway refused it, and no money moved."""
-
-class OperationState(_OperationState, metaclass=_OperationStateEnumTypeWrapper):
-    """What became of a capture or refund."""
-
-OPERATION_STATE_UNSPECIFIED: OperationState.ValueType  # 0
-OPERATION_STATE_PENDING: OperationState.ValueType  # 1
-"""Asked for; how it ends is not known yet."""
-OPERATION_STATE_SUCCEEDED: OperationState.ValueType  # 2
-"""Final."""
-OPERATION_STATE_FAILED: OperationState.ValueType  # 3
-"""Final: the gateway refused it, and no money moved."""
-Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
-
 @_typing.final
 class Intent(_message.Message):
     """A payment."""
@@ -205,11 +180,11 @@ class Intent(_message.Message):
         """What the customer's bank took back: disputes that are open or lost."""
 
     @_builtins.property
-    def next_action(self) -> Global___NextAction:
+    def next_action(self) -> _movement_pb2.NextAction:
         """Only at REQUIRES_ACTION."""
 
     @_builtins.property
-    def decline(self) -> Global___Decline:
+    def decline(self) -> _movement_pb2.Decline:
         """Only at FAILED."""
 
     @_builtins.property
@@ -221,11 +196,11 @@ class Intent(_message.Message):
         """Until when it must be authorised; while it is AUTHORISED: until when it must be captured."""
 
     @_builtins.property
-    def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capture]:
+    def captures(self) -> _containers.RepeatedCompositeFieldContainer[_movement_pb2.Capture]:
         """Oldest first. Not in lists."""
 
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_movement_pb2.Refund]:
         """Oldest first. Not in lists."""
 
     def __init__(
@@ -243,16 +218,16 @@ class Intent(_message.Message):
         captured: _money_pb2.Money | None = ...,
         refunded: _money_pb2.Money | None = ...,
         disputed: _money_pb2.Money | None = ...,
-        next_action: Global___NextAction | None = ...,
-        decline: Global___Decline | None = ...,
+        next_action: _movement_pb2.NextAction | None = ...,
+        decline: _movement_pb2.Decline | None = ...,
         cancel_reason: _builtins.str = ...,
         gateway: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         top_up: _builtins.bool = ...,
-        captures: _abc.Iterable[Global___Capture] | None = ...,
-        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        captures: _abc.Iterable[_movement_pb2.Capture] | None = ...,
+        refunds: _abc.Iterable[_movement_pb2.Refund] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authorised", b"authorised", "captured", b"captured", "create_time", b"create_time", "decline", b"decline", "disputed", b"disputed", "expire_time", b"expire_time", "next_action", b"next_action", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -261,184 +236,6 @@ class Intent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Intent: _TypeAlias = Intent  # noqa: Y015
-
-@_typing.final
-class NextAction(_message.Message):
-    """What a customer has to do before their payment can go on."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REDIRECT_URL_FIELD_NUMBER: _builtins.int
-    TRANSFER_FIELD_NUMBER: _builtins.int
-    redirect_url: _builtins.str
-    """Where to send the customer, who comes back to `return_url`."""
-    @_builtins.property
-    def transfer(self) -> Global___TransferInstructions:
-        """Where to transfer the money to."""
-
-    def __init__(
-        self,
-        *,
-        redirect_url: _builtins.str = ...,
-        transfer: Global___TransferInstructions | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redirect_url", b"redirect_url", "transfer", b"transfer"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___NextAction: _TypeAlias = NextAction  # noqa: Y015
-
-@_typing.final
-class TransferInstructions(_message.Message):
-    """What a customer writes on a bank transfer."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAYEE_FIELD_NUMBER: _builtins.int
-    IBAN_FIELD_NUMBER: _builtins.int
-    BIC_FIELD_NUMBER: _builtins.int
-    REFERENCE_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    payee: _builtins.str
-    iban: _builtins.str
-    bic: _builtins.str
-    reference: _builtins.str
-    """A creditor reference (ISO 11649). A transfer without it is matched by people."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money:
-        """What is still missing."""
-
-    def __init__(
-        self,
-        *,
-        payee: _builtins.str = ...,
-        iban: _builtins.str = ...,
-        bic: _builtins.str = ...,
-        reference: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "bic", b"bic", "iban", b"iban", "payee", b"payee", "reference", b"reference"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TransferInstructions: _TypeAlias = TransferInstructions  # noqa: Y015
-
-@_typing.final
-class Decline(_message.Message):
-    """Why a gateway refused."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CODE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    code: _builtins.str
-    """Such as `card_declined`, `insufficient_funds`, `authentication_failed`."""
-    message: _builtins.str
-    """A sentence for people."""
-    def __init__(
-        self,
-        *,
-        code: _builtins.str = ...,
-        message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Decline: _TypeAlias = Decline  # noqa: Y015
-
-@_typing.final
-class Capture(_message.Message):
-    """An amount that was taken."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CAPTURE_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    DECLINE_FIELD_NUMBER: _builtins.int
-    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
-    capture_id: _builtins.str
-    state: Global___OperationState.ValueType
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money: ...
-    @_builtins.property
-    def decline(self) -> Global___Decline: ...
-    @_builtins.property
-    def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """When it counts in business terms."""
-
-    def __init__(
-        self,
-        *,
-        capture_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        state: Global___OperationState.ValueType = ...,
-        decline: Global___Decline | None = ...,
-        effective_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "decline", b"decline", "effective_time", b"effective_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "capture_id", b"capture_id", "decline", b"decline", "effective_time", b"effective_time", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Capture: _TypeAlias = Capture  # noqa: Y015
-
-@_typing.final
-class Refund(_message.Message):
-    """An amount that was given back."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REFUND_ID_FIELD_NUMBER: _builtins.int
-    INTENT_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    DECLINE_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
-    refund_id: _builtins.str
-    intent_id: _builtins.str
-    state: Global___OperationState.ValueType
-    reason: _builtins.str
-    """Such as `requested_by_customer`, or `late` for one that was made by itself."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money: ...
-    @_builtins.property
-    def decline(self) -> Global___Decline: ...
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
-    @_builtins.property
-    def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """When it counts in business terms."""
-
-    def __init__(
-        self,
-        *,
-        refund_id: _builtins.str = ...,
-        intent_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        state: Global___OperationState.ValueType = ...,
-        reason: _builtins.str = ...,
-        decline: Global___Decline | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        effective_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "decline", b"decline", "effective_time", b"effective_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "decline", b"decline", "effective_time", b"effective_time", "intent_id", b"intent_id", "reason", b"reason", "refund_id", b"refund_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Refund: _TypeAlias = Refund  # noqa: Y015
 
 @_typing.final
 class CreateIntentRequest(_message.Message):
@@ -622,12 +419,12 @@ class CaptureIntentResponse(_message.Message):
     @_builtins.property
     def intent(self) -> Global___Intent: ...
     @_builtins.property
-    def capture(self) -> Global___Capture: ...
+    def capture(self) -> _movement_pb2.Capture: ...
     def __init__(
         self,
         *,
         intent: Global___Intent | None = ...,
-        capture: Global___Capture | None = ...,
+        capture: _movement_pb2.Capture | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "intent", b"intent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -27,10 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.money.v1 import money_pb2 as weft_dot_money_dot_v1_dot_money__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
-from weft.payment.v1 import intent_pb2 as weft_dot_payment_dot_v1_dot_intent__pb2
+from weft.payment.v1 import movement_pb2 as weft_dot_payment_dot_v1_dot_movement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweft/payment/v1/refund.proto\x12\x0fweft.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/money/v1/money.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1cweft/payment/v1/intent.proto\"\xd0\x01\n\x13\x43reateRefundRequest\x12\x1b\n\trefund_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\tintent_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.weft.money.v1.Money\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[a-z_]{0,40}$\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x14\x43reateRefundResponse\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.weft.payment.v1.Refund\"/\n\x10GetRefundRequest\x12\x1b\n\trefund_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"<\n\x11GetRefundResponse\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.weft.payment.v1.Refund\"k\n\x12ListRefundsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"X\n\x13ListRefundsResponse\x12(\n\x07refunds\x18\x01 \x03(\x0b\x32\x17.weft.payment.v1.Refund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe8\x03\n\rRefundService\x12\xa6\x01\n\x0c\x43reateRefund\x12$.weft.payment.v1.CreateRefundRequest\x1a%.weft.payment.v1.CreateRefundResponse\"I\x90\x02\x02\xca\xf3\x18\x1c\x1a\x15payment.refunds.write2\x03\x08\x84\x07\xd2\xf3\x18\x04\n\x02\x08\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/payment-refunds:\x01*\x12\x98\x01\n\tGetRefund\x12!.weft.payment.v1.GetRefundRequest\x1a\".weft.payment.v1.GetRefundResponse\"D\x90\x02\x01\xca\xf3\x18\x16\x1a\x14payment.refunds.read\x82\xd3\xe4\x93\x02!\x12\x1f/v1/payment-refunds/{refund_id}\x12\x92\x01\n\x0bListRefunds\x12#.weft.payment.v1.ListRefundsRequest\x1a$.weft.payment.v1.ListRefundsResponse\"8\x90\x02\x01\xca\xf3\x18\x16\x1a\x14payment.refunds.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/payment-refundsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweft/payment/v1/refund.proto\x12\x0fweft.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/money/v1/money.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1eweft/payment/v1/movement.proto\"\xd0\x01\n\x13\x43reateRefundRequest\x12\x1b\n\trefund_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\tintent_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.weft.money.v1.Money\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[a-z_]{0,40}$\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x14\x43reateRefundResponse\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.weft.payment.v1.Refund\"/\n\x10GetRefundRequest\x12\x1b\n\trefund_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"<\n\x11GetRefundResponse\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.weft.payment.v1.Refund\"k\n\x12ListRefundsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"X\n\x13ListRefundsResponse\x12(\n\x07refunds\x18\x01 \x03(\x0b\x32\x17.weft.payment.v1.Refund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe8\x03\n\rRefundService\x12\xa6\x01\n\x0c\x43reateRefund\x12$.weft.payment.v1.CreateRefundRequest\x1a%.weft.payment.v1.CreateRefundResponse\"I\x90\x02\x02\xca\xf3\x18\x1c\x1a\x15payment.refunds.write2\x03\x08\x84\x07\xd2\xf3\x18\x04\n\x02\x08\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/payment-refunds:\x01*\x12\x98\x01\n\tGetRefund\x12!.weft.payment.v1.GetRefundRequest\x1a\".weft.payment.v1.GetRefundResponse\"D\x90\x02\x01\xca\xf3\x18\x16\x1a\x14payment.refunds.read\x82\xd3\xe4\x93\x02!\x12\x1f/v1/payment-refunds/{refund_id}\x12\x92\x01\n\x0bListRefunds\x12#.weft.payment.v1.ListRefundsRequest\x1a$.weft.payment.v1.ListRefundsResponse\"8\x90\x02\x01\xca\xf3\x18\x16\x1a\x14payment.refunds.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/payment-refundsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,18 +57,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUNDSERVICE'].methods_by_name['GetRefund']._serialized_options = b'\220\002\001\312\363\030\026\032\024payment.refunds.read\202\323\344\223\002!\022\037/v1/payment-refunds/{refund_id}'
   _globals['_REFUNDSERVICE'].methods_by_name['ListRefunds']._loaded_options = None
   _globals['_REFUNDSERVICE'].methods_by_name['ListRefunds']._serialized_options = b'\220\002\001\312\363\030\026\032\024payment.refunds.read\202\323\344\223\002\025\022\023/v1/payment-refunds'
-  _globals['_CREATEREFUNDREQUEST']._serialized_start=230
-  _globals['_CREATEREFUNDREQUEST']._serialized_end=438
-  _globals['_CREATEREFUNDRESPONSE']._serialized_start=440
-  _globals['_CREATEREFUNDRESPONSE']._serialized_end=503
-  _globals['_GETREFUNDREQUEST']._serialized_start=505
-  _globals['_GETREFUNDREQUEST']._serialized_end=552
-  _globals['_GETREFUNDRESPONSE']._serialized_start=554
-  _globals['_GETREFUNDRESPONSE']._serialized_end=614
-  _globals['_LISTREFUNDSREQUEST']._serialized_start=616
-  _globals['_LISTREFUNDSREQUEST']._serialized_end=723
-  _globals['_LISTREFUNDSRESPONSE']._serialized_start=725
-  _globals['_LISTREFUNDSRESPONSE']._serialized_end=813
-  _globals['_REFUNDSERVICE']._serialized_start=816
-  _globals['_REFUNDSERVICE']._serialized_end=1304
+  _globals['_CREATEREFUNDREQUEST']._serialized_start=232
+  _globals['_CREATEREFUNDREQUEST']._serialized_end=440
+  _globals['_CREATEREFUNDRESPONSE']._serialized_start=442
+  _globals['_CREATEREFUNDRESPONSE']._serialized_end=505
+  _globals['_GETREFUNDREQUEST']._serialized_start=507
+  _globals['_GETREFUNDREQUEST']._serialized_end=554
+  _globals['_GETREFUNDRESPONSE']._serialized_start=556
+  _globals['_GETREFUNDRESPONSE']._serialized_end=616
+  _globals['_LISTREFUNDSREQUEST']._serialized_start=618
+  _globals['_LISTREFUNDSREQUEST']._serialized_end=725
+  _globals['_LISTREFUNDSRESPONSE']._serialized_start=727
+  _globals['_LISTREFUNDSRESPONSE']._serialized_end=815
+  _globals['_REFUNDSERVICE']._serialized_start=818
+  _globals['_REFUNDSERVICE']._serialized_end=1306
 # @@protoc_insertion_point(module_scope)

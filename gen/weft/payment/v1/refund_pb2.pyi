@@ -9,7 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from weft.money.v1 import money_pb2 as _money_pb2
-from weft.payment.v1 import intent_pb2 as _intent_pb2
+from weft.payment.v1 import movement_pb2 as _movement_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -65,11 +65,11 @@ class CreateRefundResponse(_message.Message):
 
     REFUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def refund(self) -> _intent_pb2.Refund: ...
+    def refund(self) -> _movement_pb2.Refund: ...
     def __init__(
         self,
         *,
-        refund: _intent_pb2.Refund | None = ...,
+        refund: _movement_pb2.Refund | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -104,11 +104,11 @@ class GetRefundResponse(_message.Message):
 
     REFUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def refund(self) -> _intent_pb2.Refund: ...
+    def refund(self) -> _movement_pb2.Refund: ...
     def __init__(
         self,
         *,
-        refund: _intent_pb2.Refund | None = ...,
+        refund: _movement_pb2.Refund | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -155,11 +155,11 @@ class ListRefundsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty: this was the last page."""
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_intent_pb2.Refund]: ...
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_movement_pb2.Refund]: ...
     def __init__(
         self,
         *,
-        refunds: _abc.Iterable[_intent_pb2.Refund] | None = ...,
+        refunds: _abc.Iterable[_movement_pb2.Refund] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -11,13 +11,15 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Money } from "../../money/v1/money_pb.js";
 import { file_weft_money_v1_money } from "../../money/v1/money_pb.js";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
+import type { Capture, Decline, NextAction, Refund } from "./movement_pb.js";
+import { file_weft_payment_v1_movement } from "./movement_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weft/payment/v1/intent.proto.
  */
 export const file_weft_payment_v1_intent: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWZ0L3BheW1lbnQvdjEvaW50ZW50LnByb3RvEg93ZWZ0LnBheW1lbnQudjEiowYKBkludGVudBIRCglpbnRlbnRfaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEiQKBmFtb3VudBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSKQoEa2luZBgFIAEoDjIbLndlZnQucGF5bWVudC52MS5NZXRob2RLaW5kEhEKCW1ldGhvZF9pZBgGIAEoCRItCgdjYXB0dXJlGAcgASgOMhwud2VmdC5wYXltZW50LnYxLkNhcHR1cmVNb2RlEisKBXN0YXRlGAggASgOMhwud2VmdC5wYXltZW50LnYxLkludGVudFN0YXRlEigKCmF1dGhvcmlzZWQYCSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiYKCGNhcHR1cmVkGAogASgLMhQud2VmdC5tb25leS52MS5Nb25leRImCghyZWZ1bmRlZBgLIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSJgoIZGlzcHV0ZWQYDCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjAKC25leHRfYWN0aW9uGA0gASgLMhsud2VmdC5wYXltZW50LnYxLk5leHRBY3Rpb24SKQoHZGVjbGluZRgOIAEoCzIYLndlZnQucGF5bWVudC52MS5EZWNsaW5lEhUKDWNhbmNlbF9yZWFzb24YDyABKAkSDwoHZ2F0ZXdheRgQIAEoCRIvCgtjcmVhdGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZ0b3BfdXAYFCABKAgSKgoIY2FwdHVyZXMYFSADKAsyGC53ZWZ0LnBheW1lbnQudjEuQ2FwdHVyZRIoCgdyZWZ1bmRzGBYgAygLMhcud2VmdC5wYXltZW50LnYxLlJlZnVuZCJbCgpOZXh0QWN0aW9uEhQKDHJlZGlyZWN0X3VybBgBIAEoCRI3Cgh0cmFuc2ZlchgCIAEoCzIlLndlZnQucGF5bWVudC52MS5UcmFuc2Zlckluc3RydWN0aW9ucyJ5ChRUcmFuc2Zlckluc3RydWN0aW9ucxINCgVwYXllZRgBIAEoCRIMCgRpYmFuGAIgASgJEgsKA2JpYxgDIAEoCRIRCglyZWZlcmVuY2UYBCABKAkSJAoGYW1vdW50GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leSIoCgdEZWNsaW5lEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCSLSAQoHQ2FwdHVyZRISCgpjYXB0dXJlX2lkGAEgASgJEiQKBmFtb3VudBgCIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSLgoFc3RhdGUYAyABKA4yHy53ZWZ0LnBheW1lbnQudjEuT3BlcmF0aW9uU3RhdGUSKQoHZGVjbGluZRgEIAEoCzIYLndlZnQucGF5bWVudC52MS5EZWNsaW5lEjIKDmVmZmVjdGl2ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKkAgoGUmVmdW5kEhEKCXJlZnVuZF9pZBgBIAEoCRIRCglpbnRlbnRfaWQYAiABKAkSJAoGYW1vdW50GAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIuCgVzdGF0ZRgEIAEoDjIfLndlZnQucGF5bWVudC52MS5PcGVyYXRpb25TdGF0ZRIOCgZyZWFzb24YBSABKAkSKQoHZGVjbGluZRgGIAEoCzIYLndlZnQucGF5bWVudC52MS5EZWNsaW5lEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5lZmZlY3RpdmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwQKE0NyZWF0ZUludGVudFJlcXVlc3QSGwoJaW50ZW50X2lkGAEgASgJQgi6SAVyA7ABARJCCglyZWZlcmVuY2UYAiABKAlCL7pILHIqMiheW2Etel1bYS16X117MCwzMH06W0EtWmEtejAtOS5fLV17MSw2NH0kEh0KC2N1c3RvbWVyX2lkGAMgASgJQgi6SAVyA7ABARIsCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Qga6SAPIAQESHQoJbWV0aG9kX2lkGAUgASgJQgi6SAVyA7ABAUgAEjcKCmNhcmRfdG9rZW4YBiABKAlCIbpIGnIYMhZeW0EtWmEtejAtOV8tXXsxLDI1NX0koPQYAUgAEjkKBGtpbmQYByABKA4yGy53ZWZ0LnBheW1lbnQudjEuTWV0aG9kS2luZEIMukgJggEGGAIYAxgESAASNwoHY2FwdHVyZRgIIAEoDjIcLndlZnQucGF5bWVudC52MS5DYXB0dXJlTW9kZUIIukgFggECEAESIgoKcmV0dXJuX3VybBgJIAEoCUIOukgLcgYY0A+IAQHYAQESLwoLZXhwaXJlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2NvbmZpcm0YCyABKAgSDgoGdG9wX3VwGAwgASgIQggKBnNvdXJjZSI/ChRDcmVhdGVJbnRlbnRSZXNwb25zZRInCgZpbnRlbnQYASABKAsyFy53ZWZ0LnBheW1lbnQudjEuSW50ZW50InUKFENvbmZpcm1JbnRlbnRSZXF1ZXN0EhsKCWludGVudF9pZBgBIAEoCUIIukgFcgOwAQESIAoLY3VzdG9tZXJfaWQYAiABKAlCC7pICHIDsAEB2AEBEh4KCW1ldGhvZF9pZBgDIAEoCUILukgIcgOwAQHYAQEiQAoVQ29uZmlybUludGVudFJlc3BvbnNlEicKBmludGVudBgBIAEoCzIXLndlZnQucGF5bWVudC52MS5JbnRlbnQiugEKFENhcHR1cmVJbnRlbnRSZXF1ZXN0EhsKCWludGVudF9pZBgBIAEoCUIIukgFcgOwAQESHAoKY2FwdHVyZV9pZBgCIAEoCUIIukgFcgOwAQESJAoGYW1vdW50GAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRINCgVmaW5hbBgEIAEoCBIyCg5lZmZlY3RpdmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiawoVQ2FwdHVyZUludGVudFJlc3BvbnNlEicKBmludGVudBgBIAEoCzIXLndlZnQucGF5bWVudC52MS5JbnRlbnQSKQoHY2FwdHVyZRgCIAEoCzIYLndlZnQucGF5bWVudC52MS5DYXB0dXJlInsKE0NhbmNlbEludGVudFJlcXVlc3QSGwoJaW50ZW50X2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESJQoGcmVhc29uGAMgASgJQhW6SBJyEDIOXlthLXpfXXswLDQwfSQiPwoUQ2FuY2VsSW50ZW50UmVzcG9uc2USJwoGaW50ZW50GAEgASgLMhcud2VmdC5wYXltZW50LnYxLkludGVudCJRChBHZXRJbnRlbnRSZXF1ZXN0EhsKCWludGVudF9pZBgBIAEoCUIIukgFcgOwAQESIAoLY3VzdG9tZXJfaWQYAiABKAlCC7pICHIDsAEB2AEBIjwKEUdldEludGVudFJlc3BvbnNlEicKBmludGVudBgBIAEoCzIXLndlZnQucGF5bWVudC52MS5JbnRlbnQiqAEKEkxpc3RJbnRlbnRzUmVxdWVzdBIgCgtjdXN0b21lcl9pZBgBIAEoCUILukgIcgOwAQHYAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjIASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDKIAQEhgKBmZpbHRlchgEIAEoCUIIukgFcgMY6AcSGQoIb3JkZXJfYnkYBSABKAlCB7pIBHICGGQiWAoTTGlzdEludGVudHNSZXNwb25zZRIoCgdpbnRlbnRzGAEgAygLMhcud2VmdC5wYXltZW50LnYxLkludGVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqjwEKCk1ldGhvZEtpbmQSGwoXTUVUSE9EX0tJTkRfVU5TUEVDSUZJRUQQABIUChBNRVRIT0RfS0lORF9DQVJEEAESHQoZTUVUSE9EX0tJTkRfQkFOS19UUkFOU0ZFUhACEhcKE01FVEhPRF9LSU5EX0lOVk9JQ0UQAxIWChJNRVRIT0RfS0lORF9XQUxMRVQQBCpgCgtDYXB0dXJlTW9kZRIcChhDQVBUVVJFX01PREVfVU5TUEVDSUZJRUQQABIaChZDQVBUVVJFX01PREVfQVVUT01BVElDEAESFwoTQ0FQVFVSRV9NT0RFX01BTlVBTBACKqICCgtJbnRlbnRTdGF0ZRIcChhJTlRFTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIgChxJTlRFTlRfU1RBVEVfUkVRVUlSRVNfTUVUSE9EEAESJgoiSU5URU5UX1NUQVRFX1JFUVVJUkVTX0NPTkZJUk1BVElPThACEiAKHElOVEVOVF9TVEFURV9SRVFVSVJFU19BQ1RJT04QAxIbChdJTlRFTlRfU1RBVEVfUFJPQ0VTU0lORxAEEhsKF0lOVEVOVF9TVEFURV9BVVRIT1JJU0VEEAUSGgoWSU5URU5UX1NUQVRFX1NVQ0NFRURFRBAGEhoKFklOVEVOVF9TVEFURV9DQU5DRUxMRUQQBxIXChNJTlRFTlRfU1RBVEVfRkFJTEVEEAgqiQEKDk9wZXJhdGlvblN0YXRlEh8KG09QRVJBVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEhsKF09QRVJBVElPTl9TVEFURV9QRU5ESU5HEAESHQoZT1BFUkFUSU9OX1NUQVRFX1NVQ0NFRURFRBACEhoKFk9QRVJBVElPTl9TVEFURV9GQUlMRUQQAzLLCAoNSW50ZW50U2VydmljZRKuAQoMQ3JlYXRlSW50ZW50EiQud2VmdC5wYXltZW50LnYxLkNyZWF0ZUludGVudFJlcXVlc3QaJS53ZWZ0LnBheW1lbnQudjEuQ3JlYXRlSW50ZW50UmVzcG9uc2UiUZACAsrzGCQaFXBheW1lbnQuaW50ZW50cy53cml0ZSoLY3VzdG9tZXJfaWTS8xgECgIIHoLT5JMCGCITL3YxL3BheW1lbnQtaW50ZW50czoBKhLFAQoNQ29uZmlybUludGVudBIlLndlZnQucGF5bWVudC52MS5Db25maXJtSW50ZW50UmVxdWVzdBomLndlZnQucGF5bWVudC52MS5Db25maXJtSW50ZW50UmVzcG9uc2UiZZACAsrzGCQaFXBheW1lbnQuaW50ZW50cy53cml0ZSoLY3VzdG9tZXJfaWTS8xgECgIIHoLT5JMCLCInL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjb25maXJtOgEqEroBCg1DYXB0dXJlSW50ZW50EiUud2VmdC5wYXltZW50LnYxLkNhcHR1cmVJbnRlbnRSZXF1ZXN0GiYud2VmdC5wYXltZW50LnYxLkNhcHR1cmVJbnRlbnRSZXNwb25zZSJakAICyvMYGRoXcGF5bWVudC5pbnRlbnRzLmNhcHR1cmXS8xgECgIIHoLT5JMCLCInL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjYXB0dXJlOgEqErkBCgxDYW5jZWxJbnRlbnQSJC53ZWZ0LnBheW1lbnQudjEuQ2FuY2VsSW50ZW50UmVxdWVzdBolLndlZnQucGF5bWVudC52MS5DYW5jZWxJbnRlbnRSZXNwb25zZSJckAICyvMYJBoVcGF5bWVudC5pbnRlbnRzLndyaXRlKgtjdXN0b21lcl9pZILT5JMCKyImL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjYW5jZWw6ASoSpQEKCUdldEludGVudBIhLndlZnQucGF5bWVudC52MS5HZXRJbnRlbnRSZXF1ZXN0GiIud2VmdC5wYXltZW50LnYxLkdldEludGVudFJlc3BvbnNlIlGQAgHK8xgjGhRwYXltZW50LmludGVudHMucmVhZCoLY3VzdG9tZXJfaWSC0+STAiESHy92MS9wYXltZW50LWludGVudHMve2ludGVudF9pZH0SnwEKC0xpc3RJbnRlbnRzEiMud2VmdC5wYXltZW50LnYxLkxpc3RJbnRlbnRzUmVxdWVzdBokLndlZnQucGF5bWVudC52MS5MaXN0SW50ZW50c1Jlc3BvbnNlIkWQAgHK8xgjGhRwYXltZW50LmludGVudHMucmVhZCoLY3VzdG9tZXJfaWSC0+STAhUSEy92MS9wYXltZW50LWludGVudHNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options]);
+  fileDesc("Chx3ZWZ0L3BheW1lbnQvdjEvaW50ZW50LnByb3RvEg93ZWZ0LnBheW1lbnQudjEiowYKBkludGVudBIRCglpbnRlbnRfaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEiQKBmFtb3VudBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSKQoEa2luZBgFIAEoDjIbLndlZnQucGF5bWVudC52MS5NZXRob2RLaW5kEhEKCW1ldGhvZF9pZBgGIAEoCRItCgdjYXB0dXJlGAcgASgOMhwud2VmdC5wYXltZW50LnYxLkNhcHR1cmVNb2RlEisKBXN0YXRlGAggASgOMhwud2VmdC5wYXltZW50LnYxLkludGVudFN0YXRlEigKCmF1dGhvcmlzZWQYCSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiYKCGNhcHR1cmVkGAogASgLMhQud2VmdC5tb25leS52MS5Nb25leRImCghyZWZ1bmRlZBgLIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSJgoIZGlzcHV0ZWQYDCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjAKC25leHRfYWN0aW9uGA0gASgLMhsud2VmdC5wYXltZW50LnYxLk5leHRBY3Rpb24SKQoHZGVjbGluZRgOIAEoCzIYLndlZnQucGF5bWVudC52MS5EZWNsaW5lEhUKDWNhbmNlbF9yZWFzb24YDyABKAkSDwoHZ2F0ZXdheRgQIAEoCRIvCgtjcmVhdGVfdGltZRgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZ0b3BfdXAYFCABKAgSKgoIY2FwdHVyZXMYFSADKAsyGC53ZWZ0LnBheW1lbnQudjEuQ2FwdHVyZRIoCgdyZWZ1bmRzGBYgAygLMhcud2VmdC5wYXltZW50LnYxLlJlZnVuZCKPBAoTQ3JlYXRlSW50ZW50UmVxdWVzdBIbCglpbnRlbnRfaWQYASABKAlCCLpIBXIDsAEBEkIKCXJlZmVyZW5jZRgCIAEoCUIvukgscioyKF5bYS16XVthLXpfXXswLDMwfTpbQS1aYS16MC05Ll8tXXsxLDY0fSQSHQoLY3VzdG9tZXJfaWQYAyABKAlCCLpIBXIDsAEBEiwKBmFtb3VudBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXlCBrpIA8gBARIdCgltZXRob2RfaWQYBSABKAlCCLpIBXIDsAEBSAASNwoKY2FyZF90b2tlbhgGIAEoCUIhukgachgyFl5bQS1aYS16MC05Xy1dezEsMjU1fSSg9BgBSAASOQoEa2luZBgHIAEoDjIbLndlZnQucGF5bWVudC52MS5NZXRob2RLaW5kQgy6SAmCAQYYAhgDGARIABI3CgdjYXB0dXJlGAggASgOMhwud2VmdC5wYXltZW50LnYxLkNhcHR1cmVNb2RlQgi6SAWCAQIQARIiCgpyZXR1cm5fdXJsGAkgASgJQg66SAtyBhjQD4gBAdgBARIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY29uZmlybRgLIAEoCBIOCgZ0b3BfdXAYDCABKAhCCAoGc291cmNlIj8KFENyZWF0ZUludGVudFJlc3BvbnNlEicKBmludGVudBgBIAEoCzIXLndlZnQucGF5bWVudC52MS5JbnRlbnQidQoUQ29uZmlybUludGVudFJlcXVlc3QSGwoJaW50ZW50X2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESHgoJbWV0aG9kX2lkGAMgASgJQgu6SAhyA7ABAdgBASJAChVDb25maXJtSW50ZW50UmVzcG9uc2USJwoGaW50ZW50GAEgASgLMhcud2VmdC5wYXltZW50LnYxLkludGVudCK6AQoUQ2FwdHVyZUludGVudFJlcXVlc3QSGwoJaW50ZW50X2lkGAEgASgJQgi6SAVyA7ABARIcCgpjYXB0dXJlX2lkGAIgASgJQgi6SAVyA7ABARIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg0KBWZpbmFsGAQgASgIEjIKDmVmZmVjdGl2ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJrChVDYXB0dXJlSW50ZW50UmVzcG9uc2USJwoGaW50ZW50GAEgASgLMhcud2VmdC5wYXltZW50LnYxLkludGVudBIpCgdjYXB0dXJlGAIgASgLMhgud2VmdC5wYXltZW50LnYxLkNhcHR1cmUiewoTQ2FuY2VsSW50ZW50UmVxdWVzdBIbCglpbnRlbnRfaWQYASABKAlCCLpIBXIDsAEBEiAKC2N1c3RvbWVyX2lkGAIgASgJQgu6SAhyA7ABAdgBARIlCgZyZWFzb24YAyABKAlCFbpIEnIQMg5eW2Etel9dezAsNDB9JCI/ChRDYW5jZWxJbnRlbnRSZXNwb25zZRInCgZpbnRlbnQYASABKAsyFy53ZWZ0LnBheW1lbnQudjEuSW50ZW50IlEKEEdldEludGVudFJlcXVlc3QSGwoJaW50ZW50X2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQEiPAoRR2V0SW50ZW50UmVzcG9uc2USJwoGaW50ZW50GAEgASgLMhcud2VmdC5wYXltZW50LnYxLkludGVudCKoAQoSTGlzdEludGVudHNSZXF1ZXN0EiAKC2N1c3RvbWVyX2lkGAEgASgJQgu6SAhyA7ABAdgBARIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMogBASGAoGZmlsdGVyGAQgASgJQgi6SAVyAxjoBxIZCghvcmRlcl9ieRgFIAEoCUIHukgEcgIYZCJYChNMaXN0SW50ZW50c1Jlc3BvbnNlEigKB2ludGVudHMYASADKAsyFy53ZWZ0LnBheW1lbnQudjEuSW50ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSqPAQoKTWV0aG9kS2luZBIbChdNRVRIT0RfS0lORF9VTlNQRUNJRklFRBAAEhQKEE1FVEhPRF9LSU5EX0NBUkQQARIdChlNRVRIT0RfS0lORF9CQU5LX1RSQU5TRkVSEAISFwoTTUVUSE9EX0tJTkRfSU5WT0lDRRADEhYKEk1FVEhPRF9LSU5EX1dBTExFVBAEKmAKC0NhcHR1cmVNb2RlEhwKGENBUFRVUkVfTU9ERV9VTlNQRUNJRklFRBAAEhoKFkNBUFRVUkVfTU9ERV9BVVRPTUFUSUMQARIXChNDQVBUVVJFX01PREVfTUFOVUFMEAIqogIKC0ludGVudFN0YXRlEhwKGElOVEVOVF9TVEFURV9VTlNQRUNJRklFRBAAEiAKHElOVEVOVF9TVEFURV9SRVFVSVJFU19NRVRIT0QQARImCiJJTlRFTlRfU1RBVEVfUkVRVUlSRVNfQ09ORklSTUFUSU9OEAISIAocSU5URU5UX1NUQVRFX1JFUVVJUkVTX0FDVElPThADEhsKF0lOVEVOVF9TVEFURV9QUk9DRVNTSU5HEAQSGwoXSU5URU5UX1NUQVRFX0FVVEhPUklTRUQQBRIaChZJTlRFTlRfU1RBVEVfU1VDQ0VFREVEEAYSGgoWSU5URU5UX1NUQVRFX0NBTkNFTExFRBAHEhcKE0lOVEVOVF9TVEFURV9GQUlMRUQQCDLLCAoNSW50ZW50U2VydmljZRKuAQoMQ3JlYXRlSW50ZW50EiQud2VmdC5wYXltZW50LnYxLkNyZWF0ZUludGVudFJlcXVlc3QaJS53ZWZ0LnBheW1lbnQudjEuQ3JlYXRlSW50ZW50UmVzcG9uc2UiUZACAsrzGCQaFXBheW1lbnQuaW50ZW50cy53cml0ZSoLY3VzdG9tZXJfaWTS8xgECgIIHoLT5JMCGCITL3YxL3BheW1lbnQtaW50ZW50czoBKhLFAQoNQ29uZmlybUludGVudBIlLndlZnQucGF5bWVudC52MS5Db25maXJtSW50ZW50UmVxdWVzdBomLndlZnQucGF5bWVudC52MS5Db25maXJtSW50ZW50UmVzcG9uc2UiZZACAsrzGCQaFXBheW1lbnQuaW50ZW50cy53cml0ZSoLY3VzdG9tZXJfaWTS8xgECgIIHoLT5JMCLCInL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjb25maXJtOgEqEroBCg1DYXB0dXJlSW50ZW50EiUud2VmdC5wYXltZW50LnYxLkNhcHR1cmVJbnRlbnRSZXF1ZXN0GiYud2VmdC5wYXltZW50LnYxLkNhcHR1cmVJbnRlbnRSZXNwb25zZSJakAICyvMYGRoXcGF5bWVudC5pbnRlbnRzLmNhcHR1cmXS8xgECgIIHoLT5JMCLCInL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjYXB0dXJlOgEqErkBCgxDYW5jZWxJbnRlbnQSJC53ZWZ0LnBheW1lbnQudjEuQ2FuY2VsSW50ZW50UmVxdWVzdBolLndlZnQucGF5bWVudC52MS5DYW5jZWxJbnRlbnRSZXNwb25zZSJckAICyvMYJBoVcGF5bWVudC5pbnRlbnRzLndyaXRlKgtjdXN0b21lcl9pZILT5JMCKyImL3YxL3BheW1lbnQtaW50ZW50cy97aW50ZW50X2lkfTpjYW5jZWw6ASoSpQEKCUdldEludGVudBIhLndlZnQucGF5bWVudC52MS5HZXRJbnRlbnRSZXF1ZXN0GiIud2VmdC5wYXltZW50LnYxLkdldEludGVudFJlc3BvbnNlIlGQAgHK8xgjGhRwYXltZW50LmludGVudHMucmVhZCoLY3VzdG9tZXJfaWSC0+STAiESHy92MS9wYXltZW50LWludGVudHMve2ludGVudF9pZH0SnwEKC0xpc3RJbnRlbnRzEiMud2VmdC5wYXltZW50LnYxLkxpc3RJbnRlbnRzUmVxdWVzdBokLndlZnQucGF5bWVudC52MS5MaXN0SW50ZW50c1Jlc3BvbnNlIkWQAgHK8xgjGhRwYXltZW50LmludGVudHMucmVhZCoLY3VzdG9tZXJfaWSC0+STAhUSEy92MS9wYXltZW50LWludGVudHNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options, file_weft_payment_v1_movement]);
 
 /**
  * A payment.
@@ -168,204 +170,6 @@ export const IntentSchema: GenMessage<Intent> = /*@__PURE__*/
   messageDesc(file_weft_payment_v1_intent, 0);
 
 /**
- * What a customer has to do before their payment can go on.
- *
- * @generated from message weft.payment.v1.NextAction
- */
-export type NextAction = Message<"weft.payment.v1.NextAction"> & {
-  /**
-   * Where to send the customer, who comes back to `return_url`.
-   *
-   * @generated from field: string redirect_url = 1;
-   */
-  redirectUrl: string;
-
-  /**
-   * Where to transfer the money to.
-   *
-   * @generated from field: weft.payment.v1.TransferInstructions transfer = 2;
-   */
-  transfer?: TransferInstructions | undefined;
-};
-
-/**
- * Describes the message weft.payment.v1.NextAction.
- * Use `create(NextActionSchema)` to create a new message.
- */
-export const NextActionSchema: GenMessage<NextAction> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 1);
-
-/**
- * What a customer writes on a bank transfer.
- *
- * @generated from message weft.payment.v1.TransferInstructions
- */
-export type TransferInstructions = Message<"weft.payment.v1.TransferInstructions"> & {
-  /**
-   * @generated from field: string payee = 1;
-   */
-  payee: string;
-
-  /**
-   * @generated from field: string iban = 2;
-   */
-  iban: string;
-
-  /**
-   * @generated from field: string bic = 3;
-   */
-  bic: string;
-
-  /**
-   * A creditor reference (ISO 11649). A transfer without it is matched by people.
-   *
-   * @generated from field: string reference = 4;
-   */
-  reference: string;
-
-  /**
-   * What is still missing.
-   *
-   * @generated from field: weft.money.v1.Money amount = 5;
-   */
-  amount?: Money | undefined;
-};
-
-/**
- * Describes the message weft.payment.v1.TransferInstructions.
- * Use `create(TransferInstructionsSchema)` to create a new message.
- */
-export const TransferInstructionsSchema: GenMessage<TransferInstructions> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 2);
-
-/**
- * Why a gateway refused.
- *
- * @generated from message weft.payment.v1.Decline
- */
-export type Decline = Message<"weft.payment.v1.Decline"> & {
-  /**
-   * Such as `card_declined`, `insufficient_funds`, `authentication_failed`.
-   *
-   * @generated from field: string code = 1;
-   */
-  code: string;
-
-  /**
-   * A sentence for people.
-   *
-   * @generated from field: string message = 2;
-   */
-  message: string;
-};
-
-/**
- * Describes the message weft.payment.v1.Decline.
- * Use `create(DeclineSchema)` to create a new message.
- */
-export const DeclineSchema: GenMessage<Decline> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 3);
-
-/**
- * An amount that was taken.
- *
- * @generated from message weft.payment.v1.Capture
- */
-export type Capture = Message<"weft.payment.v1.Capture"> & {
-  /**
-   * @generated from field: string capture_id = 1;
-   */
-  captureId: string;
-
-  /**
-   * @generated from field: weft.money.v1.Money amount = 2;
-   */
-  amount?: Money | undefined;
-
-  /**
-   * @generated from field: weft.payment.v1.OperationState state = 3;
-   */
-  state: OperationState;
-
-  /**
-   * @generated from field: weft.payment.v1.Decline decline = 4;
-   */
-  decline?: Decline | undefined;
-
-  /**
-   * When it counts in business terms.
-   *
-   * @generated from field: google.protobuf.Timestamp effective_time = 5;
-   */
-  effectiveTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.payment.v1.Capture.
- * Use `create(CaptureSchema)` to create a new message.
- */
-export const CaptureSchema: GenMessage<Capture> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 4);
-
-/**
- * An amount that was given back.
- *
- * @generated from message weft.payment.v1.Refund
- */
-export type Refund = Message<"weft.payment.v1.Refund"> & {
-  /**
-   * @generated from field: string refund_id = 1;
-   */
-  refundId: string;
-
-  /**
-   * @generated from field: string intent_id = 2;
-   */
-  intentId: string;
-
-  /**
-   * @generated from field: weft.money.v1.Money amount = 3;
-   */
-  amount?: Money | undefined;
-
-  /**
-   * @generated from field: weft.payment.v1.OperationState state = 4;
-   */
-  state: OperationState;
-
-  /**
-   * Such as `requested_by_customer`, or `late` for one that was made by itself.
-   *
-   * @generated from field: string reason = 5;
-   */
-  reason: string;
-
-  /**
-   * @generated from field: weft.payment.v1.Decline decline = 6;
-   */
-  decline?: Decline | undefined;
-
-  /**
-   * @generated from field: google.protobuf.Timestamp create_time = 7;
-   */
-  createTime?: Timestamp | undefined;
-
-  /**
-   * When it counts in business terms.
-   *
-   * @generated from field: google.protobuf.Timestamp effective_time = 8;
-   */
-  effectiveTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.payment.v1.Refund.
- * Use `create(RefundSchema)` to create a new message.
- */
-export const RefundSchema: GenMessage<Refund> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 5);
-
-/**
  * @generated from message weft.payment.v1.CreateIntentRequest
  */
 export type CreateIntentRequest = Message<"weft.payment.v1.CreateIntentRequest"> & {
@@ -464,7 +268,7 @@ export type CreateIntentRequest = Message<"weft.payment.v1.CreateIntentRequest">
  * Use `create(CreateIntentRequestSchema)` to create a new message.
  */
 export const CreateIntentRequestSchema: GenMessage<CreateIntentRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 6);
+  messageDesc(file_weft_payment_v1_intent, 1);
 
 /**
  * @generated from message weft.payment.v1.CreateIntentResponse
@@ -481,7 +285,7 @@ export type CreateIntentResponse = Message<"weft.payment.v1.CreateIntentResponse
  * Use `create(CreateIntentResponseSchema)` to create a new message.
  */
 export const CreateIntentResponseSchema: GenMessage<CreateIntentResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 7);
+  messageDesc(file_weft_payment_v1_intent, 2);
 
 /**
  * @generated from message weft.payment.v1.ConfirmIntentRequest
@@ -512,7 +316,7 @@ export type ConfirmIntentRequest = Message<"weft.payment.v1.ConfirmIntentRequest
  * Use `create(ConfirmIntentRequestSchema)` to create a new message.
  */
 export const ConfirmIntentRequestSchema: GenMessage<ConfirmIntentRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 8);
+  messageDesc(file_weft_payment_v1_intent, 3);
 
 /**
  * @generated from message weft.payment.v1.ConfirmIntentResponse
@@ -529,7 +333,7 @@ export type ConfirmIntentResponse = Message<"weft.payment.v1.ConfirmIntentRespon
  * Use `create(ConfirmIntentResponseSchema)` to create a new message.
  */
 export const ConfirmIntentResponseSchema: GenMessage<ConfirmIntentResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 9);
+  messageDesc(file_weft_payment_v1_intent, 4);
 
 /**
  * @generated from message weft.payment.v1.CaptureIntentRequest
@@ -572,7 +376,7 @@ export type CaptureIntentRequest = Message<"weft.payment.v1.CaptureIntentRequest
  * Use `create(CaptureIntentRequestSchema)` to create a new message.
  */
 export const CaptureIntentRequestSchema: GenMessage<CaptureIntentRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 10);
+  messageDesc(file_weft_payment_v1_intent, 5);
 
 /**
  * @generated from message weft.payment.v1.CaptureIntentResponse
@@ -594,7 +398,7 @@ export type CaptureIntentResponse = Message<"weft.payment.v1.CaptureIntentRespon
  * Use `create(CaptureIntentResponseSchema)` to create a new message.
  */
 export const CaptureIntentResponseSchema: GenMessage<CaptureIntentResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 11);
+  messageDesc(file_weft_payment_v1_intent, 6);
 
 /**
  * @generated from message weft.payment.v1.CancelIntentRequest
@@ -625,7 +429,7 @@ export type CancelIntentRequest = Message<"weft.payment.v1.CancelIntentRequest">
  * Use `create(CancelIntentRequestSchema)` to create a new message.
  */
 export const CancelIntentRequestSchema: GenMessage<CancelIntentRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 12);
+  messageDesc(file_weft_payment_v1_intent, 7);
 
 /**
  * @generated from message weft.payment.v1.CancelIntentResponse
@@ -642,7 +446,7 @@ export type CancelIntentResponse = Message<"weft.payment.v1.CancelIntentResponse
  * Use `create(CancelIntentResponseSchema)` to create a new message.
  */
 export const CancelIntentResponseSchema: GenMessage<CancelIntentResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 13);
+  messageDesc(file_weft_payment_v1_intent, 8);
 
 /**
  * @generated from message weft.payment.v1.GetIntentRequest
@@ -666,7 +470,7 @@ export type GetIntentRequest = Message<"weft.payment.v1.GetIntentRequest"> & {
  * Use `create(GetIntentRequestSchema)` to create a new message.
  */
 export const GetIntentRequestSchema: GenMessage<GetIntentRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 14);
+  messageDesc(file_weft_payment_v1_intent, 9);
 
 /**
  * @generated from message weft.payment.v1.GetIntentResponse
@@ -683,7 +487,7 @@ export type GetIntentResponse = Message<"weft.payment.v1.GetIntentResponse"> & {
  * Use `create(GetIntentResponseSchema)` to create a new message.
  */
 export const GetIntentResponseSchema: GenMessage<GetIntentResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 15);
+  messageDesc(file_weft_payment_v1_intent, 10);
 
 /**
  * @generated from message weft.payment.v1.ListIntentsRequest
@@ -730,7 +534,7 @@ export type ListIntentsRequest = Message<"weft.payment.v1.ListIntentsRequest"> &
  * Use `create(ListIntentsRequestSchema)` to create a new message.
  */
 export const ListIntentsRequestSchema: GenMessage<ListIntentsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 16);
+  messageDesc(file_weft_payment_v1_intent, 11);
 
 /**
  * @generated from message weft.payment.v1.ListIntentsResponse
@@ -754,7 +558,7 @@ export type ListIntentsResponse = Message<"weft.payment.v1.ListIntentsResponse">
  * Use `create(ListIntentsResponseSchema)` to create a new message.
  */
 export const ListIntentsResponseSchema: GenMessage<ListIntentsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_payment_v1_intent, 17);
+  messageDesc(file_weft_payment_v1_intent, 12);
 
 /**
  * By what is paid.
@@ -908,45 +712,6 @@ export const IntentStateSchema: GenEnum<IntentState> = /*@__PURE__*/
   enumDesc(file_weft_payment_v1_intent, 2);
 
 /**
- * What became of a capture or refund.
- *
- * @generated from enum weft.payment.v1.OperationState
- */
-export enum OperationState {
-  /**
-   * @generated from enum value: OPERATION_STATE_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * Asked for; how it ends is not known yet.
-   *
-   * @generated from enum value: OPERATION_STATE_PENDING = 1;
-   */
-  PENDING = 1,
-
-  /**
-   * Final.
-   *
-   * @generated from enum value: OPERATION_STATE_SUCCEEDED = 2;
-   */
-  SUCCEEDED = 2,
-
-  /**
-   * Final: the gateway refused it, and no money moved.
-   *
-   * @generated from enum value: OPERATION_STATE_FAILED = 3;
-   */
-  FAILED = 3,
-}
-
-/**
- * Describes the enum weft.payment.v1.OperationState.
- */
-export const OperationStateSchema: GenEnum<OperationState> = /*@__PURE__*/
-  enumDesc(file_weft_payment_v1_intent, 3);
-
-/**
  * Payments: what a customer shall pay, and what has become of it. The money moves at a gateway; an
  * intent says what was asked of it and what is known of its answers.
  *
@@ -965,6 +730,7 @@ export const IntentService: GenService<{
    *   FAILED_PRECONDITION INVOICE_NOT_GRANTED
    *   FAILED_PRECONDITION CREDIT_LIMIT_EXCEEDED
    *   FAILED_PRECONDITION KIND_NOT_OFFERED
+   *   FAILED_PRECONDITION METHOD_REQUIRED
    *   INVALID_ARGUMENT AMOUNT_NOT_POSITIVE
    *   INVALID_ARGUMENT AMOUNT_NOT_CHARGEABLE
    *   INVALID_ARGUMENT CARD_NUMBER_REFUSED
