@@ -1,5 +1,6 @@
 """Puts the service together."""
 
+from services.catalog import events
 from services.catalog.service.categories import Categories
 from services.catalog.service.products import Products
 from services.catalog.service.shared import Shared
@@ -8,6 +9,7 @@ from services.chassis.host import Parts, Tools
 from weft.catalog.v1.category_pb2_grpc import add_CategoryServiceServicer_to_server
 from weft.catalog.v1.product_pb2_grpc import add_ProductServiceServicer_to_server
 from weft.catalog.v1.product_type_pb2_grpc import add_ProductTypeServiceServicer_to_server
+from weft.inventory.v1.events_pb2 import StockUpdated
 
 
 def build(tools: Tools) -> Parts:
@@ -18,4 +20,5 @@ def build(tools: Tools) -> Parts:
             add_CategoryServiceServicer_to_server: Categories(shared),
             add_ProductTypeServiceServicer_to_server: ProductTypes(shared),
         },
+        consumers={StockUpdated: events.mirror_stock},
     )

@@ -227,7 +227,7 @@ def _remaining(method: Remote, timeout: float | None) -> float | None:
     """The nearest of: what the caller asked, what is left of the call being answered, the bound."""
     call = current_call.get()
     bounds = [timeout, call.time_remaining() if call else None]
-    if not method.response_streaming:
+    if not (method.request_streaming or method.response_streaming):
         bounds.append(UNARY_S_MAX)
     known = [bound for bound in bounds if bound is not None]
     return min(known) if known else None

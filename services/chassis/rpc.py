@@ -135,8 +135,8 @@ class _Around:
         """The call's deadline. Raises Overloaded."""
         if self._answering.calls > CALLS_MAX:
             raise Overloaded(calls=CALLS_MAX)
-        remaining = self.call.time_remaining()
-        if remaining is None and not self.call.method.response_streaming:
+        remaining, method = self.call.time_remaining(), self.call.method
+        if remaining is None and not (method.request_streaming or method.response_streaming):
             remaining = UNARY_S_MAX
         self._limit = asyncio.timeout(remaining)
         return self._limit

@@ -31,10 +31,13 @@ CATEGORIES = "select * from category where category_id = any($1::uuid[])"
 BELOW = "select category_id from category where category_id = $1 or ancestor_ids @> array[$1::uuid]"
 HAS_CHILDREN = "select exists (select from category where parent_id = $1) as used"
 USES_TYPE = "select exists (select from category where product_type_id = $1) as used"
-PUT_CATEGORY = """
+# The way to what hangs below `parent`. An append to null would make an array of one null.
+ABOVE = """case when parent.category_id is null then array[]::uuid[]
+    else parent.ancestor_ids || parent.category_id end"""
+PUT_CATEGORY = f"""
 insert into category (category_id, version, parent_id, ancestor_ids, depth, position, name, product_type_id,
     payload, create_time, update_time)
-select $1::uuid, $2, $3::uuid, coalesce(parent.ancestor_ids || parent.category_id, '{}'),
+select $1::uuid, $2, $3::uuid, {ABOVE},
     coalesce(parent.depth + 1, 0), $4, $5, $6::uuid, $7, $8::timestamptz, $8
 from (select) as one left join category as parent on parent.category_id = $3
 on conflict (category_id) do update set version = excluded.version, position = excluded.position,
@@ -45,12 +48,12 @@ MOVE_CATEGORY = """
 update category set parent_id = $2::uuid, version = $3, update_time = $4 where category_id = $1
 """
 # The way to whatever hangs there: the new way to the category, then the old one from it on.
-MOVE_BELOW = """
+MOVE_BELOW = f"""
 update category set
     ancestor_ids = moved.above || ancestor_ids[moved.old_depth + 1:],
     depth = depth - moved.old_depth + cardinality(moved.above)
 from (
-    select it.depth::int as old_depth, coalesce(parent.ancestor_ids || parent.category_id, '{}') as above
+    select it.depth::int as old_depth, {ABOVE} as above
     from category as it left join category as parent on parent.category_id = $2 where it.category_id = $1
 ) as moved
 where category_id = $1 or ancestor_ids @> array[$1::uuid]
