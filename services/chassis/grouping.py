@@ -23,9 +23,13 @@ class Grouping(Generic[W, R]):
     """One kind of work. What a caller's context holds is not seen by `run`: pass it in the work."""
 
     def __init__(
-        self, run: Callable[[Sequence[W]], Awaitable[Sequence[R | Refusal]]], together_max: int = TOGETHER_MAX
+        self,
+        run: Callable[[Sequence[W]], Awaitable[Sequence[R | Refusal]]],
+        together_max: int = TOGETHER_MAX,
+        weigh: Callable[[W], int] = lambda _: 1,
     ) -> None:
-        self._run, self._together_max = run, together_max
+        """`together_max` is of what `weigh` counts; a piece that weighs more by itself comes alone."""
+        self._run, self._together_max, self._weigh = run, together_max, weigh
         self._waiting: list[tuple[W, asyncio.Future[R]]] = []
         self._pumping: asyncio.Task[None] | None = None
 
@@ -40,11 +44,20 @@ class Grouping(Generic[W, R]):
     async def _pump(self) -> None:
         try:
             while self._waiting:
-                most = self._together_max
-                batch, self._waiting = self._waiting[:most], self._waiting[most:]
-                await self._answer([each for each in batch if not each[1].done()])
+                await self._answer([each for each in self._next() if not each[1].done()])
         finally:
             self._pumping = None
+
+    def _next(self) -> list[tuple[W, asyncio.Future[R]]]:
+        """At least one."""
+        taken, weight = 0, 0
+        for work, _ in self._waiting:
+            weight += self._weigh(work)
+            if taken and weight > self._together_max:
+                break
+            taken += 1
+        batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return batch
 
     async def _answer(self, batch: Sequence[tuple[W, asyncio.Future[R]]]) -> None:
         """Gives each its result. What failed for all because of one of them is done one by one."""

@@ -4,13 +4,14 @@ Writers take turns (they hold the head), so what counts is how many transfers on
 batch commits, the next gathers: each caller waits for one commit, and none costs a commit of its own.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
+from uuid import UUID
 
 from services.chassis.db import AnyTx, Database
-from services.chassis.errors import Refusal
-from services.chassis.events import emit
+from services.chassis.events import Provenance, emit, provenance
+from services.chassis.grouping import Grouping
 from services.chassis.sealing import Seal
 from services.ledger import pack
 from services.ledger.domain import memo
@@ -23,10 +24,10 @@ EVENT_MAX = 200  # Transfers told in one event; their ids and amounts take some 
 WAITING_MAX = 20_000  # Transfers that wait; more callers are refused at once, rather than served late.
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Request:
     wanted: Sequence[Wanted]
-    done: asyncio.Future[list[Outcome]]
+    by: Provenance
 
 
 class Journal:
@@ -34,31 +35,49 @@ class Journal:
 
     def __init__(self, db: Database, seal: Seal) -> None:
         self._db, self._seal = db, seal
-        self._waiting: list[_Request] = []
-        self._count = 0
-        self._writing: asyncio.Task[None] | None = None
+        self._waiting = 0
+        self._callers = Grouping(self._write, BATCH_MAX, weigh=lambda request: len(request.wanted))
 
     async def book(self, wanted: Sequence[Wanted]) -> list[Outcome]:
         """Outcomes in order, once they are committed. Raises LedgerBusy, DatabaseAway, DatabaseBusy."""
-        if self._count + len(wanted) > WAITING_MAX:
-            raise LedgerBusy(waiting=self._count)
-        request = _Request(wanted, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
-        self._count += len(wanted)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-        return await request.done
+        if self._waiting + len(wanted) > WAITING_MAX:
+            raise LedgerBusy(waiting=self._waiting)
+        self._waiting += len(wanted)
+        try:
+            return await self._callers.do(_Request(wanted, provenance.get()))
+        finally:
+            self._waiting -= len(wanted)
 
-    async def record(self, tx: AnyTx, wanted: Sequence[Wanted]) -> list[Outcome]:
+    async def _write(self, batch: Sequence[_Request]) -> list[list[Outcome]]:
+        """One transaction for all of them; each caller is named as the one who did what it asked for."""
+        wanted = [each for request in batch for each in request.wanted]
+        by = {each.transfer_id: request.by for request in reversed(batch) for each in request.wanted}
+        async with self._db.fast() as tx:
+            outcomes = await self.record(tx, wanted, by)
+        ends = list(accumulate(len(request.wanted) for request in batch))
+        return [outcomes[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    async def record(
+        self, tx: AnyTx, wanted: Sequence[Wanted], by: Mapping[UUID, Provenance] | None = None
+    ) -> list[Outcome]:
         """The same in a transaction of the caller's, who holds the ledger until it ends."""
         now = self._db.clock.now()
         book, now = await writing.opened(tx, wanted, now)
         await self._seal_memos(tx, wanted)
         outcomes = book.book(wanted, now)
         await writing.write(tx, book, now)
-        for start in range(0, len(book.written), EVENT_MAX):
-            await emit(tx, pack.recorded(book.written[start : start + EVENT_MAX]))
+        mine = provenance.get()
+        for who, entries in groupby(book.written, lambda entry: (by or {}).get(entry.transfer_id, mine)):
+            await self._tell(tx, who, list(entries))
         return outcomes
+
+    async def _tell(self, tx: AnyTx, who: Provenance, entries: Sequence[Entry]) -> None:
+        mark = provenance.set(who)
+        try:
+            for start in range(0, len(entries), EVENT_MAX):
+                await emit(tx, pack.recorded(entries[start : start + EVENT_MAX]))
+        finally:
+            provenance.reset(mark)
 
     async def _seal_memos(self, tx: AnyTx, wanted: Sequence[Wanted]) -> None:
         noted = []
@@ -78,56 +97,3 @@ class Journal:
     async def memo_of(self, entries: Sequence[Entry]) -> dict[str, bytes]:
         """Keys that open the memos of these."""
         return await memos.keys(self._db, self._seal, {e.memo_owner_id for e in entries if e.memo})
-
-    async def _write_all(self) -> None:
-        """Ends when nobody waits."""
-        try:
-            await asyncio.sleep(0)  # Callers of this loop tick come along.
-            while self._waiting:
-                await self._write(self._next())
-        finally:
-            self._writing = None
-
-    def _next(self) -> list[_Request]:
-        taken, count = 0, 0
-        for request in self._waiting:
-            if taken and count + len(request.wanted) > BATCH_MAX:
-                break
-            taken, count = taken + 1, count + len(request.wanted)
-        batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
-        self._count -= count
-        return batch
-
-    async def _write(self, batch: list[_Request]) -> None:
-        try:
-            async with self._db.fast() as tx:
-                outcomes = await self.record(tx, [each for request in batch for each in request.wanted])
-        except Refusal as refusal:
-            for request in batch:
-                _fail(request, type(refusal)(**refusal.facts))
-        except Exception as error:
-            await self._one_by_one(batch, error)
-        else:
-            _tell(batch, outcomes)
-
-    async def _one_by_one(self, batch: list[_Request], error: Exception) -> None:
-        """One of them spoiled it; the others are not to blame."""
-        if len(batch) == 1:
-            _fail(batch[0], error)
-            return
-        for request in batch:
-            await self._write([request])
-
-
-def _tell(batch: list[_Request], outcomes: list[Outcome]) -> None:
-    start = 0
-    for request in batch:
-        end = start + len(request.wanted)
-        if not request.done.done():
-            request.done.set_result(outcomes[start:end])
-        start = end
-
-
-def _fail(request: _Request, error: Exception) -> None:
-    if not request.done.done():
-        request.done.set_exception(error)

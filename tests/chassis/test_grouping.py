@@ -45,6 +45,13 @@ async def test_a_batch_has_a_bound() -> None:
     assert halver.batches == [[2, 4], [6]]
 
 
+async def test_a_bound_may_be_of_what_pieces_weigh() -> None:
+    halver = Halver()
+    halver.grouping = Grouping(halver.run, 10, weigh=lambda number: number)
+    assert await halver.all([4, 6, 2, 20, 2, 2]) == [2, 3, 1, 10, 1, 1]
+    assert halver.batches == [[4, 6], [2], [20], [2, 2]]
+
+
 async def test_what_comes_while_others_are_done_is_done_next() -> None:
     halver = Halver()
     first = asyncio.create_task(halver.grouping.do(2))

@@ -12,6 +12,7 @@ from services.chassis.testing import broken_fields, reason, until
 from tests.ledger.books import PURSE, TILL, Books, ledger, transfer
 from tests.servers import Shared
 from weft.ledger.v1 import account_pb2, transfer_pb2 as pb
+from weft.ledger.v1.events_pb2 import TransfersRecorded
 from weft.money.v1.money_pb2 import Money
 
 
@@ -263,3 +264,24 @@ async def test_transfers_are_found_by_what_they_are_about(books: Books) -> None:
     rest = await books.transfers.ListTransfers(request, metadata=books.who)
     assert [*page.transfers, *rest.transfers] == made[::-1]
     assert not rest.next_page_token
+
+
+async def test_each_caller_is_named_as_the_one_who_booked(books: Books) -> None:
+    a, b = await books.account(), await books.account()
+    callers = [str(uuid4()) for _ in range(8)]
+    news = {caller: transfer(a, b, 1) for caller in callers}
+    calls = (
+        books.transfers.CreateTransfer(
+            pb.CreateTransferRequest(transfer=new), metadata=books.lab.bearer(caller)
+        )
+        for caller, new in news.items()
+    )
+    await asyncio.gather(*calls)
+    sql = "select actor, payload from event where type = $1 order by position desc limit 20"
+    rows = await books.lab.db("ledger").fetch(sql, TransfersRecorded.DESCRIPTOR.full_name)
+    told = {
+        each.transfer_id: row["actor"]
+        for row in rows
+        for each in TransfersRecorded.FromString(row["payload"]).transfers
+    }
+    assert {new.transfer_id: f"user:{caller}" for caller, new in news.items()}.items() <= told.items()
