@@ -31,6 +31,7 @@ class MortalDatabase(Database):
     """A database whose user dies before a transaction, before its commit, or right after it."""
 
     lines: Lines
+    gateway: Any  # It outlives whoever asks it.
 
     @asynccontextmanager
     async def transaction(self, isolation: str | None = None) -> AsyncIterator[Tx]:
@@ -61,7 +62,7 @@ class MortalGateway:
         return call
 
 
-def mortal(url: str, clock: FakeClock) -> MortalDatabase:
+def mortal(url: str, clock: FakeClock, gateway: Any) -> MortalDatabase:
     db = MortalDatabase(url, clock=clock)
-    db.lines = Lines()
+    db.lines, db.gateway = Lines(), gateway
     return db

@@ -36,6 +36,7 @@ class Fault(Enum):
 class Account:
     """A payment at the gateway."""
 
+    intent_id: UUID
     amount: int
     capture: bool
     state: RemoteState = RemoteState.NEW
@@ -91,16 +92,9 @@ class Counting:
     def notice(self, header: Callable[[str], str], body: bytes, now: datetime) -> Notice | None:
         return Notice(notice_id=body.decode(), kind="test", ref=header("x-ref"))
 
-    @property
-    def taken(self) -> int:
-        """What it keeps of all payments, in the end."""
-        return sum(each.captured - sum(each.refunds.values()) for each in self.accounts.values())
-
-    @property
-    def held(self) -> int:
-        """What it holds and has not taken."""
-        holding = [each for each in self.accounts.values() if each.state == RemoteState.AUTHORISED]
-        return sum(each.amount - each.captured for each in holding)
+    def of(self, intent_id: UUID) -> list[Account]:
+        """One that was opened in vain is among them."""
+        return [each for each in self.accounts.values() if each.intent_id == intent_id]
 
     async def _moved(self, what: str, charge: Charge, act: Callable[[], object]) -> Remote:
         await self._call(what, act)
@@ -134,6 +128,7 @@ class Counting:
         ref = f"pay_{uuid4().hex}"
         token = charge.source.token if charge.source else ""
         self.accounts[ref] = Account(
+            charge.intent_id,
             charge.amount.minor,
             charge.capture,
             action="action" in token,
