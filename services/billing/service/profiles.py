@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from services.billing.domain.invoice import InvoiceParty
 from services.billing.domain.profile import (
     DEFAULT_SERIES,
     BillingParty,
@@ -127,7 +128,7 @@ def to_pb(row: BillingProfile, party: BillingParty | None) -> pb.BillingProfile:
     )
 
 
-def address_to_pb(party: BillingParty) -> pb.Address:
+def address_to_pb(party: BillingParty | InvoiceParty) -> pb.Address:
     return pb.Address(
         name=party.name,
         lines=party.lines,

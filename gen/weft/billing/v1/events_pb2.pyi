@@ -324,12 +324,9 @@ class InvoiceFinalised(_message.Message):
     DEFERRED_FIELD_NUMBER: _builtins.int
     CREDITED_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
-    IMPORTED_FIELD_NUMBER: _builtins.int
     invoice_id: _builtins.str
     number: _builtins.str
     customer_id: _builtins.str
-    imported: _builtins.bool
-    """From the customer's past: nobody is asked to pay."""
     @_builtins.property
     def net(self) -> _money_pb2.Money: ...
     @_builtins.property
@@ -360,11 +357,10 @@ class InvoiceFinalised(_message.Message):
         deferred: _money_pb2.Money | None = ...,
         credited: _money_pb2.Money | None = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
-        imported: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "deferred", b"deferred", "effective_time", b"effective_time", "gross", b"gross", "net", b"net", "tax", b"tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "customer_id", b"customer_id", "deferred", b"deferred", "effective_time", b"effective_time", "gross", b"gross", "imported", b"imported", "invoice_id", b"invoice_id", "net", b"net", "number", b"number", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "customer_id", b"customer_id", "deferred", b"deferred", "effective_time", b"effective_time", "gross", b"gross", "invoice_id", b"invoice_id", "net", b"net", "number", b"number", "tax", b"tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,7 +569,7 @@ class CreditGranted(_message.Message):
     credit_id: _builtins.str
     customer_id: _builtins.str
     source: _builtins.str
-    """GRANT, CREDIT_NOTE, OVERPAYMENT or VOID."""
+    """GRANT, CREDIT_NOTE, OVERPAYMENT or VOID: an invoice that credit had paid is void."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money: ...
     def __init__(

@@ -1,0 +1,89 @@
+"""What billing does when others announce something: payments of its invoices, and people who leave."""
+
+from datetime import UTC
+from uuid import UUID
+
+from services.billing import settling
+from services.billing.domain.dunning import ActionState
+from services.billing.domain.invoice import InvoiceNotPayable, InvoicePayment, UnknownInvoice
+from services.billing.store import dunning, invoice as invoices, profile as profiles
+from services.chassis.clock import Clock
+from services.chassis.db import Tx
+from services.chassis.events import Envelope
+from weft.identity.v1.events_pb2 import UserDeleted
+from weft.money.v1.money_pb2 import Money
+from weft.payment.v1 import events_pb2 as payment
+
+LATE = "late"  # Why payment gave back what came after its intent was cancelled.
+PREFIX = "invoice:"  # Of references to invoices, as payment keeps them.
+
+
+def invoice_of(reference: str) -> UUID | None:
+    """None: it is about something else."""
+    try:
+        return UUID(reference.removeprefix(PREFIX)) if reference.startswith(PREFIX) else None
+    except ValueError:
+        return None
+
+
+class Hearing:
+    """Handlers of events; each may come again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def captured(self, event: payment.PaymentCaptured, envelope: Envelope, tx: Tx) -> None:
+        """An invoice is paid, or part of it."""
+        invoice_id = invoice_of(event.reference)
+        if invoice_id is None or event.top_up or await dunning.was_cancelled(tx, UUID(event.intent_id)):
+            return
+        came = _payment(event.capture_id, invoice_id, event.amount, event)
+        try:
+            await settling.paid(tx, came, event.amount.currency, self._clock.now())
+        except (UnknownInvoice, InvoiceNotPayable):
+            return  # Nobody of ours asked for it: payment and ledger have it in their books.
+        await self._ended(tx, event.intent_id, ActionState.DONE, "")
+
+    async def refunded(self, event: payment.PaymentRefunded, envelope: Envelope, tx: Tx) -> None:
+        invoice_id = invoice_of(event.reference)
+        if invoice_id is None or event.reason == LATE:
+            return
+        back = _payment(event.refund_id, invoice_id, event.amount, event)
+        try:
+            await settling.refunded(tx, back, event.amount.currency, self._clock.now())
+        except UnknownInvoice:
+            return
+
+    async def failed(self, event: payment.PaymentFailed, envelope: Envelope, tx: Tx) -> None:
+        """An attempt came to nothing; the next one is planned."""
+        if invoice_of(event.reference):
+            await self._ended(tx, event.intent_id, ActionState.FAILED, event.reason)
+
+    async def cancelled(self, event: payment.PaymentCancelled, envelope: Envelope, tx: Tx) -> None:
+        """Whatever still comes of it is given back by payment, and pays nothing."""
+        if invoice_of(event.reference):
+            await dunning.cancelled(tx, UUID(event.intent_id), self._clock.now())
+            await self._ended(tx, event.intent_id, ActionState.FAILED, event.reason)
+
+    async def _ended(self, tx: Tx, intent_id: str, state: ActionState, detail: str) -> None:
+        await dunning.end(tx, UUID(intent_id), state, detail, self._clock.now())
+
+
+def _payment(
+    payment_id: str, invoice_id: UUID, amount: Money, event: payment.PaymentCaptured | payment.PaymentRefunded
+) -> InvoicePayment:
+    return InvoicePayment(
+        payment_id=UUID(payment_id),
+        invoice_id=invoice_id,
+        amount=amount.amount_minor,
+        applied=0,
+        gateway=event.gateway,
+        paid_at=event.effective_time.ToDatetime(UTC),
+    )
+
+
+async def forget(event: UserDeleted, envelope: Envelope, tx: Tx) -> None:
+    """Whom invoices are addressed to is gone; of finalised ones the law wants name and address kept."""
+    customer_id = UUID(event.user_id)
+    await profiles.erase(tx, customer_id)
+    await invoices.erase_contact(tx, customer_id)
