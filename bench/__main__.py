@@ -20,6 +20,7 @@ NAMES = {
     "jobs": "enqueue, drain and latency of jobs, against the job systems that Python has",
     "schedules": "firing of schedules: 10,000 due at once, and how late one is that is due alone",
     "commerce": "all of the following",
+    "commerce.inventory": "reservations of a hot SKU and of 10,000, against bare PostgreSQL",
     "commerce.ledger": "transfers, against pgbench's TPC-B",
     "stream": "an account's activity fanned out to many watchers",
     "sign-in": "sign-ins, and the share that Argon2 takes",

@@ -12,7 +12,6 @@ import re
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -130,8 +129,7 @@ async def _fresh(found: Mesh) -> None:
 
 
 def _settings(found: Mesh) -> Settings:
-    return replace(
-        Settings(),
+    return Settings(
         development=True,
         mesh_address=f"{HOST}:{found.doors['inventory']}",
         mesh_key=found.secrets["mesh_key"],

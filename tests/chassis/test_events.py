@@ -1,12 +1,13 @@
 """An event is written with what it reports, under its own name and by its own option."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from services.chassis.clock import FakeClock
+from services.chassis.clock import FakeClock, uuid7
 from services.chassis.db import Database
 from services.chassis.events import (
     COLUMNS,
@@ -15,9 +16,11 @@ from services.chassis.events import (
     EventTooLarge,
     NotAnEvent,
     Provenance,
+    announcement,
     emit,
     envelope,
     provenance,
+    write,
 )
 from tests.chassis.demo import Happened, Plain
 
@@ -43,6 +46,18 @@ async def test_what_emit_returns_is_what_is_stored(db: Database, kind: str) -> N
     }
     assert made[0].position < made[1].position
     assert made[0].service == "demo"
+
+
+async def test_events_of_several_causes_keep_each_its_own(db: Database) -> None:
+    made = []
+    for n in range(3):
+        mark = provenance.set(Provenance(f"user:u{n}", "", f"{n}" * 32, uuid4()))
+        made.append(announcement(Happened(thing="a", units=n), uuid7(), datetime.now(UTC)))
+        provenance.reset(mark)
+    async with db.fast() as tx:
+        written = await write(tx, made)
+    assert await stored(db) == written
+    assert [replace(event, position=0) for event in written] == made
 
 
 async def test_many_events_keep_the_order_of_the_call(db: Database) -> None:

@@ -22,6 +22,8 @@ from weft.inventory.v1.events_pb2 import StockReserved
 
 Answer = Reservation | Refusal
 
+LINES_MAX = 500  # Of one transaction, as one request may have: their levels are locked for tens of ms.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
@@ -39,7 +41,9 @@ class Holding:
 
     def __init__(self, db: Database, clock: Clock, writing: Writing) -> None:
         self._db, self._clock, self._writing = db, clock, writing
-        self._group: Grouping[Hold, Reservation] = Grouping(self.together)
+        self._group: Grouping[Hold, Reservation] = Grouping(
+            self.together, LINES_MAX, lambda one: len(one.demands)
+        )
 
     async def hold(self, hold: Hold) -> Reservation:
         """Raises what the contract names."""
