@@ -1,0 +1,1 @@
+"""Rows, rules and refusals of carts; no I/O."""
