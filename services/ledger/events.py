@@ -37,6 +37,10 @@ class Postings:
             order.OrderRefunded: self.order_refunded,
             payment.PaymentCaptured: self.payment_captured,
             payment.PaymentRefunded: self.payment_refunded,
+            payment.WalletChanged: self.wallet_changed,
+            payment.DisputeOpened: self.dispute_opened,
+            payment.DisputeWon: self.dispute_won,
+            payment.DisputeLost: self.dispute_lost,
             billing.InvoiceFinalised: self.invoice_finalised,
             billing.InvoiceVoided: self.invoice_voided,
             billing.InvoiceWrittenOff: self.invoice_written_off,
@@ -61,6 +65,22 @@ class Postings:
     async def payment_refunded(self, event: payment.PaymentRefunded, of: Envelope, tx: Tx) -> None:
         made = rules.payment_returned(money_from_pb(event.amount), event.gateway)
         await self._book(tx, made, of, event.reference, event)
+
+    async def wallet_changed(self, event: payment.WalletChanged, of: Envelope, tx: Tx) -> None:
+        made = rules.wallet_changed(money_from_pb(event.amount), event.reason, event.reference)
+        await self._book(tx, made, of, event.reference, event)
+
+    async def dispute_opened(self, event: payment.DisputeOpened, of: Envelope, tx: Tx) -> None:
+        fee = money_from_pb(event.fee) if event.HasField("fee") else money_from_pb(event.amount).times(0)
+        made = rules.dispute_opened(money_from_pb(event.amount), fee, event.gateway)
+        await self._book(tx, made, of, event.reference, event)
+
+    async def dispute_won(self, event: payment.DisputeWon, of: Envelope, tx: Tx) -> None:
+        made = rules.dispute_won(money_from_pb(event.amount), event.gateway)
+        await self._book(tx, made, of, event.reference, event)
+
+    async def dispute_lost(self, event: payment.DisputeLost, of: Envelope, tx: Tx) -> None:
+        await self._book(tx, rules.dispute_lost(money_from_pb(event.amount)), of, event.reference, event)
 
     async def invoice_finalised(self, event: billing.InvoiceFinalised, of: Envelope, tx: Tx) -> None:
         made = rules.invoice(money_from_pb(event.net), money_from_pb(event.tax))

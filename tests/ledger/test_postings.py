@@ -102,6 +102,62 @@ async def test_an_invoice_is_booked_credited_written_off_and_paid_by_wallet(serv
         }
 
 
+async def test_a_dispute_takes_its_fee_and_gives_back_or_keeps_the_rest(servers: Shared) -> None:
+    captured = payment.PaymentCaptured(intent_id="i", amount=eur(5000), gateway="stripe")
+    won = payment.DisputeOpened(
+        intent_id="i", dispute_id="w", amount=eur(1000), fee=eur(15), gateway="stripe"
+    )
+    lost = payment.DisputeOpened(intent_id="i", dispute_id="l", amount=eur(300), gateway="stripe")
+    async with ledger(servers) as books:
+        await told(books, captured, won, lost)
+        open_now = await balances(books)
+        assert open_now["assets:disputed:EUR"] == 1300
+        assert open_now["assets:clearing:stripe:EUR"] == 5000 - 1315
+        ends = [payment.DisputeWon(), payment.DisputeLost()]
+        for opened, ended in zip((won, lost), ends, strict=True):
+            ended.MergeFromString(opened.SerializeToString())
+        await told(books, *ends)
+        assert await balances(books) == {
+            "assets:clearing:stripe:EUR": 4685,
+            "assets:disputed:EUR": 0,
+            "assets:receivables:EUR": -5000,
+            "expenses:chargebacks:EUR": 300,
+            "expenses:dispute-fees:EUR": 15,
+        }
+
+
+async def test_a_wallets_money_is_the_customers_wherever_it_came_from(servers: Shared) -> None:
+    def changed(minor: int, reason: str, reference: str = "") -> payment.WalletChanged:
+        return payment.WalletChanged(customer_id="a", amount=eur(minor), reason=reason, reference=reference)
+
+    top_up = payment.PaymentCaptured(intent_id="t", amount=eur(5000), gateway="stripe", top_up=True)
+    paid_out = payment.PaymentRefunded(intent_id="t", amount=eur(2000), gateway="stripe")
+    async with ledger(servers) as books:
+        await told(
+            books,
+            top_up,
+            changed(5000, "TOP_UP"),
+            changed(700, "CREDIT"),
+            changed(-100, "DEBIT"),
+            changed(40, "TRANSFER"),
+            changed(-2000, "PAID_OUT"),
+            paid_out,
+            changed(-500, "PAID_OUT"),
+            changed(500, "GIVEN_BACK", "intent:t"),
+            payment.PaymentCaptured(intent_id="o", amount=eur(60), gateway="wallet"),
+            changed(-60, "SPENT"),
+            payment.PaymentRefunded(intent_id="o", amount=eur(60), gateway="wallet"),
+            changed(60, "GIVEN_BACK", "order:o"),
+        )
+        assert await balances(books) == {
+            "assets:clearing:bank:EUR": 40,
+            "assets:clearing:stripe:EUR": 3000,
+            "assets:receivables:EUR": 0,
+            "expenses:goodwill:EUR": 600,
+            "liabilities:wallets:EUR": -(5000 + 700 - 100 + 40 - 2000),
+        }
+
+
 async def test_an_event_that_comes_again_books_nothing_again(servers: Shared) -> None:
     event = order.OrderConfirmed(order_id=str(uuid4()), net_total=eur(10), tax_total=eur(0))
     async with ledger(servers) as books:

@@ -12,6 +12,8 @@ from services.ledger.domain.book import Wanted
 from services.ledger.domain.chart import House, account_of
 from services.ledger.domain.entry import Kind
 
+KEPT = "intent:"  # What a wallet's change refers to when a top-up could not be paid out again.
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -73,6 +75,18 @@ def topped_up(amount: Money, gateway: str) -> list[Posting]:
     """Money came in, and is the customer's."""
     clearing = chart.clearing(gateway, amount.currency)
     return [Posting(clearing, chart.wallets(amount.currency), amount, "top-up")]
+
+
+def wallet_changed(amount: Money, reason: str, reference: str) -> list[Posting]:
+    """What no payment tells of: gifts and corrections, transfers for nothing else, top-ups paid out again."""
+    wallets, owed = chart.wallets(amount.currency), chart.receivables(amount.currency)
+    if reason in ("CREDIT", "DEBIT"):
+        return [Posting(chart.goodwill(amount.currency), wallets, amount, "wallet.gift")]
+    if reason == "TRANSFER":
+        return [Posting(chart.clearing("bank", amount.currency), wallets, amount, "wallet.transfer")]
+    if reason == "PAID_OUT" or (reason == "GIVEN_BACK" and reference.startswith(KEPT)):
+        return [Posting(owed, wallets, amount, "wallet.paid-out")]
+    return []
 
 
 def payment(amount: Money, gateway: str) -> list[Posting]:
