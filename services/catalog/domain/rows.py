@@ -29,9 +29,16 @@ class Product(Row):
     skus: Mapped[list[str]] = mapped_column(ARRAY(Text))
     terms: Mapped[list[str]] = mapped_column(ARRAY(Text))  # `facet=value` of each facet it has.
     words: Mapped[str] = mapped_column(TSVECTOR)
-    payload: Mapped[bytes]  # All of it, as the contract has it.
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
+
+
+class Document(Row):
+    """All of a product, as the contract has it."""
+
+    __tablename__ = "document"
+    product_id: Mapped[UUID] = mapped_column(primary_key=True)
+    payload: Mapped[bytes]
 
 
 class Category(Row):

@@ -27,7 +27,6 @@ create table product (
     skus text[] not null,
     terms text[] not null,
     words tsvector not null,
-    payload bytea not null,
     create_time timestamptz not null,
     update_time timestamptz not null
 );
@@ -38,6 +37,11 @@ create index product_type_of on product (product_type_id) where product_type_id 
 create index product_created on product (create_time, product_id);
 create index product_created_active on product (create_time, product_id) where state = 'ACTIVE';
 create index product_title_active on product (title, product_id) where state = 'ACTIVE';
+-- All of a product, as the contract has it: apart, so that whatever looks through many reads little.
+create table document (
+    product_id uuid primary key,
+    payload bytea not null
+);
 -- The lowest price of a product's variants, span by span.
 create table price_step (
     product_id uuid not null,

@@ -12,14 +12,12 @@ from services.chassis.loader import Loader
 from services.chassis.method import Call
 from weft.catalog.v1 import product_messages_pb2 as pb, product_pb2 as get
 
-ONE = "select product_id, payload from product where product_id = any($1::uuid[])"
-
 
 class Reads:
     """The part of ProductService that changes nothing."""
 
     def __init__(self, shared: Shared) -> None:
-        self._shared, self._by_id = shared, Loader(shared.db, ONE, "product_id")
+        self._shared, self._by_id = shared, Loader(shared.db, products.PAYLOADS, "product_id")
 
     async def GetProduct(self, request: get.GetProductRequest, call: Call) -> get.GetProductResponse:
         row = await self._by_id.load(UUID(request.product_id))

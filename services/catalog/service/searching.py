@@ -9,7 +9,7 @@ from uuid import UUID
 from services.catalog.domain import words
 from services.catalog.domain.refusals import SearchRefused, UnknownCategory
 from services.catalog.service.shared import Shared
-from services.catalog.store import search, stock, tree
+from services.catalog.store import products, search, stock, tree
 from services.catalog.store.search import Wanted
 from services.chassis.method import Call
 from weft.catalog.v1 import search_pb2 as pb
@@ -84,12 +84,15 @@ class Searching:
 
     async def _products(self, rows: Sequence[Any], wanted: Wanted) -> list[pb.FoundProduct]:
         ids = [row["product_id"] for row in rows]
+        payloads = await products.documents(self._db, ids)
         there = await stock.in_stock(self._db, ids)
         prices = await search.prices(self._db, wanted.currency, wanted.at, ids) if wanted.currency else {}
         found = []
         for row in rows:
+            if row["product_id"] not in payloads:  # It was deleted meanwhile.
+                continue
             each = pb.FoundProduct(
-                product=Product.FromString(row["payload"]), in_stock=row["product_id"] in there
+                product=Product.FromString(payloads[row["product_id"]]), in_stock=row["product_id"] in there
             )
             if row["product_id"] in prices:
                 amount = f"{prices[row['product_id']].normalize():f}"

@@ -10,39 +10,43 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from services.catalog.domain.rows import Product
+from services.catalog.domain.rows import Document, Product
 from services.chassis.db import AnyTx, Database, execute, fetch
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 
 EXPORT_ROWS = 100  # Products of one message of an export.
 
-TABLES = ("product", "price_step", "word")
-PAYLOADS = "select product_id, payload from product where product_id = any($1::uuid[])"
+TABLES = ("product", "document", "price_step", "word")
+PAYLOADS = "select product_id, payload from document where product_id = any($1::uuid[])"
 BY_SKUS = """
-select product_id, payload from product
+select product_id, payload from document
 where product_id in (select product_id from sku where sku = any($1::text[]))
 """
-BY_SLUG = "select payload from product where product_id = (select product_id from slug where slug = $1)"
+BY_SLUG = "select payload from document where product_id = (select product_id from slug where slug = $1)"
 PUT = """
 insert into product (product_id, version, state, slug, title, brand, product_type_id, category_ids, skus,
-    terms, words, payload, create_time, update_time)
+    terms, words, create_time, update_time)
 select product_id, version, state, slug, title, brand, product_type_id,
     array(select jsonb_array_elements_text(category_ids::jsonb)::uuid),
     array(select jsonb_array_elements_text(skus::jsonb)),
     array(select jsonb_array_elements_text(terms::jsonb)),
-    words::tsvector, payload, create_time, update_time
+    words::tsvector, create_time, update_time
 from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::timestamptz[], $14::timestamptz[])
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[])
     as new (product_id, version, state, slug, title, brand, product_type_id, category_ids, skus, terms, words,
-        payload, create_time, update_time)
+        create_time, update_time)
 on conflict (product_id) do update set version = excluded.version, state = excluded.state,
     slug = excluded.slug, title = excluded.title, brand = excluded.brand,
     product_type_id = excluded.product_type_id, category_ids = excluded.category_ids, skus = excluded.skus,
-    terms = excluded.terms, words = excluded.words, payload = excluded.payload,
-    update_time = excluded.update_time
+    terms = excluded.terms, words = excluded.words, update_time = excluded.update_time
+"""
+PUT_DOCUMENTS = """
+insert into document (product_id, payload) select * from unnest($1::uuid[], $2::bytea[])
+on conflict (product_id) do update set payload = excluded.payload
 """
 REMOVE = "delete from product where product_id = any($1::uuid[])"
+REMOVE_DOCUMENTS = "delete from document where product_id = any($1::uuid[])"
 PUT_WORDS = "insert into word (word) select unnest($1::text[]) on conflict do nothing"
 CLEAR_STEPS = "delete from price_step where product_id = any($1::uuid[])"
 PUT_STEPS = """
@@ -50,7 +54,7 @@ insert into price_step (product_id, currency, valid_from, valid_to, amount)
 select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::numeric[])
 """
 EXPORT = f"""
-select product_id, payload from product
+select product_id, payload from product join document using (product_id)
 where ($1::uuid is null or product_id > $1) and ($2::text = '' or state = $2)
     and ($3::uuid[] is null or category_ids && $3)
 order by product_id limit {EXPORT_ROWS}
@@ -93,12 +97,12 @@ class Read:
     skus: str
     terms: str
     words: str
-    payload: bytes
     create_time: datetime
     update_time: datetime
+    payload: bytes  # Of the document.
 
 
-COLUMNS = tuple(field.name for field in fields(Read))
+COLUMNS = tuple(field.name for field in fields(Read) if field.name != "payload")
 Step = tuple[UUID, str, datetime, datetime, Decimal]  # Product, currency, from, to, amount.
 
 
@@ -112,11 +116,19 @@ async def payloads(tx: AnyTx, product_ids: Sequence[UUID]) -> dict[UUID, bytes]:
     return {row["product_id"]: row["payload"] for row in rows}
 
 
+async def documents(db: Database, product_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    """As `payloads`, outside any transaction."""
+    return {row["product_id"]: row["payload"] for row in await db.fetch(PAYLOADS, list(product_ids))}
+
+
 async def put(tx: AnyTx, reads: Sequence[Read], gone: Sequence[UUID]) -> None:
     """Writes rows over what is there, and removes those that are gone."""
     if gone:
         await execute(tx, REMOVE, list(gone))
+        await execute(tx, REMOVE_DOCUMENTS, list(gone))
     if reads:
+        ids, payloads = [read.product_id for read in reads], [read.payload for read in reads]
+        await execute(tx, PUT_DOCUMENTS, ids, payloads)
         await execute(tx, PUT, *([getattr(read, name) for read in reads] for name in COLUMNS))
 
 
@@ -145,7 +157,8 @@ async def by_skus(db: Database, skus: Sequence[str]) -> list[bytes]:
 async def listed(db: Database, page: Page) -> Sequence[Any]:
     """Rows with `payload` and what may be ordered by."""
     ordering: list[Any] = [Product.create_time, Product.update_time, Product.title]
-    sql, arguments = page.sql(select(Product.product_id, Product.payload, *ordering))
+    wanted = select(Product.product_id, Document.payload, *ordering)
+    sql, arguments = page.sql(wanted.join(Document, Document.product_id == Product.product_id))
     return await db.fetch(sql, *arguments)
 
 

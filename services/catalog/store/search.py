@@ -22,8 +22,11 @@ from sqlalchemy import (
     any_,
     cast,
     func,
+    join,
     literal,
+    or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
@@ -115,11 +118,14 @@ def _price(wanted: Wanted) -> ColumnElement[bool]:
     return and_(*made)
 
 
-def _matching(wanted: Wanted, *columns: Any, without: str = "") -> Select[Any]:
-    found: Select[Any] = select(*columns)
+def _matching(wanted: Wanted, *columns: Any, without: str = "", beside: Any = None) -> Select[Any]:
+    """`beside` is joined to each product."""
+    rows: Any = Product
+    if beside is not None:
+        rows = join(rows, beside, true())
     if wanted.priced:
-        found = found.join_from(Product, STEP, STEP.c.product_id == Product.product_id).where(_price(wanted))
-    return found.where(*_conditions(wanted, without))
+        rows = join(rows, STEP, and_(STEP.c.product_id == Product.product_id, _price(wanted)))
+    return select(*columns).select_from(rows).where(*_conditions(wanted, without))
 
 
 def _rank(wanted: Wanted) -> Any:
@@ -144,8 +150,8 @@ def listing(wanted: Wanted) -> Listing:
 
 
 async def found(db: Database, wanted: Wanted, page: Page) -> Sequence[Any]:
-    """Rows with `payload` and what they are ordered by."""
-    columns: list[Any] = [Product.product_id, Product.payload, Product.title, Product.create_time]
+    """Rows with `product_id` and what they are ordered by."""
+    columns: list[Any] = [Product.product_id, Product.title, Product.create_time]
     if wanted.query:
         columns.append(_rank(wanted))
     if wanted.priced:
@@ -168,15 +174,15 @@ async def total(db: Database, wanted: Wanted) -> int:
 async def count_terms(
     db: Database, wanted: Wanted, facets: Sequence[str], without: str = ""
 ) -> Sequence[Any]:
-    """Rows (facet, value, products), of the terms of all that is found, the most frequent first."""
-    term = func.unnest(Product.terms).label("term")
-    inner = _matching(wanted, term, without=without).subquery()
-    facet = func.split_part(inner.c.term, "=", 1)
+    """Rows (term, products), of the terms of all that is found, the most frequent first."""
+    term = func.unnest(Product.terms).table_valued("term", name="each").render_derived()
+    wanted_ones = [term.c.term.op("^@")(literal(f"{facet}=", Text)) for facet in facets]
+    columns = (term.c.term, func.count().label("products"))
     counted = (
-        select(inner.c.term, func.count().label("products"))
-        .where(facet == any_(literal(list(facets), ARRAY(Text))))
-        .group_by(inner.c.term)
-        .order_by(func.count().desc(), inner.c.term)
+        _matching(wanted, *columns, without=without, beside=term)
+        .where(or_(*wanted_ones))
+        .group_by(term.c.term)
+        .order_by(func.count().desc(), term.c.term)
     )
     sql, arguments = _text(counted)
     return await db.fetch(sql, *arguments)
