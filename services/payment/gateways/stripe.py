@@ -34,7 +34,9 @@ from services.payment.domain.webhook import WebhookUnreadable, verify
 from services.payment.settings import PaymentSettings
 
 if TYPE_CHECKING:
-    from stripe import HTTPXClient, StripeClient
+    from stripe import StripeClient
+
+    from services.payment.gateways.stripe_http import Http
 
 # Amounts are of the smallest unit, which for these is not that of ISO 4217 (docs.stripe.com/currencies).
 EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0}
@@ -59,15 +61,17 @@ class Stripe:
     def __init__(self, settings: PaymentSettings) -> None:
         self._settings, self.several_captures = settings, settings.stripe_multicapture
         self._made: StripeClient | None = None
-        self._http: HTTPXClient | None = None
+        self._http: Http | None = None
 
     @property
     def _client(self) -> "StripeClient":
         """Made when it is first needed: its import takes as long as the rest of a service's."""
         if self._made is None:
-            from stripe import HTTPXClient, StripeClient
+            from stripe import StripeClient
 
-            self._http = HTTPXClient(timeout=self._settings.call_s)
+            from services.payment.gateways.stripe_http import Http
+
+            self._http = Http(self._settings.call_s)
             self._made = StripeClient(
                 self._settings.stripe_api_key,
                 base_addresses={"api": self._settings.stripe_api_base},
@@ -82,7 +86,7 @@ class Stripe:
             await asyncio.Event().wait()
         finally:
             if self._http is not None:
-                await self._http.close_async()  # type: ignore[no-untyped-call]
+                await self._http.close_async()
 
     def check(self, amount: Money) -> None:
         units(amount)
