@@ -6,7 +6,7 @@ from uuid import UUID
 from services.billing import settling
 from services.billing.domain.dunning import ActionState
 from services.billing.domain.invoice import InvoiceNotPayable, InvoicePayment, UnknownInvoice
-from services.billing.store import dunning, invoice as invoices, profile as profiles
+from services.billing.store import dunning, invoice as invoices, profile as profiles, tax_number
 from services.chassis.clock import Clock
 from services.chassis.db import Tx
 from services.chassis.events import Envelope
@@ -87,3 +87,4 @@ async def forget(event: UserDeleted, envelope: Envelope, tx: Tx) -> None:
     customer_id = UUID(event.user_id)
     await profiles.erase(tx, customer_id)
     await invoices.erase_contact(tx, customer_id)
+    await tax_number.erase(tx, customer_id)

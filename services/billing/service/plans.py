@@ -50,7 +50,7 @@ class Plans(PlanServiceServicer):
                 await self._publish(tx, row.plan_id, 1, terms)
             kept = await store.get(tx, row.plan_id)
             first = await store.version(tx, row.plan_id, 1)
-        if (kept.code, kept.title, first.terms) != (row.code, row.title, to_json(terms)):
+        if (kept.code, kept.title, rules.from_json(first.terms)) != (row.code, row.title, terms):
             raise PlanIdReused(plan_id=row.plan_id)
         return pb.CreatePlanResponse(plan=to_pb(kept, first))
 
@@ -75,7 +75,7 @@ class Plans(PlanServiceServicer):
                 await self._publish(tx, row.plan_id, request.version, terms)
                 row.version, row.updated_at = request.version, self._shared.clock.now()
             version = await store.version(tx, row.plan_id, request.version)
-        if version.terms != to_json(terms):
+        if rules.from_json(version.terms) != terms:
             raise PlanIdReused(plan_id=row.plan_id)
         return pb.PublishPlanVersionResponse(plan=to_pb(row, version))
 
