@@ -68,14 +68,17 @@ class Bench:
             elif not self.admit(delivery):
                 self._turned_away.append(seat)
             else:
-                self._running[kind] += 1
+                if limit is not None:
+                    self._running[kind] += 1
                 return delivery, handler, True
         return None
 
     def free(self, delivery: Delivery, handler: Handler[..., Any]) -> None:
         """One that was let run has ended."""
-        self._running[handler.type] -= 1
         self.release(delivery)
+        if handler.type not in self._limits:
+            return
+        self._running[handler.type] -= 1
         if waiting := self._aside.get(handler.type):
             self._put(waiting.popleft(), first=True)
             self.call()
@@ -90,12 +93,12 @@ class Bench:
 
     def _put(self, seat: Seat, *, first: bool = False) -> None:
         delivery = seat[0]
-        envelope, priority = delivery.envelope, LETTERS.get(delivery.envelope.priority, MEDIUM)
-        self._ready.put(envelope.queue, priority, delivery.due_s, seat, delivery.rank, first=first)
+        priority = LETTERS.get(delivery.envelope.priority, MEDIUM)
+        self._ready.put(delivery.queue, priority, delivery.due_s, seat, delivery.rank, first=first)
 
     def call(self) -> None:
         """Wakes a slot if something waits, unless one is on its way."""
-        if self._ready and not self._called:
+        if not self._called and self._ready:
             self._called = self._wake()
 
     def _wake(self) -> bool:

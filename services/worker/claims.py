@@ -7,12 +7,12 @@ give these back changes nothing.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
 from services.chassis.jetstream.protocol import publication, subject
-from services.chassis.jetstream.pulling import Delivery as Message
+from services.chassis.jetstream.pulling import Delivery as Message, Place
 from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs.subjects import CLAIMED, CLAIMS
 
@@ -39,7 +39,8 @@ class Journal:
 
     def __init__(self, connection: Connection, worker: str) -> None:
         self._connection, self._worker = connection, worker
-        self._claims: dict[int, dict[int, bytes]] = {}  # By place: by sequence, where it is acknowledged.
+        self._said: dict[int, bytes] = {}  # By place, as it was written; some of it may be done.
+        self._left: dict[int, int] = {}  # By place: how many messages of it are held.
         self._places: dict[int, int] = {}  # By sequence.
         self._free: list[int] = []
         self._off = connection.on_connect(self._again)
@@ -51,31 +52,40 @@ class Journal:
             self._claim(messages[first : first + CLAIM_MAX])
 
     def _claim(self, messages: Sequence[Message]) -> None:
-        self.gave(messages)
+        latest = {message.sequence: message for message in messages}
+        if not latest.keys().isdisjoint(self._places.keys()):
+            self.gave(messages)
         place = self._place()
-        claim = self._claims.setdefault(place, {})
-        replies = {message.sequence: message.reply for message in messages}
-        claim.update(replies)
-        self._places.update(dict.fromkeys(replies, place))
-        self._write(str(place), b"\n".join(claim.values()))
+        said = b"\n".join([message.reply for message in latest.values()])
+        if self._left.get(place):
+            said = b"\n".join([*self._held(place), said])
+        self._said[place] = said
+        self._left[place] = self._left.get(place, 0) + len(latest)
+        self._places.update(dict.fromkeys(latest, place))
+        self._write(str(place), said)
 
     def _place(self) -> int:
         """A free one; of too many with something left in each, the one with the least."""
         if self._free:
             return self._free.pop()
-        if len(self._claims) < PLACES_MAX:
-            return len(self._claims)
-        return min(self._claims, key=lambda place: len(self._claims[place]))
+        if len(self._left) < PLACES_MAX:
+            return len(self._left)
+        return min(self._left, key=self._left.__getitem__)
 
-    def gave(self, messages: Sequence[Message]) -> None:
+    def _held(self, place: int) -> list[bytes]:
+        """Of what was written there: what is not out of hand."""
+        said = self._said[place].split(b"\n")
+        return [reply for reply in said if self._places.get(Place.of(reply).sequence) == place]
+
+    def gave(self, messages: Iterable[Message]) -> None:
         """They are out of hand."""
+        places, left = self._places, self._left
         for message in messages:
-            place = self._places.pop(message.sequence, None)
+            place = places.pop(message.sequence, None)
             if place is None:
                 continue
-            claim = self._claims[place]
-            del claim[message.sequence]
-            if not claim:
+            left[place] -= 1
+            if not left[place]:
                 self._free.append(place)
 
     def _write(self, place: str, payload: bytes) -> None:
@@ -87,9 +97,9 @@ class Journal:
     def _again(self) -> None:
         """What was written while no server was there is not known to it."""
         self._write(HERE, b"")
-        for place, replies in self._claims.items():
-            if replies:
-                self._write(str(place), b"\n".join(replies.values()))
+        for place, left in self._left.items():
+            if left:
+                self._write(str(place), self._said[place])
 
     async def close(self) -> None:
         """Nothing is held any more."""

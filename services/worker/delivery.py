@@ -70,14 +70,19 @@ class Run:
     task: asyncio.Task[None]  # The slot's: cancelled when the attempt is to end.
     trace: telemetry.Trace
     start_s: float  # Unix seconds.
-    ends: float | None  # On the event loop's clock; None: never.
-    ends_s: float | None  # The same as Unix seconds, for people.
+    timeout_s: float | None  # None: it may last for ever.
     isolated: bool = False  # In a process of its own, whatever its handler's kind.
+    ends: float | None = None  # On the event loop's clock; None: never, or it has not waited yet.
     lines: deque[LogLine] | None = None  # None: it has logged nothing.
     asked_at: float = 0.0  # When it was last asked to end, on the event loop's clock.
     percent: float | None = None
     message: str = ""
     _facts: Facts | None = None
+
+    @property
+    def ends_s(self) -> float | None:
+        """As Unix seconds, for people."""
+        return None if self.timeout_s is None else self.start_s + self.timeout_s
 
     def known(self) -> Facts:
         """What the handler is told; made when somebody asks."""

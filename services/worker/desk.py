@@ -64,16 +64,13 @@ class Desk:
 
     def dropped(self, delivery: Delivery) -> None:
         delivery.handle.giver.ran(delivery)
-        delivery.handle.giver.done(delivery)
+        delivery.handle.giver.done([delivery])
 
     def ended(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
-        envelope = delivery.envelope
         self.count += 1
-        tally = TALLIES.of(envelope.queue, envelope.type)
-        tally.outcomes[verdict.outcome] += 1
-        if ending.start_s:
-            tally.waited.observe(ending.start_s - delivery.due_s)
-            tally.took.observe(ending.end_s - ending.start_s)
+        TALLIES.of(delivery.queue, delivery.type).add(
+            verdict.outcome, delivery.due_s, ending.start_s, ending.end_s
+        )
         delivery.handle.giver.ran(delivery)
         self._live.over(delivery)
         self._reporter.put(delivery, ending, verdict)

@@ -26,7 +26,7 @@ from services.chassis.jobs.queues import Known, Queues
 from services.chassis.jobs.sending import seconds
 from services.worker.delivery import Delivery
 from services.worker.ending import merged
-from services.worker.holding import Claims, Handle
+from services.worker.holding import Claims, Handle, release
 from services.worker.ready import Rank
 from services.worker.reporting import Reporter
 from services.worker.runner import Runner
@@ -163,7 +163,7 @@ class Feeder:
             delivery = self.unpack(message, Handle(tap, message))
             if delivery is None:
                 strange.add(message.sequence)
-            if delivery is None or self._has(delivery):
+            if delivery is None or (delivery.job_id in self._held and self._has(delivery)):
                 asyncio.get_running_loop().call_soon(tap.free)  # The pull is not done counting.
             else:
                 self._held[delivery.job_id] = delivery
@@ -194,17 +194,11 @@ class Feeder:
         if terms is None:  # The queue was deleted a moment ago.
             self._say([message], acks.nak_after(AGAIN_S))
             return None
-        due_s = message.at_ns / 1e9
+        due_s, often = message.at_ns / 1e9, message.deliveries
+        expires_s, policy = terms.expires_s(envelope, due_s), terms.policy(envelope)
+        # By place, for this is made once for each job: names would cost as much as the object.
         return Delivery(
-            envelope=envelope,
-            handle=handle,
-            deliveries=message.deliveries,
-            again=message.deliveries > 1,
-            due_s=due_s,
-            expires_s=terms.expires_s(envelope, due_s),
-            timeout_s=terms.timeout_s,
-            policy=terms.policy(envelope),
-            rank=terms.rank,
+            envelope, handle, often, often > 1, due_s, expires_s, terms.timeout_s, policy, terms.rank
         )
 
     async def _consider(self, deliveries: Sequence[Delivery]) -> None:
@@ -247,12 +241,14 @@ class Feeder:
 
         await asyncio.gather(*map(restore, deliveries))
 
-    def let_go(self, delivery: Delivery) -> None:
-        """It is out of hand."""
-        if self._held.get(delivery.job_id) is delivery:
-            del self._held[delivery.job_id]
+    def let_go(self, deliveries: Sequence[Delivery]) -> None:
+        """They are out of hand."""
+        held = self._held
+        for delivery in deliveries:
+            if held.get(delivery.job_id) is delivery:
+                del held[delivery.job_id]
         if self.claims:
-            self.claims.gave([delivery.handle.message])
+            self.claims.gave([delivery.handle.message for delivery in deliveries])
 
     def _say(self, messages: Sequence[Message], word: bytes) -> None:
         try:
@@ -279,7 +275,7 @@ def _forget(deliveries: Sequence[Delivery]) -> None:
     """They never came to the runner."""
     for delivery in deliveries:
         delivery.handle.giver.ran(delivery)
-        delivery.handle.giver.done(delivery)
+    release(deliveries)
 
 
 def _is_over(delivery: Delivery, found: Lookup) -> bool:
@@ -312,15 +308,15 @@ class _Tap:
     def ran(self, delivery: Delivery) -> None:
         self.pull.done()
 
-    def done(self, delivery: Delivery) -> None:
-        self._feeder.let_go(delivery)
+    def done(self, deliveries: Sequence[Delivery]) -> None:
+        self._feeder.let_go(deliveries)
 
     def lost(self, delivery: Delivery) -> None:
         """It came by no lane."""
 
     def again(self, delivery: Delivery, delay_s: float) -> None:
         """Its retry is a message of its own."""
-        self.done(delivery)
+        self.done([delivery])
 
     def free(self) -> None:
         """One message less is held, which was nothing new."""

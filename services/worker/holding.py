@@ -6,7 +6,7 @@ that was reported and acknowledged; a keyed queue's retry goes back to its lane,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +20,8 @@ class Giver(Protocol):
     def ran(self, delivery: Delivery) -> None:
         """Its attempt has ended, or did not begin: there is room for another."""
 
-    def done(self, delivery: Delivery) -> None:
-        """It is out of hand: acknowledged, given back, or found to be no longer this worker's."""
+    def done(self, deliveries: Sequence[Delivery]) -> None:
+        """They are out of hand: acknowledged, given back, or found to be no longer this worker's."""
 
     def lost(self, delivery: Delivery) -> None:
         """Another worker has its lane, and nothing was written down of it. `done` follows."""
@@ -30,11 +30,20 @@ class Giver(Protocol):
         """Its attempt is reported as RETRYING; a keyed queue's next one is the giver's to begin."""
 
 
+def release(deliveries: Iterable[Delivery]) -> None:
+    """Tells those who gave them that they are out of hand."""
+    given: dict[Giver, list[Delivery]] = {}
+    for delivery in deliveries:
+        given.setdefault(delivery.handle.giver, []).append(delivery)
+    for giver, some in given.items():
+        giver.done(some)
+
+
 class Claims(Protocol):
     """Who tells others which messages this worker holds, so that they can be freed when it dies."""
 
     def took(self, messages: Sequence[Message]) -> None: ...
-    def gave(self, messages: Sequence[Message]) -> None: ...
+    def gave(self, messages: Iterable[Message]) -> None: ...
 
 
 @dataclass(slots=True, eq=False)

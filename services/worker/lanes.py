@@ -271,20 +271,24 @@ class Lane:
     def ran(self, delivery: Delivery) -> None:
         """Its place is kept until that is written down."""
 
-    def done(self, delivery: Delivery) -> None:
-        """It is out of hand: the next of its key."""
+    def done(self, deliveries: Sequence[Delivery]) -> None:
+        """They are out of hand: the next ones of their keys."""
+        if ready := [following for each in deliveries for following in self._after(each)]:
+            self._runner.take(ready)
+
+    def _after(self, delivery: Delivery) -> list[Delivery]:
+        """What may begin now that it is out of hand."""
         sequence = delivery.handle.message.sequence
         if self._held.pop(sequence, None) is None:
-            return
+            return []
         self._leave(sequence, delivery)
         key = self._begun.pop(sequence, None)
         if key is None:
-            return  # It had ended before.
+            return []  # It had ended before.
         self._going[key] -= 1
         if not self._going[key]:
             del self._going[key]
-        if ready := self._next(key):
-            self._runner.take(ready)
+        return self._next(key)
 
     def _leave(self, sequence: int, delivery: Delivery) -> None:
         """There is room for others."""

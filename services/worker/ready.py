@@ -34,16 +34,16 @@ class _Queue(Generic[T]):
     lanes: dict[str, deque[tuple[float, T]]] = field(
         default_factory=lambda: {each: deque() for each in ORDER}
     )
-
-    def __bool__(self) -> bool:
-        return any(self.lanes.values())
+    count: int = 0  # Of all lanes.
 
     def pop(self, now: float, chance: Callable[[], float]) -> T:
-        waiting = [name for name, lane in self.lanes.items() if lane]
+        self.count -= 1
+        lanes = self.lanes
+        waiting = [lane for lane in lanes.values() if lane]
         if len(waiting) > 1:
-            heads = {name: now - self.lanes[name][0][0] for name in waiting}
-            waiting = [draw(heads, self.rank.weights, chance)]
-        return self.lanes[waiting[0]].popleft()[1]
+            heads = {name: now - lane[0][0] for name, lane in lanes.items() if lane}
+            return lanes[draw(heads, self.rank.weights, chance)].popleft()[1]
+        return waiting[0].popleft()[1]
 
 
 class Ready(Generic[T]):
@@ -55,7 +55,8 @@ class Ready(Generic[T]):
         self._turns: tuple[deque[str], deque[str]] = (deque(), deque())  # Real-time queues, batch queues.
 
     def __bool__(self) -> bool:
-        return any(self._turns)
+        real_time, batch = self._turns
+        return bool(real_time or batch)
 
     def __iter__(self) -> Iterator[T]:
         return (job for queue in self._queues.values() for lane in queue.lanes.values() for _, job in lane)
@@ -65,9 +66,10 @@ class Ready(Generic[T]):
         found = self._queues.get(queue)
         if found is None:
             found = self._queues[queue] = _Queue(rank)
-        if not found:
+        if not found.count:
             found.rank = rank
             self._turns[rank.batch].append(queue)
+        found.count += 1
         lane = found.lanes[priority]
         (lane.appendleft if first else lane.append)((due, job))
 
@@ -76,10 +78,10 @@ class Ready(Generic[T]):
         turns = self._turns[0] or self._turns[1]
         queue = self._queues[turns[0]]
         job = queue.pop(now, self._chance)
-        if queue:
-            turns.rotate(-1)
-        else:
+        if not queue.count:
             turns.popleft()
+        elif len(turns) > 1:
+            turns.rotate(-1)
         return job
 
     def clear(self) -> list[T]:

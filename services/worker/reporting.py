@@ -23,6 +23,7 @@ from services.chassis.jetstream.publisher import Item, Publisher
 from services.chassis.jobs.sending import item
 from services.worker.delivery import Delivery
 from services.worker.ending import RELEASED, RETRYING, SUCCEEDED, Ending, Verdict
+from services.worker.holding import release
 from services.worker.packing import Ended, next_time, packed
 from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
@@ -106,7 +107,7 @@ class Reporter:
         if retries:
             await self._publisher.publish_all([_retry(each) for each in retries])
         lost = await self._report(
-            [each for each in group if each.ending.start_s or each.verdict.outcome != RELEASED]
+            [each for each in group if each.verdict.outcome != RELEASED or each.ending.start_s]
         )
         if self._waiting and len(self._groups) < TOGETHER_MAX:
             self._begin()
@@ -114,16 +115,16 @@ class Reporter:
             out = set(map(id, lost))
             group = [each for each in group if id(each) not in out]
         await self._acknowledge(group)
-        for each in lost:
-            each.handle.giver.done(each.delivery)
+        release(each.delivery for each in lost)
 
     def _group(self) -> list[Ended]:
         group, size = list[Ended](), 0
-        while self._waiting and len(group) < GROUP_MAX:
-            size += self._waiting[0].bytes
+        waiting = self._waiting
+        while waiting and len(group) < GROUP_MAX:
+            size += waiting[0].bytes
             if group and size > GROUP_BYTES_MAX:
                 break
-            group.append(self._waiting.popleft())
+            group.append(waiting.popleft())
         return group
 
     async def _report(self, group: Sequence[Ended]) -> list[Ended]:
@@ -180,8 +181,7 @@ class Reporter:
             await acks.confirm(self._connection, [each.handle.message.reply for each in gone])
         except TimeoutError:
             log.warning("%d messages were not acknowledged; they come again and are looked up", len(gone))
-        for each in (*back, *gone):
-            each.handle.giver.done(each.delivery)
+        release(each.delivery for each in (*back, *gone))
 
     def _send(self, replies: Sequence[bytes], word: bytes) -> None:
         """Says it once; who does not hear it lets the message come again by itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -21,7 +21,7 @@ from services.worker.delivery import Delivery, Outside, Run
 from services.worker.ending import Ending, because, judge, raised
 from services.worker.performing import Performers
 from services.worker.tokens import Gates
-from weft.jobs.v1.job_pb2 import EndReason, Envelope
+from weft.jobs.v1.job_pb2 import EndReason
 
 TICK_S = 0.05  # How late a timeout may be noticed.
 ASK_AGAIN_S = 5.0  # Between two cancellations of a handler that swallows them.
@@ -70,6 +70,7 @@ class Runner:
         self._stirred = asyncio.Event()  # Something ended.
         own = {name: each.concurrency for name, each in registry.handlers.items() if each.concurrency}
         self._benches = {kind: Bench(self._slot, {**own, **(limits or {})}) for kind in Kind}
+        self._async = self._benches[Kind.ASYNC]
         self._ahead, self._done, self._ticked = 0.0, 0, self._loop.time()
         self.resize(room)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -131,7 +132,9 @@ class Runner:
             self._end(delivery, because(EndReason.END_REASON_TYPE_UNKNOWN, words))
         else:
             kind = Kind.PROCESS if _isolated(delivery) else handler.kind
-            self._benches[kind].seat(delivery, handler)
+            # Most are of this kind, and to look an Enum up takes longer than to seat a job.
+            bench = self._async if kind is Kind.ASYNC else self._benches[kind]
+            bench.seat(delivery, handler)
 
     def stop(self, job_id: str, run: int, reason: EndReason.ValueType) -> bool:
         """Ends what is held of a job, up to this run; False when nothing is. It is told as ever."""
@@ -202,7 +205,8 @@ class Runner:
             bench.call()
             delivery, handler, may_run = found
             if may_run:
-                await self._attempt(bench, delivery, handler, me)
+                if (rest := self._attempt(bench, delivery, handler, me)) is not None:
+                    await rest
             else:
                 self._end(delivery, Ending(delivery.stop or EndReason.END_REASON_QUEUED_TOO_LONG))
             since_breath += 1
@@ -210,60 +214,71 @@ class Runner:
                 since_breath = 0
                 await asyncio.sleep(0)
 
-    async def _attempt(
+    def _attempt(
         self, bench: Bench, delivery: Delivery, handler: Handler[..., object], me: asyncio.Task[None]
-    ) -> None:
-        run, span = self._begin(delivery, handler, me)
+    ) -> Awaitable[None] | None:
+        """Begins an attempt; many end in that very moment. Returns the rest of one that does not."""
+        trace = delivery.envelope.trace
+        span, place = self._place(delivery, trace) if trace else (None, telemetry.NO_TRACE)
+        timeout_s = _timeout_s(delivery, handler)
+        isolated = _isolated(delivery)
+        run = Run(delivery, handler, self._outside, me, place, time.time(), timeout_s, isolated)
         try:
-            ending = await self._performers.perform(run)
-        except asyncio.CancelledError:
-            if delivery.stop is None:  # The worker itself is torn down.
-                raise
-            ending = _stopped(delivery)
-        except Exception as error:
-            log.exception("an attempt could not be made", extra={"facts": {"job_id": delivery.job_id}})
-            ending = raised(error)
+            ending = self._performers.begin(run)
+        except BaseException as error:
+            ending = self._ending_of(delivery, error)
+        if not isinstance(ending, Ending):
+            return self._wait(bench, run, span, ending)
+        self._close(bench, run, span, ending)
+        return None
+
+    async def _wait(self, bench: Bench, run: Run, span: Span | None, rest: Awaitable[Ending]) -> None:
+        """Until it ends, or is ended."""
+        job_id = run.delivery.job_id
+        if run.timeout_s is not None:
+            run.ends = self._loop.time() + run.timeout_s
+        self.running[job_id] = run
+        self._outside.begun(run)
+        try:
+            ending = await rest
+        except BaseException as error:
+            ending = self._ending_of(run.delivery, error)
         finally:
-            while me.uncancel():
+            while run.task.uncancel():
                 pass
-            del self.running[delivery.job_id]
-            bench.free(delivery, handler)
-        _finish(span, delivery, ending)
-        ending.start_s, ending.end_s, ending.lines = run.start_s, time.time(), run.lines or ()
+            del self.running[job_id]
+        self._close(bench, run, span, ending)
+
+    def _ending_of(self, delivery: Delivery, error: BaseException) -> Ending:
+        """What an attempt could not tell itself. Raises again what ends the worker."""
+        if isinstance(error, asyncio.CancelledError) and delivery.stop is not None:
+            return _stopped(delivery)
+        if not isinstance(error, Exception):
+            raise error
+        log.error(
+            "an attempt could not be made", exc_info=error, extra={"facts": {"job_id": delivery.job_id}}
+        )
+        return raised(error)
+
+    def _close(self, bench: Bench, run: Run, span: Span | None, ending: Ending) -> None:
+        delivery = run.delivery
+        bench.free(delivery, run.handler)
+        if span is not None:
+            _finish(span, delivery, ending)
+        ending.start_s, ending.end_s = run.start_s, time.time()
+        if run.lines:
+            ending.lines = run.lines
         self._end(delivery, ending)
 
-    def _begin(
-        self, delivery: Delivery, handler: Handler[..., object], me: asyncio.Task[None]
-    ) -> tuple[Run, Span | None]:
-        envelope, start_s = delivery.envelope, time.time()
-        timeout_s = _timeout_s(delivery, handler)
-        span, trace = self._place(envelope)
-        run = Run(
-            delivery=delivery,
-            handler=handler,
-            outside=self._outside,
-            task=me,
-            trace=trace,
-            start_s=start_s,
-            ends=None if timeout_s is None else self._loop.time() + timeout_s,
-            ends_s=None if timeout_s is None else start_s + timeout_s,
-            isolated=_isolated(delivery),
-        )
-        self.running[envelope.job_id] = run
-        self._outside.begun(run)
-        return run, span
-
-    def _place(self, envelope: Envelope) -> tuple[Span | None, telemetry.Trace]:
+    def _place(self, delivery: Delivery, trace: str) -> tuple[Span | None, telemetry.Trace]:
         """Where the attempt stands in its enqueuer's trace; of its own it begins none."""
-        if not envelope.trace:
-            return None, telemetry.NO_TRACE
-        parent = self._tracing.begin(envelope.trace)
-        span = self._tracing.span(f"job {envelope.type}", parent, SpanKind.CONSUMER)
+        parent = self._tracing.begin(trace)
+        span = self._tracing.span(f"job {delivery.type}", parent, SpanKind.CONSUMER)
         return span, telemetry.place(span, parent)
 
     def _end(self, delivery: Delivery, ending: Ending) -> None:
         envelope = delivery.envelope
-        del self._held[envelope.job_id]
+        del self._held[delivery.job_id]
         if ending.crashed:
             envelope.crashes += 1
         self._done += 1
@@ -311,10 +326,8 @@ def _stopped(delivery: Delivery) -> Ending:
     return Ending(delivery.stop)
 
 
-def _finish(span: Span | None, delivery: Delivery, ending: Ending) -> None:
+def _finish(span: Span, delivery: Delivery, ending: Ending) -> None:
     """Closes the attempt's span, named by the OpenTelemetry messaging conventions."""
-    if span is None:
-        return
     envelope = delivery.envelope
     span.set_attributes(
         {

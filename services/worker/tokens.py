@@ -157,12 +157,14 @@ class Gates:
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether it may begin; if so it has, until `release`."""
+        if not self._gates:
+            return True
         gate = self._gates.get(delivery.queue)
         return gate is None or gate.admit(delivery.type)
 
     def release(self, delivery: Delivery) -> None:
         """It has ended."""
-        if gate := self._gates.get(delivery.queue):
+        if self._gates and (gate := self._gates.get(delivery.queue)):
             gate.release(delivery.type)
 
     async def close(self) -> None:

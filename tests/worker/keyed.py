@@ -185,7 +185,7 @@ class Worker:
         for delivery, over in zip(deliveries, ended, strict=True):
             if over:
                 acks.send(self._connection, [delivery.handle.message.reply])
-                delivery.handle.giver.done(delivery)
+                delivery.handle.giver.done([delivery])
         return [each for each, over in zip(deliveries, ended, strict=True) if not over]
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
@@ -210,7 +210,7 @@ class Worker:
             handle.giver.lost(delivery)
         else:
             await acks.confirm(self._connection, [handle.message.reply])
-        handle.giver.done(delivery)
+        handle.giver.done([delivery])
 
     def tell(self, key: str, number: int, what: str, attempt: int) -> None:
         self.log.append((key, number, what, attempt))

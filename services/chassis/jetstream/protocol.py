@@ -93,15 +93,13 @@ class Parser:
 
 def _lengths(words: list[bytes]) -> tuple[int, int]:
     """Bytes of the header block, and of block and payload together."""
-    headed = words[0] == b"HMSG"
-    numbers = words[-2:] if headed else words[-1:]
+    headed, last = words[0] == b"HMSG", words[-1]
     if len(words) not in ((5, 6) if headed else (4, 5)):
         raise ProtocolError("a message line has a wrong number of words")
-    for number in numbers:
-        if not number.isdigit() or len(number) > DIGITS_MAX:
-            raise ProtocolError("the length of a message is not a number")
-    total = int(numbers[-1])
-    head = int(numbers[0]) if headed else 0
+    first = words[-2] if headed else b"0"
+    if not (last.isdigit() and first.isdigit()) or len(last) > DIGITS_MAX or len(first) > DIGITS_MAX:
+        raise ProtocolError("the length of a message is not a number")
+    head, total = int(first), int(last)
     if head > total or total > MESSAGE_BYTES_MAX or (headed and not head):
         raise ProtocolError("the length of a message is impossible")
     return head, total

@@ -22,8 +22,9 @@ ROOM_MAX = 50_000  # More in one worker's hands is no prefetch but a hoard.
 BYTES_MAX = 16 * 1024 * 1024  # Of payloads that one request may bring.
 BUSY_S = 0.1  # Before asking anew when the server said no: it is choosing a leader, or stopping.
 GONE = ("Consumer Deleted", "Consumer is push based")
-ACK_TOKENS = 9  # $JS.ACK.stream.consumer.deliveries.sequence.consumer_sequence.time.pending
-DOMAIN_TOKENS = 11  # With domain and account before the stream, and perhaps more at the end (ADR-15).
+# $JS.ACK.stream.consumer.deliveries.sequence.consumer_sequence.time.pending; else 11 or more, with domain and
+# account before the stream (ADR-15).
+ACK_TOKENS = 9
 
 
 class Delivery(NamedTuple):
@@ -42,15 +43,15 @@ class Delivery(NamedTuple):
 
 def delivery(message: Message) -> Delivery:
     """Raises ProtocolError when the message is not from a consumer."""
-    tokens = message[1].split(b".")
-    first = 4 if len(tokens) == ACK_TOKENS else 6
-    if first == 6 and len(tokens) < DOMAIN_TOKENS:
+    reply = message[1]
+    short = reply.count(b".") == ACK_TOKENS - 1  # Then its end alone is looked at: half of the time.
+    numbers = reply.rsplit(b".", 5)[1:] if short else reply.split(b".")[6:11]
+    if len(numbers) < 5:
         raise ProtocolError("a message has no ack subject")
     try:
-        deliveries, sequence, nth, at, pending = map(int, tokens[first : first + 5])
+        values = (*message, *map(int, numbers))
     except ValueError:
         raise ProtocolError("an ack subject is not understood") from None
-    values = (*message, deliveries, sequence, nth, at, pending)
     return tuple.__new__(Delivery, values)  # As in protocol.py: half of the time.
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
+from msgspec import inspect
 
 from services.chassis.jobs.errors import BadPayload
 from services.chassis.rpc import Malformed, check
@@ -24,6 +25,19 @@ TEXT_MAX = 500  # Of a parser's complaint; it quotes what it could not read.
 
 MISSING = re.compile(r"Object missing required field `(.+?)`")
 NO_SUCH = re.compile(r'has no field named "([^"]+)"(?: at "[^".]+\.?([^"]*)")?')
+PLAIN = (
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.StrType,
+    inspect.BoolType,
+    inspect.NoneType,
+    inspect.BytesType,
+    inspect.DecimalType,
+    inspect.UUIDType,
+    inspect.DateTimeType,
+    inspect.DateType,
+    inspect.EnumType,
+)
 FAILED_TO_PARSE = re.compile(r"Failed to parse (\S+) field")
 
 
@@ -127,13 +141,16 @@ def _ruled(message: Any, seen: frozenset[str] = frozenset()) -> bool:
 
 
 def _dataclass(kind: type[Any]) -> Callable[[bytes, str], Any]:
+    flat = _flat_fields(kind)
+
     def decode(data: bytes, content_type: str) -> Any:
         if content_type not in ("", JSON):
             raise BadPayload("", f"must be {JSON}, not {content_type}")
         try:
             raw = msgspec.json.decode(data)
             value = msgspec.convert(raw, kind)
-            _refuse_strangers(raw, msgspec.to_builtins(value), "")
+            if flat is None or not flat.issuperset(raw):
+                _refuse_strangers(raw, msgspec.to_builtins(value), "")
         except msgspec.ValidationError as error:
             raise _violation(str(error)) from None
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -141,6 +158,20 @@ def _dataclass(kind: type[Any]) -> Callable[[bytes, str], Any]:
         return value
 
     return decode
+
+
+def _flat_fields(kind: type[Any]) -> frozenset[str] | None:
+    """The names of its fields, if none has fields of its own: then there is no more to look at."""
+    told = inspect.type_info(kind)
+    if not isinstance(told, inspect.DataclassType):
+        return None
+    kinds = [
+        each
+        for field in told.fields
+        for each in (field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,))
+    ]
+    plain = all(isinstance(each, PLAIN) for each in kinds)
+    return frozenset(field.encode_name for field in told.fields) if plain else None
 
 
 def _violation(words: str) -> BadPayload:
