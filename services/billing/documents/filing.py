@@ -1,8 +1,9 @@
 """Gives documents out: what was made before, or what is made now, checked and kept."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from services.billing.documents.composing import Composer
@@ -18,6 +19,7 @@ from services.chassis.db import Database, Tx
 
 SYNTAX = {Format.PDF: None, Format.UBL: Syntax.UBL, Format.CII: Syntax.CII}
 OF_CURRENCY = "BR-DEC"  # The rules on decimals; a currency with three keeps none of them.
+Kept = tuple[DocumentFile, bytes]
 Told = Callable[[Tx, DocumentFile, UUID], Awaitable[None]]
 
 
@@ -31,14 +33,22 @@ class Filing:
     composer: Composer
     style: Style
     told: Told  # Announces a new document of a customer.
+    flights: dict[tuple[UUID, Format], asyncio.Task[Kept]] = field(default_factory=dict)  # Being made.
 
-    async def document(
-        self, subject_id: UUID, source: store.Source, format: Format
-    ) -> tuple[DocumentFile, bytes]:
+    async def document(self, subject_id: UUID, source: store.Source, format: Format) -> Kept:
         """Raises DocumentRefused, NoElectronicInvoice, DocumentsBusy."""
         async with self.db.transaction() as tx:
             if found := await store.kept(tx, subject_id, format):
                 return found
+        flight = self.flights.get((subject_id, format))
+        if flight is None:
+            flight = asyncio.create_task(self._new(subject_id, source, format))
+            self.flights[subject_id, format] = flight
+            flight.add_done_callback(lambda _: self.flights.pop((subject_id, format)))
+        return await asyncio.shield(flight)
+
+    async def _new(self, subject_id: UUID, source: store.Source, format: Format) -> Kept:
+        """Made by one of those who ask at once, and whoever gives up asking."""
         document = self.composer.document(source)
         made = await self._made(document, format)
         row = DocumentFile(

@@ -23,6 +23,7 @@ def declared(pdf: bytes) -> bytes:
     from pypdf.generic import NameObject, StreamObject
 
     writer = PdfWriter(clone_from=BytesIO(pdf))
+    writer.pdf_header = "%PDF-1.7"  # Of ISO 32000-1, which PDF/A-3 restricts.
     metadata = writer.root_object["/Metadata"].get_object()
     assert isinstance(metadata, StreamObject)
     assert metadata.indirect_reference
