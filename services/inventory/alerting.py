@@ -1,6 +1,7 @@
 """Mails to whoever orders goods: what runs low. One tells of all that fell low since the last."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 from google.rpc import code_pb2
@@ -47,7 +48,7 @@ class Alerting:
         rows = await low_stock.claim(self._db, uuid7(self._clock.now()), NAMED_MAX)
         if not rows:
             return False
-        named = [f"{row['sku']} ({row['name']})\t{row['available']} / {row['alert_at']}" for row in rows]
+        named = [f"{_place(row)}\t{row['available']} / {row['alert_at']}" for row in rows]
         more = rows[0]["levels"] - len(rows)
         await self._send(rows[0]["mail_id"], {"levels": "\n".join(named), "more": str(more) if more else ""})
         await low_stock.told(self._db)
@@ -69,3 +70,8 @@ class Alerting:
         except CallFailed as failed:
             if failed.code != code_pb2.ALREADY_EXISTS:
                 raise
+
+
+def _place(row: Any) -> str:
+    """On one line, whatever the location is called."""
+    return f"{row['sku']} ({' '.join(row['name'].split())})"

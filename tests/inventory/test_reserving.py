@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.inventory.warehouse import COMMITTED, HELD, RELEASED, Warehouse, new_id, outcomes, refused, sku
+from weft.inventory.v1 import reservation_pb2 as pb
 
 
 async def test_what_is_reserved_is_not_available(warehouse: Warehouse) -> None:
@@ -79,3 +81,52 @@ async def test_of_commit_and_release_at_once_one_wins(warehouse: Warehouse, firs
     on_hand, reserved, _ = await warehouse.counters(name)
     committed = sum([(await warehouse.get(each.reservation_id)).state == COMMITTED for each in made])
     assert (on_hand, reserved) == (50 - committed, 0)
+
+
+async def test_a_reservation_has_up_to_five_hundred_lines(warehouse: Warehouse) -> None:
+    """Its events are split: one of 500 lines would be larger than an event may be."""
+    mark = sku()
+    names = [f"{mark}-{n:03}-{'x' * 42}" for n in range(500)]
+    for start in (0, 250):
+        await warehouse.receive_all(1, names[start : start + 250])
+    made = await warehouse.reserve(*((name, 1) for name in names))
+    assert len(made.lines) == 500
+    assert await refused(warehouse.reserve(*((name, 1) for name in [*names, mark]))) == "MALFORMED"
+    assert (await warehouse.commit(made.reservation_id)).state == COMMITTED
+    assert await warehouse.counters(names[0]) == (0, 0, 0)
+
+
+async def test_reservations_are_listed_by_state_and_by_what_they_hold(warehouse: Warehouse) -> None:
+    name, other = await warehouse.receive(9), await warehouse.receive(9)
+    made = [await warehouse.reserve((name, 1), (other, 1)) for _ in range(3)]
+    await warehouse.commit(made[0].reservation_id)
+    await warehouse.release(made[1].reservation_id, (name, 1), operation_id=new_id())
+
+    async def listed(**fields: Any) -> list[str]:
+        request = pb.ListReservationsRequest(**fields)
+        answer = await warehouse.reservations.ListReservations(request, metadata=warehouse.who)
+        return [each.reservation_id for each in answer.reservations]
+
+    assert await listed(sku=name) == [made[2].reservation_id]
+    assert await listed(sku=other) == [made[2].reservation_id, made[1].reservation_id]
+    assert await listed(sku=other, filter='state = "COMMITTED"') == []
+    assert await listed(filter='state = "COMMITTED"', page_size=1) == [made[0].reservation_id]
+
+
+async def test_who_may_not_reserve_is_refused(warehouse: Warehouse) -> None:
+    name = await warehouse.receive(1)
+    request = pb.ReserveRequest(reservation_id=new_id(), lines=[pb.Demand(sku=name, units=1)])
+    customer = warehouse.lab.bearer(scope="")
+    assert await refused(warehouse.reservations.Reserve(request, metadata=customer)) == "NOT_PERMITTED"
+    assert await refused(warehouse.reservations.Reserve(request)) == "SIGN_IN_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("units", "name"),
+    [(0, "A"), (-1, "A"), (10**9 + 1, "A"), (1, ""), (1, "A B"), (1, "A" * 65)],
+    ids=["none", "negative", "too many", "no sku", "a space", "a long sku"],
+)
+async def test_lines_that_break_a_rule_are_refused(warehouse: Warehouse, units: int, name: str) -> None:
+    assert await refused(warehouse.reserve((name, units))) == "MALFORMED"
+    assert await refused(warehouse.reserve(("A", 1), reservation_id="x")) == "MALFORMED"
+    assert await refused(warehouse.reserve()) == "MALFORMED"

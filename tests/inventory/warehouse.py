@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -85,14 +85,18 @@ class Warehouse:
     async def receive(self, units: int, name: str = "", at: str = "") -> str:
         """So many units of a SKU, new unless it is named. Returns its name."""
         name = name or sku()
+        await self.receive_all(units, [name], at)
+        return name
+
+    async def receive_all(self, units: int, names: Iterable[str], at: str = "") -> None:
+        """So many units of each."""
         request = stock.ReceiveStockRequest(
             receipt_id=new_id(),
             location_id=at or self.location_id,
-            lines=[stock.Receipt(sku=name, units=units)],
+            lines=[stock.Receipt(sku=name, units=units) for name in names],
             reason=PURCHASE,
         )
         await self.stock.ReceiveStock(request, metadata=self.who)
-        return name
 
     async def level(self, name: str, at: str = "") -> Any:
         request = stock.GetStockRequest(sku=name, location_id=at or self.location_id)

@@ -94,5 +94,5 @@ class Reservations(ReservationServiceServicer):
     ) -> pb.ListReservationsResponse:
         page = store.RESERVATIONS.page(request, self._shared.page_key)
         async with self._shared.db.transaction() as tx:
-            found, token = await store.page(tx, page)
+            found, token = await store.page(tx, page, request.sku)
         return pb.ListReservationsResponse(reservations=map(pack.reservation, found), next_page_token=token)

@@ -22,9 +22,9 @@ update low_stock set mail_id = $1 where mail_id is null and not exists (
 )
 """
 CLAIMED = """
-select s.mail_id, s.sku, s.available, s.alert_at, l.name, count(*) over () as levels
-from low_stock s join location l using (location_id)
-where s.mail_id is not null order by s.available - s.alert_at, s.sku, l.name limit $1
+select s.mail_id, s.sku, s.available, s.alert_at, coalesce(l.name, '') as name, count(*) over () as levels
+from low_stock s left join location l using (location_id)
+where s.mail_id is not null order by s.available - s.alert_at, s.sku, name limit $1
 """
 TOLD = "delete from low_stock where mail_id is not null"
 

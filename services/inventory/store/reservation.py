@@ -10,7 +10,13 @@ from sqlalchemy import select
 from services.chassis.db import AnyTx, Tx, execute, fetch
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
-from services.inventory.domain.reservation import Line, Reservation, ReservationRow, UnknownReservation
+from services.inventory.domain.reservation import (
+    Line,
+    Reservation,
+    ReservationLineRow,
+    ReservationRow,
+    UnknownReservation,
+)
 
 COLUMNS = "reservation_id, state, digest, expire_at, created_at, updated_at"
 ADD = f"""
@@ -44,13 +50,13 @@ select reservation_id, sku, location_id, held, committed, released from reservat
 where reservation_id = any($1::uuid[]) order by sku, location_id
 """
 END = """
-update reservation r set state = n.state, expire_at = n.expire_at, updated_at = $4
-from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as n (reservation_id, state, expire_at)
-where r.reservation_id = n.reservation_id
-"""
-END_LINES = """
+with heads as (
+    update reservation r set state = n.state, expire_at = n.expire_at, updated_at = $4
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as n (reservation_id, state, expire_at)
+    where r.reservation_id = n.reservation_id
+)
 update reservation_line l set held = n.held, committed = n.committed, released = n.released
-from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[])
+from unnest($5::uuid[], $6::text[], $7::uuid[], $8::bigint[], $9::bigint[], $10::bigint[])
     as n (reservation_id, sku, location_id, held, committed, released)
 where (l.reservation_id, l.sku, l.location_id) = (n.reservation_id, n.sku, n.location_id)
 """
@@ -124,22 +130,24 @@ async def _whole(tx: AnyTx, rows: Sequence[Any]) -> dict[UUID, Reservation]:
 
 
 async def write(tx: AnyTx, reservations: Sequence[Reservation], now: datetime) -> None:
-    """These are locked."""
-    if not reservations:
-        return
+    """These are locked, and have lines."""
     heads = [(each.reservation_id, each.state, each.expire_at) for each in reservations]
-    await execute(tx, END, *(list(column) for column in zip(*heads, strict=True)), now)
     lines = [
         (each.reservation_id, line.sku, line.location_id, line.held, line.committed, line.released)
         for each in reservations
         for line in each.lines
     ]
-    if lines:
-        await execute(tx, END_LINES, *(list(column) for column in zip(*lines, strict=True)))
+    columns = [list(column) for column in zip(*heads, strict=True)]
+    await execute(tx, END, *columns, now, *(list(column) for column in zip(*lines, strict=True)))
 
 
-async def page(tx: Tx, page: Page) -> tuple[list[Reservation], str]:
-    """Reservations, and the next page's token."""
-    rows, token = page.cut((await tx.scalars(page.select(select(ReservationRow)))).all())
+async def page(tx: Tx, page: Page, sku: str) -> tuple[list[Reservation], str]:
+    """Reservations, and the next page's token. With a SKU those that hold some of it."""
+    wanted = select(ReservationRow)
+    if sku:
+        holding = (ReservationLineRow.sku == sku, ReservationLineRow.held > 0)
+        holders = select(ReservationLineRow.reservation_id).where(*holding)
+        wanted = wanted.where(ReservationRow.reservation_id.in_(holders))
+    rows, token = page.cut((await tx.scalars(page.select(wanted))).all())
     found: Mapping[UUID, Reservation] = await many(tx, [row.reservation_id for row in rows]) if rows else {}
     return [found[row.reservation_id] for row in rows if row.reservation_id in found], token

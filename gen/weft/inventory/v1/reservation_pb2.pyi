@@ -435,6 +435,7 @@ class ListReservationsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Absence: 50."""
     page_token: _builtins.str
@@ -443,6 +444,8 @@ class ListReservationsRequest(_message.Message):
     """AIP-160. Absence: all."""
     order_by: _builtins.str
     """AIP-132. Absence: `create_time desc`."""
+    sku: _builtins.str
+    """Only reservations that hold some of this SKU now. Absence: all."""
     def __init__(
         self,
         *,
@@ -450,10 +453,11 @@ class ListReservationsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        sku: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1168,6 +1168,13 @@ class ListReservationsRequest(betterproto2.Message):
     AIP-132. Absence: `create_time desc`.
     """
 
+    sku: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING
+    )
+    """
+    Only reservations that hold some of this SKU now. Absence: all.
+    """
+
 
 default_message_pool.register_message(
     "weft.inventory.v1", "ListReservationsRequest", ListReservationsRequest
