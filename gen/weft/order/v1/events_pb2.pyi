@@ -43,6 +43,8 @@ class OrderCreated(_message.Message):
     QUOTE_ID_FIELD_NUMBER: _builtins.int
     EXCHANGE_RETURN_ID_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
+    EXCHANGE_ORDER_ID_FIELD_NUMBER: _builtins.int
+    EXCHANGE_INTENT_ID_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     IMPORTED_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
@@ -58,6 +60,9 @@ class OrderCreated(_message.Message):
     """What it was priced by. Empty: imported."""
     exchange_return_id: _builtins.str
     """The return whose goods it replaces. Empty: none."""
+    exchange_order_id: _builtins.str
+    """The order that they came back from, and what had paid for it. Empty: none."""
+    exchange_intent_id: _builtins.str
     imported: _builtins.bool
     """It happened elsewhere and was taken over: nothing of it was reserved or paid here."""
     @_builtins.property
@@ -96,12 +101,14 @@ class OrderCreated(_message.Message):
         quote_id: _builtins.str = ...,
         exchange_return_id: _builtins.str = ...,
         credit: _money_pb2.Money | None = ...,
+        exchange_order_id: _builtins.str = ...,
+        exchange_intent_id: _builtins.str = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         imported: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "effective_time", b"effective_time", "gross_total", b"gross_total", "net_total", b"net_total", "tax_total", b"tax_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_capture", b"auto_capture", "cart_id", b"cart_id", "country", b"country", "coupon_codes", b"coupon_codes", "credit", b"credit", "currency", b"currency", "customer_id", b"customer_id", "effective_time", b"effective_time", "exchange_return_id", b"exchange_return_id", "gross_total", b"gross_total", "imported", b"imported", "lines", b"lines", "net_total", b"net_total", "order_id", b"order_id", "quote_id", b"quote_id", "reference", b"reference", "tax_total", b"tax_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_capture", b"auto_capture", "cart_id", b"cart_id", "country", b"country", "coupon_codes", b"coupon_codes", "credit", b"credit", "currency", b"currency", "customer_id", b"customer_id", "effective_time", b"effective_time", "exchange_intent_id", b"exchange_intent_id", "exchange_order_id", b"exchange_order_id", "exchange_return_id", b"exchange_return_id", "gross_total", b"gross_total", "imported", b"imported", "lines", b"lines", "net_total", b"net_total", "order_id", b"order_id", "quote_id", b"quote_id", "reference", b"reference", "tax_total", b"tax_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +445,7 @@ class OrderRefundUpdated(_message.Message):
     GROSS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RETURN_ID_FIELD_NUMBER: _builtins.int
+    PAID_BACK_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     customer_id: _builtins.str
     refund_id: _builtins.str
@@ -446,13 +454,17 @@ class OrderRefundUpdated(_message.Message):
     return_id: _builtins.str
     """The return that it is for. Empty: none."""
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_resource_pb2.LineUnits]: ...
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_event_line_pb2.EventLine]: ...
     @_builtins.property
     def net(self) -> _money_pb2.Money: ...
     @_builtins.property
     def tax(self) -> _money_pb2.Money: ...
     @_builtins.property
     def gross(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def paid_back(self) -> _money_pb2.Money:
+        """What of `gross` goes back through the payment."""
+
     def __init__(
         self,
         *,
@@ -460,16 +472,17 @@ class OrderRefundUpdated(_message.Message):
         customer_id: _builtins.str = ...,
         refund_id: _builtins.str = ...,
         state: _resource_pb2.RefundState.ValueType = ...,
-        lines: _abc.Iterable[_resource_pb2.LineUnits] | None = ...,
+        lines: _abc.Iterable[_event_line_pb2.EventLine] | None = ...,
         net: _money_pb2.Money | None = ...,
         tax: _money_pb2.Money | None = ...,
         gross: _money_pb2.Money | None = ...,
         reason: _builtins.str = ...,
         return_id: _builtins.str = ...,
+        paid_back: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["gross", b"gross", "net", b"net", "tax", b"tax"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gross", b"gross", "net", b"net", "paid_back", b"paid_back", "tax", b"tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "gross", b"gross", "lines", b"lines", "net", b"net", "order_id", b"order_id", "reason", b"reason", "refund_id", b"refund_id", "return_id", b"return_id", "state", b"state", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "gross", b"gross", "lines", b"lines", "net", b"net", "order_id", b"order_id", "paid_back", b"paid_back", "reason", b"reason", "refund_id", b"refund_id", "return_id", b"return_id", "state", b"state", "tax", b"tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,69 +30,79 @@ from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__
 from weft.order.v1 import resource_pb2 as weft_dot_order_dot_v1_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/order/v1/import.proto\x12\rweft.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/money/v1/money.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1cweft/order/v1/resource.proto\"\x83\x01\n\x13ImportOrdersRequest\x12-\n\x05order\x18\x01 \x01(\x0b\x32\x1c.weft.order.v1.ImportedOrderH\x00\x12/\n\x06refund\x18\x02 \x01(\x0b\x32\x1d.weft.order.v1.ImportedRefundH\x00\x42\x0c\n\x03row\x12\x05\xbaH\x02\x08\x01\"\x83\x02\n\rImportedOrder\x12\x1b\n\x08order_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08\x63urrency\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x18\n\x07\x63ountry\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x02\x12\x1a\n\treference\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x05lines\x18\x06 \x03(\x0b\x32\x1b.weft.order.v1.ImportedLine\x12:\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\xaf\x01\n\x0cImportedLine\x12\x18\n\x07line_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x14\n\x03sku\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\r\n\x05units\x18\x03 \x01(\x05\x12,\n\nunit_price\x18\x04 \x01(\x0b\x32\x18.weft.money.v1.UnitPrice\x12\x19\n\x08tax_rate\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x0c\x12\x17\n\x05title\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\x89\x03\n\x0eImportedRefund\x12\x1a\n\trefund_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08order_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\'\n\x05lines\x18\x03 \x03(\x0b\x32\x18.weft.order.v1.LineUnits\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.weft.money.v1.Money\x12\x17\n\x06reason\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12-\n\x08\x63redited\x18\x07 \x03(\x0b\x32\x1b.weft.order.v1.ImportedLine\x12\x1c\n\x0b\x63ustomer_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08\x63urrency\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x18\n\x07\x63ountry\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x02\x12\x1a\n\treference\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x82\x02\n\x14ImportOrdersResponse\x12\x10\n\x08imported\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0f\n\x07refused\x18\x03 \x01(\x03\x12\'\n\x04rows\x18\x04 \x03(\x0b\x32\x19.weft.order.v1.RefusedRow\x12S\n\x11refused_by_reason\x18\x05 \x03(\x0b\x32\x38.weft.order.v1.ImportOrdersResponse.RefusedByReasonEntry\x1a\x36\n\x14RefusedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"U\n\nRefusedRow\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t2\x8a\x01\n\x12OrderImportService\x12t\n\x0cImportOrders\x12\".weft.order.v1.ImportOrdersRequest\x1a#.weft.order.v1.ImportOrdersResponse\"\x19\xca\xf3\x18\x15\x1a\x13order.orders.import(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/order/v1/import.proto\x12\rweft.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/money/v1/money.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1cweft/order/v1/resource.proto\"\x8c\x01\n\x13ImportOrdersRequest\x12\x35\n\x05order\x18\x01 \x01(\x0b\x32\x1c.weft.order.v1.ImportedOrderB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x37\n\x06refund\x18\x02 \x01(\x0b\x32\x1d.weft.order.v1.ImportedRefundB\x06\xbaH\x03\xd8\x01\x03H\x00\x42\x05\n\x03row\"\xaa\x02\n\rImportedOrder\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0b\x63ustomer_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12#\n\x08\x63urrency\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12%\n\x07\x63ountry\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\x12\x1a\n\treference\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x37\n\x05lines\x18\x06 \x03(\x0b\x32\x1b.weft.order.v1.ImportedLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xb0\t\x12:\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x89\x02\n\x0cImportedLine\x12\x39\n\x07line_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x38\n\x03sku\x18\x02 \x01(\tB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._:#/-]{0,63}$\x12\x1a\n\x05units\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\x34\n\nunit_price\x18\x04 \x01(\x0b\x32\x18.weft.money.v1.UnitPriceB\x06\xbaH\x03\xc8\x01\x01\x12\x19\n\x08tax_rate\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x0c\x12\x17\n\x05title\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\xbf\x03\n\x0eImportedRefund\x12\x1b\n\trefund_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x08order_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x05lines\x18\x03 \x03(\x0b\x32\x18.weft.order.v1.LineUnitsB\t\xbaH\x06\x92\x01\x03\x10\xb0\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.weft.money.v1.Money\x12\x30\n\x06reason\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\x12:\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x08\x63redited\x18\x07 \x03(\x0b\x32\x1b.weft.order.v1.ImportedLineB\t\xbaH\x06\x92\x01\x03\x10\xb0\t\x12 \n\x0b\x63ustomer_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12&\n\x08\x63urrency\x18\t \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12%\n\x07\x63ountry\x18\n \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\"\x82\x02\n\x14ImportOrdersResponse\x12\x10\n\x08imported\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0f\n\x07refused\x18\x03 \x01(\x03\x12\'\n\x04rows\x18\x04 \x03(\x0b\x32\x19.weft.order.v1.RefusedRow\x12S\n\x11refused_by_reason\x18\x05 \x03(\x0b\x32\x38.weft.order.v1.ImportOrdersResponse.RefusedByReasonEntry\x1a\x36\n\x14RefusedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"U\n\nRefusedRow\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t2\x8a\x01\n\x12OrderImportService\x12t\n\x0cImportOrders\x12\".weft.order.v1.ImportOrdersRequest\x1a#.weft.order.v1.ImportOrdersResponse\"\x19\xca\xf3\x18\x15\x1a\x13order.orders.import(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.order.v1.import_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMPORTORDERSREQUEST'].oneofs_by_name['row']._loaded_options = None
-  _globals['_IMPORTORDERSREQUEST'].oneofs_by_name['row']._serialized_options = b'\272H\002\010\001'
+  _globals['_IMPORTORDERSREQUEST'].fields_by_name['order']._loaded_options = None
+  _globals['_IMPORTORDERSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_IMPORTORDERSREQUEST'].fields_by_name['refund']._loaded_options = None
+  _globals['_IMPORTORDERSREQUEST'].fields_by_name['refund']._serialized_options = b'\272H\003\330\001\003'
   _globals['_IMPORTEDORDER'].fields_by_name['order_id']._loaded_options = None
-  _globals['_IMPORTEDORDER'].fields_by_name['order_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_IMPORTEDORDER'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_IMPORTEDORDER'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_IMPORTEDORDER'].fields_by_name['customer_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDORDER'].fields_by_name['customer_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IMPORTEDORDER'].fields_by_name['currency']._loaded_options = None
-  _globals['_IMPORTEDORDER'].fields_by_name['currency']._serialized_options = b'\272H\004r\002\030\003'
+  _globals['_IMPORTEDORDER'].fields_by_name['currency']._serialized_options = b'\272H\016r\0142\n^[A-Z]{3}$'
   _globals['_IMPORTEDORDER'].fields_by_name['country']._loaded_options = None
-  _globals['_IMPORTEDORDER'].fields_by_name['country']._serialized_options = b'\272H\004r\002\030\002'
+  _globals['_IMPORTEDORDER'].fields_by_name['country']._serialized_options = b'\272H\021r\0172\r^([A-Z]{2})?$'
   _globals['_IMPORTEDORDER'].fields_by_name['reference']._loaded_options = None
   _globals['_IMPORTEDORDER'].fields_by_name['reference']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDORDER'].fields_by_name['lines']._loaded_options = None
+  _globals['_IMPORTEDORDER'].fields_by_name['lines']._serialized_options = b'\272H\010\222\001\005\010\001\020\260\t'
   _globals['_IMPORTEDORDER'].fields_by_name['effective_time']._loaded_options = None
   _globals['_IMPORTEDORDER'].fields_by_name['effective_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_IMPORTEDLINE'].fields_by_name['line_id']._loaded_options = None
-  _globals['_IMPORTEDLINE'].fields_by_name['line_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDLINE'].fields_by_name['line_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_IMPORTEDLINE'].fields_by_name['sku']._loaded_options = None
-  _globals['_IMPORTEDLINE'].fields_by_name['sku']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDLINE'].fields_by_name['sku']._serialized_options = b'\272H(r&2$^[A-Za-z0-9][A-Za-z0-9._:#/-]{0,63}$'
+  _globals['_IMPORTEDLINE'].fields_by_name['units']._loaded_options = None
+  _globals['_IMPORTEDLINE'].fields_by_name['units']._serialized_options = b'\272H\010\032\006\030\300\204=(\001'
+  _globals['_IMPORTEDLINE'].fields_by_name['unit_price']._loaded_options = None
+  _globals['_IMPORTEDLINE'].fields_by_name['unit_price']._serialized_options = b'\272H\003\310\001\001'
   _globals['_IMPORTEDLINE'].fields_by_name['tax_rate']._loaded_options = None
   _globals['_IMPORTEDLINE'].fields_by_name['tax_rate']._serialized_options = b'\272H\004r\002\030\014'
   _globals['_IMPORTEDLINE'].fields_by_name['title']._loaded_options = None
   _globals['_IMPORTEDLINE'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_IMPORTEDREFUND'].fields_by_name['refund_id']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['refund_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDREFUND'].fields_by_name['refund_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_IMPORTEDREFUND'].fields_by_name['order_id']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['order_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDREFUND'].fields_by_name['order_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_IMPORTEDREFUND'].fields_by_name['lines']._loaded_options = None
+  _globals['_IMPORTEDREFUND'].fields_by_name['lines']._serialized_options = b'\272H\006\222\001\003\020\260\t'
   _globals['_IMPORTEDREFUND'].fields_by_name['reason']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['reason']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDREFUND'].fields_by_name['reason']._serialized_options = b'\272H\035r\0302\026^[A-Z][A-Z0-9_]{0,63}$\330\001\001'
   _globals['_IMPORTEDREFUND'].fields_by_name['effective_time']._loaded_options = None
   _globals['_IMPORTEDREFUND'].fields_by_name['effective_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMPORTEDREFUND'].fields_by_name['credited']._loaded_options = None
+  _globals['_IMPORTEDREFUND'].fields_by_name['credited']._serialized_options = b'\272H\006\222\001\003\020\260\t'
   _globals['_IMPORTEDREFUND'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['customer_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDREFUND'].fields_by_name['customer_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IMPORTEDREFUND'].fields_by_name['currency']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['currency']._serialized_options = b'\272H\004r\002\030\003'
+  _globals['_IMPORTEDREFUND'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
   _globals['_IMPORTEDREFUND'].fields_by_name['country']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['country']._serialized_options = b'\272H\004r\002\030\002'
-  _globals['_IMPORTEDREFUND'].fields_by_name['reference']._loaded_options = None
-  _globals['_IMPORTEDREFUND'].fields_by_name['reference']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IMPORTEDREFUND'].fields_by_name['country']._serialized_options = b'\272H\021r\0172\r^([A-Z]{2})?$'
   _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._loaded_options = None
   _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._serialized_options = b'8\001'
   _globals['_ORDERIMPORTSERVICE'].methods_by_name['ImportOrders']._loaded_options = None
   _globals['_ORDERIMPORTSERVICE'].methods_by_name['ImportOrders']._serialized_options = b'\312\363\030\025\032\023order.orders.import'
   _globals['_IMPORTORDERSREQUEST']._serialized_start=226
-  _globals['_IMPORTORDERSREQUEST']._serialized_end=357
-  _globals['_IMPORTEDORDER']._serialized_start=360
-  _globals['_IMPORTEDORDER']._serialized_end=619
-  _globals['_IMPORTEDLINE']._serialized_start=622
-  _globals['_IMPORTEDLINE']._serialized_end=797
-  _globals['_IMPORTEDREFUND']._serialized_start=800
-  _globals['_IMPORTEDREFUND']._serialized_end=1193
-  _globals['_IMPORTORDERSRESPONSE']._serialized_start=1196
-  _globals['_IMPORTORDERSRESPONSE']._serialized_end=1454
-  _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._serialized_start=1400
-  _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._serialized_end=1454
-  _globals['_REFUSEDROW']._serialized_start=1456
-  _globals['_REFUSEDROW']._serialized_end=1541
-  _globals['_ORDERIMPORTSERVICE']._serialized_start=1544
-  _globals['_ORDERIMPORTSERVICE']._serialized_end=1682
+  _globals['_IMPORTORDERSREQUEST']._serialized_end=366
+  _globals['_IMPORTEDORDER']._serialized_start=369
+  _globals['_IMPORTEDORDER']._serialized_end=667
+  _globals['_IMPORTEDLINE']._serialized_start=670
+  _globals['_IMPORTEDLINE']._serialized_end=935
+  _globals['_IMPORTEDREFUND']._serialized_start=938
+  _globals['_IMPORTEDREFUND']._serialized_end=1385
+  _globals['_IMPORTORDERSRESPONSE']._serialized_start=1388
+  _globals['_IMPORTORDERSRESPONSE']._serialized_end=1646
+  _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._serialized_start=1592
+  _globals['_IMPORTORDERSRESPONSE_REFUSEDBYREASONENTRY']._serialized_end=1646
+  _globals['_REFUSEDROW']._serialized_start=1648
+  _globals['_REFUSEDROW']._serialized_end=1733
+  _globals['_ORDERIMPORTSERVICE']._serialized_start=1736
+  _globals['_ORDERIMPORTSERVICE']._serialized_end=1874
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImportOrdersRequest(_message.Message):
-    """One row."""
+    """One row. Its rules are kept row by row: one that breaks them is refused, and not the whole call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,7 +116,7 @@ class ImportedLine(_message.Message):
     """What it was called. Empty: not known."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.UnitPrice:
-        """Net, for one unit, with at most 6 decimals; not negative."""
+        """Net, for one unit; not negative. In the order's currency."""
 
     def __init__(
         self,
@@ -154,7 +154,6 @@ class ImportedRefund(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     COUNTRY_FIELD_NUMBER: _builtins.int
-    REFERENCE_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
     order_id: _builtins.str
     """Empty: it belongs to no order that is known."""
@@ -166,19 +165,17 @@ class ImportedRefund(_message.Message):
     """Only without `order_id`."""
     country: _builtins.str
     """Only without `order_id`. ISO 3166-1 alpha-2. Empty: not known."""
-    reference: _builtins.str
-    """Only without `order_id`. Its number there. Empty: none."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_resource_pb2.LineUnits]: ...
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Gross. Only without `lines`."""
+        """Gross. Only without `lines`. Absence of both: all that is left."""
 
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def credited(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedLine]:
-        """Only without `order_id`: what is credited, and to whom. Units are positive."""
+        """Only without `order_id`, and needed then: what is credited. Units are positive."""
 
     def __init__(
         self,
@@ -193,11 +190,10 @@ class ImportedRefund(_message.Message):
         customer_id: _builtins.str = ...,
         currency: _builtins.str = ...,
         country: _builtins.str = ...,
-        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "country", b"country", "credited", b"credited", "currency", b"currency", "customer_id", b"customer_id", "effective_time", b"effective_time", "lines", b"lines", "order_id", b"order_id", "reason", b"reason", "reference", b"reference", "refund_id", b"refund_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "country", b"country", "credited", b"credited", "currency", b"currency", "customer_id", b"customer_id", "effective_time", b"effective_time", "lines", b"lines", "order_id", b"order_id", "reason", b"reason", "refund_id", b"refund_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

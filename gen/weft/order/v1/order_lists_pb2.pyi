@@ -221,7 +221,7 @@ class WatchOrdersResponse(_message.Message):
     event: _builtins.str
     """Name of the event, such as `OrderConfirmed`. Empty: a sign of life, with where the stream stands."""
     state: _resource_pb2.OrderState.ValueType
-    """Where the order stands after it."""
+    """Where the order stands after it. Absence: where it stood."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(

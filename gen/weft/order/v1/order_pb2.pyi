@@ -96,7 +96,7 @@ class CreateOrderRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
-    EXCHANGE_RETURN_ID_FIELD_NUMBER: _builtins.int
+    EXCHANGE_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Chosen by the caller; names the order and makes the call idempotent."""
     customer_id: _builtins.str
@@ -113,10 +113,6 @@ class CreateOrderRequest(_message.Message):
     reference: _builtins.str
     """A number of the caller's own, such as that of a purchase order; nothing personal. Orders are found by
     it. Absence: none.
-    """
-    exchange_return_id: _builtins.str
-    """A return whose goods this order replaces: their value pays for it as far as it goes, and is not
-    refunded. The return is approved and not yet refunded. Absence: none.
     """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]: ...
@@ -144,6 +140,10 @@ class CreateOrderRequest(_message.Message):
         order goes its way however long anybody waits.
         """
 
+    @_builtins.property
+    def exchange(self) -> Global___Exchange:
+        """A return whose goods this order replaces. Absence: none."""
+
     def __init__(
         self,
         *,
@@ -161,17 +161,43 @@ class CreateOrderRequest(_message.Message):
         reference: _builtins.str = ...,
         segments: _abc.Iterable[_builtins.str] | None = ...,
         wait: _duration_pb2.Duration | None = ...,
-        exchange_return_id: _builtins.str = ...,
+        exchange: Global___Exchange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_capture", b"_auto_capture", "auto_capture", b"auto_capture", "contact", b"contact", "expected_total", b"expected_total", "payment", b"payment", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_capture", b"_auto_capture", "auto_capture", b"auto_capture", "contact", b"contact", "exchange", b"exchange", "expected_total", b"expected_total", "payment", b"payment", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_capture", b"_auto_capture", "auto_capture", b"auto_capture", "cart_id", b"cart_id", "contact", b"contact", "country", b"country", "coupon_codes", b"coupon_codes", "currency", b"currency", "customer_id", b"customer_id", "exchange_return_id", b"exchange_return_id", "expected_total", b"expected_total", "lines", b"lines", "order_id", b"order_id", "payment", b"payment", "reference", b"reference", "segments", b"segments", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_capture", b"_auto_capture", "auto_capture", b"auto_capture", "cart_id", b"cart_id", "contact", b"contact", "country", b"country", "coupon_codes", b"coupon_codes", "currency", b"currency", "customer_id", b"customer_id", "exchange", b"exchange", "expected_total", b"expected_total", "lines", b"lines", "order_id", b"order_id", "payment", b"payment", "reference", b"reference", "segments", b"segments", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_capture: _TypeAlias = _typing.Literal["auto_capture"]  # noqa: Y015
     _WhichOneofArgType__auto_capture: _TypeAlias = _typing.Literal["_auto_capture", b"_auto_capture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_capture) -> _WhichOneofReturnType__auto_capture | None: ...
 
 Global___CreateOrderRequest: _TypeAlias = CreateOrderRequest  # noqa: Y015
+
+@_typing.final
+class Exchange(_message.Message):
+    """Goods that an order replaces: what was paid for them pays for it as far as it goes, and is not refunded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    RETURN_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order that they come back from: of the same customer, in the same currency."""
+    return_id: _builtins.str
+    """Approved, and not received yet."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        return_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "return_id", b"return_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exchange: _TypeAlias = Exchange  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):

@@ -113,14 +113,23 @@ class OrderServiceServicer:
         Errors:
         ALREADY_EXISTS ORDER_ID_REUSED
         INVALID_ARGUMENT LINE_TWICE
+        INVALID_ARGUMENT ORDER_TOO_LARGE
         NOT_FOUND UNKNOWN_SKU
         FAILED_PRECONDITION NOT_FOR_SALE
         FAILED_PRECONDITION NO_PRICE
         FAILED_PRECONDITION COUPON_REFUSED
         FAILED_PRECONDITION PRICE_CHANGED
         INVALID_ARGUMENT PAYMENT_MISSING
+        NOT_FOUND UNKNOWN_ORDER
+        NOT_FOUND UNKNOWN_RETURN
         FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
         FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+        Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+        FAILED_PRECONDITION PAYMENT_DECLINED
+        FAILED_PRECONDITION RESERVATION_LOST
+        FAILED_PRECONDITION FULFILMENT_REFUSED
+        FAILED_PRECONDITION FULFILMENT_TIMED_OUT
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +190,8 @@ class OrderServiceServicer:
 
     def RefundOrder(self, request, context):
         """Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+        that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
         Errors:
         NOT_FOUND UNKNOWN_ORDER
@@ -190,6 +200,7 @@ class OrderServiceServicer:
         INVALID_ARGUMENT LINE_TWICE
         FAILED_PRECONDITION TOO_MANY_UNITS
         FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+        FAILED_PRECONDITION REFUND_REFUSED
         FAILED_PRECONDITION ILLEGAL_TRANSITION
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -52,14 +52,23 @@ class OrderServiceStub:
     Errors:
       ALREADY_EXISTS ORDER_ID_REUSED
       INVALID_ARGUMENT LINE_TWICE
+      INVALID_ARGUMENT ORDER_TOO_LARGE
       NOT_FOUND UNKNOWN_SKU
       FAILED_PRECONDITION NOT_FOR_SALE
       FAILED_PRECONDITION NO_PRICE
       FAILED_PRECONDITION COUPON_REFUSED
       FAILED_PRECONDITION PRICE_CHANGED
       INVALID_ARGUMENT PAYMENT_MISSING
+      NOT_FOUND UNKNOWN_ORDER
+      NOT_FOUND UNKNOWN_RETURN
       FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
       FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+    Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+      FAILED_PRECONDITION PAYMENT_DECLINED
+      FAILED_PRECONDITION RESERVATION_LOST
+      FAILED_PRECONDITION FULFILMENT_REFUSED
+      FAILED_PRECONDITION FULFILMENT_TIMED_OUT
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]
     """Gets one order. A customer's own with `customer_id`; another's is unknown to them.
@@ -96,7 +105,8 @@ class OrderServiceStub:
     """
     RefundOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.RefundOrderRequest, _order_pb2.RefundOrderResponse]
     """Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-    by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+    by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+    that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
     Errors:
       NOT_FOUND UNKNOWN_ORDER
@@ -105,6 +115,7 @@ class OrderServiceStub:
       INVALID_ARGUMENT LINE_TWICE
       FAILED_PRECONDITION TOO_MANY_UNITS
       FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+      FAILED_PRECONDITION REFUND_REFUSED
       FAILED_PRECONDITION ILLEGAL_TRANSITION
     """
     GetOrderHistory: _grpc.UnaryUnaryMultiCallable[_order_lists_pb2.GetOrderHistoryRequest, _order_lists_pb2.GetOrderHistoryResponse]
@@ -148,14 +159,23 @@ class OrderServiceAsyncStub(OrderServiceStub):
     Errors:
       ALREADY_EXISTS ORDER_ID_REUSED
       INVALID_ARGUMENT LINE_TWICE
+      INVALID_ARGUMENT ORDER_TOO_LARGE
       NOT_FOUND UNKNOWN_SKU
       FAILED_PRECONDITION NOT_FOR_SALE
       FAILED_PRECONDITION NO_PRICE
       FAILED_PRECONDITION COUPON_REFUSED
       FAILED_PRECONDITION PRICE_CHANGED
       INVALID_ARGUMENT PAYMENT_MISSING
+      NOT_FOUND UNKNOWN_ORDER
+      NOT_FOUND UNKNOWN_RETURN
       FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
       FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+    Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+      FAILED_PRECONDITION PAYMENT_DECLINED
+      FAILED_PRECONDITION RESERVATION_LOST
+      FAILED_PRECONDITION FULFILMENT_REFUSED
+      FAILED_PRECONDITION FULFILMENT_TIMED_OUT
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]  # type: ignore[assignment]
     """Gets one order. A customer's own with `customer_id`; another's is unknown to them.
@@ -192,7 +212,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """
     RefundOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.RefundOrderRequest, _order_pb2.RefundOrderResponse]  # type: ignore[assignment]
     """Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-    by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+    by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+    that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
     Errors:
       NOT_FOUND UNKNOWN_ORDER
@@ -201,6 +222,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
       INVALID_ARGUMENT LINE_TWICE
       FAILED_PRECONDITION TOO_MANY_UNITS
       FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+      FAILED_PRECONDITION REFUND_REFUSED
       FAILED_PRECONDITION ILLEGAL_TRANSITION
     """
     GetOrderHistory: _aio.UnaryUnaryMultiCallable[_order_lists_pb2.GetOrderHistoryRequest, _order_lists_pb2.GetOrderHistoryResponse]  # type: ignore[assignment]
@@ -247,14 +269,23 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           ALREADY_EXISTS ORDER_ID_REUSED
           INVALID_ARGUMENT LINE_TWICE
+          INVALID_ARGUMENT ORDER_TOO_LARGE
           NOT_FOUND UNKNOWN_SKU
           FAILED_PRECONDITION NOT_FOR_SALE
           FAILED_PRECONDITION NO_PRICE
           FAILED_PRECONDITION COUPON_REFUSED
           FAILED_PRECONDITION PRICE_CHANGED
           INVALID_ARGUMENT PAYMENT_MISSING
+          NOT_FOUND UNKNOWN_ORDER
+          NOT_FOUND UNKNOWN_RETURN
           FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
           FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+        Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+          FAILED_PRECONDITION PAYMENT_DECLINED
+          FAILED_PRECONDITION RESERVATION_LOST
+          FAILED_PRECONDITION FULFILMENT_REFUSED
+          FAILED_PRECONDITION FULFILMENT_TIMED_OUT
         """
 
     @_abc_1.abstractmethod
@@ -327,7 +358,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _typing.Any,
     ) -> _typing.Union[_order_pb2.RefundOrderResponse, _abc.Awaitable[_order_pb2.RefundOrderResponse]]:
         """Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+        that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
         Errors:
           NOT_FOUND UNKNOWN_ORDER
@@ -336,6 +368,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT LINE_TWICE
           FAILED_PRECONDITION TOO_MANY_UNITS
           FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+          FAILED_PRECONDITION REFUND_REFUSED
           FAILED_PRECONDITION ILLEGAL_TRANSITION
         """
 

@@ -110,7 +110,7 @@ class ListOrderProcessesRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """Only of this order. Empty: of any."""
+    """Only of this order. Empty: of any, of those that have not ended."""
     state: Global___ProcessState.ValueType
     """Only in this state. Absence: in any."""
     page_size: _builtins.int

@@ -52,7 +52,7 @@ class OrderProcessServiceServicer:
     """
 
     def ListOrderProcesses(self, request, context):
-        """Lists processes, newest first: of one order, or those in some state.
+        """Lists processes, newest first: of one order, or all that have not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class OrderProcessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _typing.Any) -> OrderProcessServiceAsyncStub: ...
     ListOrderProcesses: _grpc.UnaryUnaryMultiCallable[_process_pb2.ListOrderProcessesRequest, _process_pb2.ListOrderProcessesResponse]
-    """Lists processes, newest first: of one order, or those in some state."""
+    """Lists processes, newest first: of one order, or all that have not ended."""
     RetryOrderProcess: _grpc.UnaryUnaryMultiCallable[_process_pb2.RetryOrderProcessRequest, _process_pb2.RetryOrderProcessResponse]
     """Lets a process that is stuck, or that rests until its next attempt, go on at once.
 
@@ -49,7 +49,7 @@ class OrderProcessServiceAsyncStub(OrderProcessServiceStub):
 
     def __init__(self, channel: _typing.Any) -> None: ...
     ListOrderProcesses: _aio.UnaryUnaryMultiCallable[_process_pb2.ListOrderProcessesRequest, _process_pb2.ListOrderProcessesResponse]  # type: ignore[assignment]
-    """Lists processes, newest first: of one order, or those in some state."""
+    """Lists processes, newest first: of one order, or all that have not ended."""
     RetryOrderProcess: _aio.UnaryUnaryMultiCallable[_process_pb2.RetryOrderProcessRequest, _process_pb2.RetryOrderProcessResponse]  # type: ignore[assignment]
     """Lets a process that is stuck, or that rests until its next attempt, go on at once.
 
@@ -67,7 +67,7 @@ class OrderProcessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _process_pb2.ListOrderProcessesRequest,
         context: _typing.Any,
     ) -> _typing.Union[_process_pb2.ListOrderProcessesResponse, _abc.Awaitable[_process_pb2.ListOrderProcessesResponse]]:
-        """Lists processes, newest first: of one order, or those in some state."""
+        """Lists processes, newest first: of one order, or all that have not ended."""
 
     @_abc_1.abstractmethod
     def RetryOrderProcess(

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ReturnServiceStub:
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     def __init__(self, channel):
@@ -65,7 +65,7 @@ class ReturnServiceStub:
 
 class ReturnServiceServicer:
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     def RequestReturn(self, request, context):
@@ -174,7 +174,7 @@ def add_ReturnServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ReturnService:
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ReturnServiceStub:
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     @_typing.overload
@@ -87,7 +87,7 @@ class ReturnServiceStub:
 @_typing.type_check_only
 class ReturnServiceAsyncStub(ReturnServiceStub):
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     def __init__(self, channel: _typing.Any) -> None: ...
@@ -142,7 +142,7 @@ class ReturnServiceAsyncStub(ReturnServiceStub):
 
 class ReturnServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     @_abc_1.abstractmethod

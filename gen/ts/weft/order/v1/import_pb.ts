@@ -19,10 +19,10 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/order/v1/import.proto.
  */
 export const file_weft_order_v1_import: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWZ0L29yZGVyL3YxL2ltcG9ydC5wcm90bxINd2VmdC5vcmRlci52MSKDAQoTSW1wb3J0T3JkZXJzUmVxdWVzdBItCgVvcmRlchgBIAEoCzIcLndlZnQub3JkZXIudjEuSW1wb3J0ZWRPcmRlckgAEi8KBnJlZnVuZBgCIAEoCzIdLndlZnQub3JkZXIudjEuSW1wb3J0ZWRSZWZ1bmRIAEIMCgNyb3cSBbpIAggBIoMCCg1JbXBvcnRlZE9yZGVyEhsKCG9yZGVyX2lkGAEgASgJQgm6SAZyBBABGEASHAoLY3VzdG9tZXJfaWQYAiABKAlCB7pIBHICGEASGQoIY3VycmVuY3kYAyABKAlCB7pIBHICGAMSGAoHY291bnRyeRgEIAEoCUIHukgEcgIYAhIaCglyZWZlcmVuY2UYBSABKAlCB7pIBHICGEASKgoFbGluZXMYBiADKAsyGy53ZWZ0Lm9yZGVyLnYxLkltcG9ydGVkTGluZRI6Cg5lZmZlY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBASKvAQoMSW1wb3J0ZWRMaW5lEhgKB2xpbmVfaWQYASABKAlCB7pIBHICGEASFAoDc2t1GAIgASgJQge6SARyAhhAEg0KBXVuaXRzGAMgASgFEiwKCnVuaXRfcHJpY2UYBCABKAsyGC53ZWZ0Lm1vbmV5LnYxLlVuaXRQcmljZRIZCgh0YXhfcmF0ZRgFIAEoCUIHukgEcgIYDBIXCgV0aXRsZRgGIAEoCUIIukgFcgMYyAEiiQMKDkltcG9ydGVkUmVmdW5kEhoKCXJlZnVuZF9pZBgBIAEoCUIHukgEcgIYQBIZCghvcmRlcl9pZBgCIAEoCUIHukgEcgIYQBInCgVsaW5lcxgDIAMoCzIYLndlZnQub3JkZXIudjEuTGluZVVuaXRzEiQKBmFtb3VudBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSFwoGcmVhc29uGAUgASgJQge6SARyAhhAEjoKDmVmZmVjdGl2ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEi0KCGNyZWRpdGVkGAcgAygLMhsud2VmdC5vcmRlci52MS5JbXBvcnRlZExpbmUSHAoLY3VzdG9tZXJfaWQYCCABKAlCB7pIBHICGEASGQoIY3VycmVuY3kYCSABKAlCB7pIBHICGAMSGAoHY291bnRyeRgKIAEoCUIHukgEcgIYAhIaCglyZWZlcmVuY2UYCyABKAlCB7pIBHICGEAiggIKFEltcG9ydE9yZGVyc1Jlc3BvbnNlEhAKCGltcG9ydGVkGAEgASgDEhEKCXVuY2hhbmdlZBgCIAEoAxIPCgdyZWZ1c2VkGAMgASgDEicKBHJvd3MYBCADKAsyGS53ZWZ0Lm9yZGVyLnYxLlJlZnVzZWRSb3cSUwoRcmVmdXNlZF9ieV9yZWFzb24YBSADKAsyOC53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1Jlc3BvbnNlLlJlZnVzZWRCeVJlYXNvbkVudHJ5GjYKFFJlZnVzZWRCeVJlYXNvbkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiVQoKUmVmdXNlZFJvdxILCgNyb3cYASABKAMSCgoCaWQYAiABKAkSDgoGcmVhc29uGAMgASgJEg0KBWZpZWxkGAQgASgJEg8KB21lc3NhZ2UYBSABKAkyigEKEk9yZGVySW1wb3J0U2VydmljZRJ0CgxJbXBvcnRPcmRlcnMSIi53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1JlcXVlc3QaIy53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1Jlc3BvbnNlIhnK8xgVGhNvcmRlci5vcmRlcnMuaW1wb3J0KAFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options, file_weft_order_v1_resource]);
+  fileDesc("Chp3ZWZ0L29yZGVyL3YxL2ltcG9ydC5wcm90bxINd2VmdC5vcmRlci52MSKMAQoTSW1wb3J0T3JkZXJzUmVxdWVzdBI1CgVvcmRlchgBIAEoCzIcLndlZnQub3JkZXIudjEuSW1wb3J0ZWRPcmRlckIGukgD2AEDSAASNwoGcmVmdW5kGAIgASgLMh0ud2VmdC5vcmRlci52MS5JbXBvcnRlZFJlZnVuZEIGukgD2AEDSABCBQoDcm93IqoCCg1JbXBvcnRlZE9yZGVyEhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESIwoIY3VycmVuY3kYAyABKAlCEbpIDnIMMgpeW0EtWl17M30kEiUKB2NvdW50cnkYBCABKAlCFLpIEXIPMg1eKFtBLVpdezJ9KT8kEhoKCXJlZmVyZW5jZRgFIAEoCUIHukgEcgIYQBI3CgVsaW5lcxgGIAMoCzIbLndlZnQub3JkZXIudjEuSW1wb3J0ZWRMaW5lQgu6SAiSAQUIARCwCRI6Cg5lZmZlY3RpdmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBASKJAgoMSW1wb3J0ZWRMaW5lEjkKB2xpbmVfaWQYASABKAlCKLpIJXIjMiFeW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDYzfSQSOAoDc2t1GAIgASgJQiu6SChyJjIkXltBLVphLXowLTldW0EtWmEtejAtOS5fOiMvLV17MCw2M30kEhoKBXVuaXRzGAMgASgFQgu6SAgaBhjAhD0oARI0Cgp1bml0X3ByaWNlGAQgASgLMhgud2VmdC5tb25leS52MS5Vbml0UHJpY2VCBrpIA8gBARIZCgh0YXhfcmF0ZRgFIAEoCUIHukgEcgIYDBIXCgV0aXRsZRgGIAEoCUIIukgFcgMYyAEivwMKDkltcG9ydGVkUmVmdW5kEhsKCXJlZnVuZF9pZBgBIAEoCUIIukgFcgOwAQESHQoIb3JkZXJfaWQYAiABKAlCC7pICHIDsAEB2AEBEjIKBWxpbmVzGAMgAygLMhgud2VmdC5vcmRlci52MS5MaW5lVW5pdHNCCbpIBpIBAxCwCRIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjAKBnJlYXNvbhgFIAEoCUIgukgdchgyFl5bQS1aXVtBLVowLTlfXXswLDYzfSTYAQESOgoOZWZmZWN0aXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESOAoIY3JlZGl0ZWQYByADKAsyGy53ZWZ0Lm9yZGVyLnYxLkltcG9ydGVkTGluZUIJukgGkgEDELAJEiAKC2N1c3RvbWVyX2lkGAggASgJQgu6SAhyA7ABAdgBARImCghjdXJyZW5jeRgJIAEoCUIUukgRcg8yDV4oW0EtWl17M30pPyQSJQoHY291bnRyeRgKIAEoCUIUukgRcg8yDV4oW0EtWl17Mn0pPyQiggIKFEltcG9ydE9yZGVyc1Jlc3BvbnNlEhAKCGltcG9ydGVkGAEgASgDEhEKCXVuY2hhbmdlZBgCIAEoAxIPCgdyZWZ1c2VkGAMgASgDEicKBHJvd3MYBCADKAsyGS53ZWZ0Lm9yZGVyLnYxLlJlZnVzZWRSb3cSUwoRcmVmdXNlZF9ieV9yZWFzb24YBSADKAsyOC53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1Jlc3BvbnNlLlJlZnVzZWRCeVJlYXNvbkVudHJ5GjYKFFJlZnVzZWRCeVJlYXNvbkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiVQoKUmVmdXNlZFJvdxILCgNyb3cYASABKAMSCgoCaWQYAiABKAkSDgoGcmVhc29uGAMgASgJEg0KBWZpZWxkGAQgASgJEg8KB21lc3NhZ2UYBSABKAkyigEKEk9yZGVySW1wb3J0U2VydmljZRJ0CgxJbXBvcnRPcmRlcnMSIi53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1JlcXVlc3QaIy53ZWZ0Lm9yZGVyLnYxLkltcG9ydE9yZGVyc1Jlc3BvbnNlIhnK8xgVGhNvcmRlci5vcmRlcnMuaW1wb3J0KAFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options, file_weft_order_v1_resource]);
 
 /**
- * One row.
+ * One row. Its rules are kept row by row: one that breaks them is refused, and not the whole call.
  *
  * @generated from message weft.order.v1.ImportOrdersRequest
  */
@@ -131,7 +131,7 @@ export type ImportedLine = Message<"weft.order.v1.ImportedLine"> & {
   units: number;
 
   /**
-   * Net, for one unit, with at most 6 decimals; not negative.
+   * Net, for one unit; not negative. In the order's currency.
    *
    * @generated from field: weft.money.v1.UnitPrice unit_price = 4;
    */
@@ -184,7 +184,7 @@ export type ImportedRefund = Message<"weft.order.v1.ImportedRefund"> & {
   lines: LineUnits[];
 
   /**
-   * Gross. Only without `lines`.
+   * Gross. Only without `lines`. Absence of both: all that is left.
    *
    * @generated from field: weft.money.v1.Money amount = 4;
    */
@@ -203,7 +203,7 @@ export type ImportedRefund = Message<"weft.order.v1.ImportedRefund"> & {
   effectiveTime?: Timestamp | undefined;
 
   /**
-   * Only without `order_id`: what is credited, and to whom. Units are positive.
+   * Only without `order_id`, and needed then: what is credited. Units are positive.
    *
    * @generated from field: repeated weft.order.v1.ImportedLine credited = 7;
    */
@@ -229,13 +229,6 @@ export type ImportedRefund = Message<"weft.order.v1.ImportedRefund"> & {
    * @generated from field: string country = 10;
    */
   country: string;
-
-  /**
-   * Only without `order_id`. Its number there. Empty: none.
-   *
-   * @generated from field: string reference = 11;
-   */
-  reference: string;
 };
 
 /**
@@ -355,10 +348,12 @@ export const OrderImportService: GenService<{
    *   NOT_FOUND UNKNOWN_ORDER
    *   INVALID_ARGUMENT UNKNOWN_LINE
    *   INVALID_ARGUMENT LINE_TWICE
+   *   INVALID_ARGUMENT ORDER_TOO_LARGE
    *   FAILED_PRECONDITION TOO_MANY_UNITS
    *   FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
    *   INVALID_ARGUMENT BAD_TAX_RATE
    *   INVALID_ARGUMENT NEGATIVE_PRICE
+   *   INVALID_ARGUMENT NOTHING_CREDITED
    *
    * @generated from rpc weft.order.v1.OrderImportService.ImportOrders
    */

@@ -250,7 +250,7 @@ export type WatchOrdersResponse = Message<"weft.order.v1.WatchOrdersResponse"> &
   event: string;
 
   /**
-   * Where the order stands after it.
+   * Where the order stands after it. Absence: where it stood.
    *
    * @generated from field: weft.order.v1.OrderState state = 4;
    */

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/order/v1/order.proto.
  */
 export const file_weft_order_v1_order: GenFile = /*@__PURE__*/
-  fileDesc("Chl3ZWZ0L29yZGVyL3YxL29yZGVyLnByb3RvEg13ZWZ0Lm9yZGVyLnYxIpoBCgdOZXdMaW5lEjkKB2xpbmVfaWQYASABKAlCKLpIJXIjMiFeW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDYzfSQSOAoDc2t1GAIgASgJQiu6SChyJjIkXltBLVphLXowLTldW0EtWmEtejAtOS5fOiMvLV17MCw2M30kEhoKBXVuaXRzGAMgASgFQgu6SAgaBhjAhD0oASLkBAoSQ3JlYXRlT3JkZXJSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESIwoIY3VycmVuY3kYAyABKAlCEbpIDnIMMgpeW0EtWl17M30kEjIKBWxpbmVzGAQgAygLMhYud2VmdC5vcmRlci52MS5OZXdMaW5lQgu6SAiSAQUIARD0AxImCgxjb3Vwb25fY29kZXMYBSADKAlCELpIDZIBChAUIgZyBBABGEASJQoHY291bnRyeRgGIAEoCUIUukgRcgwyCl5bQS1aXXsyfSTYAQESJwoHY29udGFjdBgHIAEoCzIWLndlZnQub3JkZXIudjEuQ29udGFjdBInCgdwYXltZW50GAggASgLMhYud2VmdC5vcmRlci52MS5QYXltZW50EiwKDmV4cGVjdGVkX3RvdGFsGAkgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIZCgxhdXRvX2NhcHR1cmUYCiABKAhIAIgBARIcCgdjYXJ0X2lkGAsgASgJQgu6SAhyA7ABAdgBARIaCglyZWZlcmVuY2UYDCABKAlCB7pIBHICGEASIgoIc2VnbWVudHMYDSADKAlCELpIDZIBChAUIgZyBBABGEASNQoEd2FpdBgOIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIMukgJqgEGIgIIFDIAEicKEmV4Y2hhbmdlX3JldHVybl9pZBgPIAEoCUILukgIcgOwAQHYAQFCDwoNX2F1dG9fY2FwdHVyZSKvAQoHUGF5bWVudBIdCgltZXRob2RfaWQYASABKAlCCLpIBXIDsAEBSAASHwoFdG9rZW4YAiABKAlCDrpIB3IFEAEY/wGg9BgBSAASNgoEa2luZBgDIAEoDjIaLndlZnQub3JkZXIudjEuUGF5bWVudEtpbmRCCrpIB4IBBBABIABIABIcCgpyZXR1cm5fdXJsGAQgASgJQgi6SAVyAxiAEEIOCgVtZWFucxIFukgCCAEiOgoTQ3JlYXRlT3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULndlZnQub3JkZXIudjEuT3JkZXIiTwoPR2V0T3JkZXJSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQEiNwoQR2V0T3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULndlZnQub3JkZXIudjEuT3JkZXIihAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIaCghvcmRlcl9pZBgBIAEoCUIIukgFcgOwAQESIAoLY3VzdG9tZXJfaWQYAiABKAlCC7pICHIDsAEB2AEBEjAKBnJlYXNvbhgDIAEoCUIgukgdchgyFl5bQS1aXVtBLVowLTlfXXswLDYzfSTYAQEiOgoTQ2FuY2VsT3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULndlZnQub3JkZXIudjEuT3JkZXIiMgoUQ29tcGxldGVPcmRlclJlcXVlc3QSGgoIb3JkZXJfaWQYASABKAlCCLpIBXIDsAEBIjwKFUNvbXBsZXRlT3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULndlZnQub3JkZXIudjEuT3JkZXIi2QEKElJlZnVuZE9yZGVyUmVxdWVzdBIaCghvcmRlcl9pZBgBIAEoCUIIukgFcgOwAQESGwoJcmVmdW5kX2lkGAIgASgJQgi6SAVyA7ABARIyCgVsaW5lcxgDIAMoCzIYLndlZnQub3JkZXIudjEuTGluZVVuaXRzQgm6SAaSAQMQ9AMSJAoGYW1vdW50GAQgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIwCgZyZWFzb24YBSABKAlCILpIHXIYMhZeW0EtWl1bQS1aMC05X117MCw2M30k2AEBIjwKE1JlZnVuZE9yZGVyUmVzcG9uc2USJQoGcmVmdW5kGAEgASgLMhUud2VmdC5vcmRlci52MS5SZWZ1bmQiNgoYRXJhc2VPcmRlckNvbnRhY3RSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABASIbChlFcmFzZU9yZGVyQ29udGFjdFJlc3BvbnNlKn4KC1BheW1lbnRLaW5kEhwKGFBBWU1FTlRfS0lORF9VTlNQRUNJRklFRBAAEh4KGlBBWU1FTlRfS0lORF9CQU5LX1RSQU5TRkVSEAESGAoUUEFZTUVOVF9LSU5EX0lOVk9JQ0UQAhIXChNQQVlNRU5UX0tJTkRfV0FMTEVUEAMyuwwKDE9yZGVyU2VydmljZRKTAQoLQ3JlYXRlT3JkZXISIS53ZWZ0Lm9yZGVyLnYxLkNyZWF0ZU9yZGVyUmVxdWVzdBoiLndlZnQub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXNwb25zZSI9kAICyvMYIRoSb3JkZXIub3JkZXJzLndyaXRlKgtjdXN0b21lcl9pZILT5JMCDyIKL3YxL29yZGVyczoBKhKRAQoIR2V0T3JkZXISHi53ZWZ0Lm9yZGVyLnYxLkdldE9yZGVyUmVxdWVzdBofLndlZnQub3JkZXIudjEuR2V0T3JkZXJSZXNwb25zZSJEkAIByvMYIBoRb3JkZXIub3JkZXJzLnJlYWQqC2N1c3RvbWVyX2lkgtPkkwIXEhUvdjEvb3JkZXJzL3tvcmRlcl9pZH0SjAEKCkxpc3RPcmRlcnMSIC53ZWZ0Lm9yZGVyLnYxLkxpc3RPcmRlcnNSZXF1ZXN0GiEud2VmdC5vcmRlci52MS5MaXN0T3JkZXJzUmVzcG9uc2UiOZACAcrzGCAaEW9yZGVyLm9yZGVycy5yZWFkKgtjdXN0b21lcl9pZILT5JMCDBIKL3YxL29yZGVycxKMAQoMU2VhcmNoT3JkZXJzEiIud2VmdC5vcmRlci52MS5TZWFyY2hPcmRlcnNSZXF1ZXN0GiMud2VmdC5vcmRlci52MS5TZWFyY2hPcmRlcnNSZXNwb25zZSIzkAIByvMYExoRb3JkZXIub3JkZXJzLnJlYWSC0+STAhMSES92MS9vcmRlcnM6c2VhcmNoEqUBCgtDYW5jZWxPcmRlchIhLndlZnQub3JkZXIudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiIud2VmdC5vcmRlci52MS5DYW5jZWxPcmRlclJlc3BvbnNlIk+QAgLK8xghGhJvcmRlci5vcmRlcnMud3JpdGUqC2N1c3RvbWVyX2lkgtPkkwIhIhwvdjEvb3JkZXJzL3tvcmRlcl9pZH06Y2FuY2VsOgEqEqABCg1Db21wbGV0ZU9yZGVyEiMud2VmdC5vcmRlci52MS5Db21wbGV0ZU9yZGVyUmVxdWVzdBokLndlZnQub3JkZXIudjEuQ29tcGxldGVPcmRlclJlc3BvbnNlIkSQAgLK8xgUGhJvcmRlci5vcmRlcnMud3JpdGWC0+STAiMiHi92MS9vcmRlcnMve29yZGVyX2lkfTpjb21wbGV0ZToBKhKfAQoLUmVmdW5kT3JkZXISIS53ZWZ0Lm9yZGVyLnYxLlJlZnVuZE9yZGVyUmVxdWVzdBoiLndlZnQub3JkZXIudjEuUmVmdW5kT3JkZXJSZXNwb25zZSJJkAICyvMYGhoTb3JkZXIucmVmdW5kcy53cml0ZTIDCJAcgtPkkwIiIh0vdjEvb3JkZXJzL3tvcmRlcl9pZH0vcmVmdW5kczoBKhKuAQoPR2V0T3JkZXJIaXN0b3J5EiUud2VmdC5vcmRlci52MS5HZXRPcmRlckhpc3RvcnlSZXF1ZXN0GiYud2VmdC5vcmRlci52MS5HZXRPcmRlckhpc3RvcnlSZXNwb25zZSJMkAIByvMYIBoRb3JkZXIub3JkZXJzLnJlYWQqC2N1c3RvbWVyX2lkgtPkkwIfEh0vdjEvb3JkZXJzL3tvcmRlcl9pZH0vaGlzdG9yeRKXAQoLV2F0Y2hPcmRlcnMSIS53ZWZ0Lm9yZGVyLnYxLldhdGNoT3JkZXJzUmVxdWVzdBoiLndlZnQub3JkZXIudjEuV2F0Y2hPcmRlcnNSZXNwb25zZSI/kAIByvMYIBoRb3JkZXIub3JkZXJzLnJlYWQqC2N1c3RvbWVyX2lkgtPkkwISEhAvdjEvb3JkZXJzOndhdGNoMAESqgEKEUVyYXNlT3JkZXJDb250YWN0Eicud2VmdC5vcmRlci52MS5FcmFzZU9yZGVyQ29udGFjdFJlcXVlc3QaKC53ZWZ0Lm9yZGVyLnYxLkVyYXNlT3JkZXJDb250YWN0UmVzcG9uc2UiQpACAsrzGBYaFG9yZGVyLmNvbnRhY3RzLndyaXRlgtPkkwIfKh0vdjEvb3JkZXJzL3tvcmRlcl9pZH0vY29udGFjdGIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_weft_money_v1_money, file_weft_options_v1_options, file_weft_order_v1_order_lists, file_weft_order_v1_resource]);
+  fileDesc("Chl3ZWZ0L29yZGVyL3YxL29yZGVyLnByb3RvEg13ZWZ0Lm9yZGVyLnYxIpoBCgdOZXdMaW5lEjkKB2xpbmVfaWQYASABKAlCKLpIJXIjMiFeW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDYzfSQSOAoDc2t1GAIgASgJQiu6SChyJjIkXltBLVphLXowLTldW0EtWmEtejAtOS5fOiMvLV17MCw2M30kEhoKBXVuaXRzGAMgASgFQgu6SAgaBhjAhD0oASLmBAoSQ3JlYXRlT3JkZXJSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESIwoIY3VycmVuY3kYAyABKAlCEbpIDnIMMgpeW0EtWl17M30kEjIKBWxpbmVzGAQgAygLMhYud2VmdC5vcmRlci52MS5OZXdMaW5lQgu6SAiSAQUIARD0AxImCgxjb3Vwb25fY29kZXMYBSADKAlCELpIDZIBChAUIgZyBBABGEASJQoHY291bnRyeRgGIAEoCUIUukgRcgwyCl5bQS1aXXsyfSTYAQESJwoHY29udGFjdBgHIAEoCzIWLndlZnQub3JkZXIudjEuQ29udGFjdBInCgdwYXltZW50GAggASgLMhYud2VmdC5vcmRlci52MS5QYXltZW50EiwKDmV4cGVjdGVkX3RvdGFsGAkgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIZCgxhdXRvX2NhcHR1cmUYCiABKAhIAIgBARIcCgdjYXJ0X2lkGAsgASgJQgu6SAhyA7ABAdgBARIaCglyZWZlcmVuY2UYDCABKAlCB7pIBHICGEASIgoIc2VnbWVudHMYDSADKAlCELpIDZIBChAUIgZyBBABGEASNQoEd2FpdBgOIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIMukgJqgEGIgIIFDIAEikKCGV4Y2hhbmdlGA8gASgLMhcud2VmdC5vcmRlci52MS5FeGNoYW5nZUIPCg1fYXV0b19jYXB0dXJlIkMKCEV4Y2hhbmdlEhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIbCglyZXR1cm5faWQYAiABKAlCCLpIBXIDsAEBIq8BCgdQYXltZW50Eh0KCW1ldGhvZF9pZBgBIAEoCUIIukgFcgOwAQFIABIfCgV0b2tlbhgCIAEoCUIOukgHcgUQARj/AaD0GAFIABI2CgRraW5kGAMgASgOMhoud2VmdC5vcmRlci52MS5QYXltZW50S2luZEIKukgHggEEEAEgAEgAEhwKCnJldHVybl91cmwYBCABKAlCCLpIBXIDGIAQQg4KBW1lYW5zEgW6SAIIASI6ChNDcmVhdGVPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQud2VmdC5vcmRlci52MS5PcmRlciJPCg9HZXRPcmRlclJlcXVlc3QSGgoIb3JkZXJfaWQYASABKAlCCLpIBXIDsAEBEiAKC2N1c3RvbWVyX2lkGAIgASgJQgu6SAhyA7ABAdgBASI3ChBHZXRPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQud2VmdC5vcmRlci52MS5PcmRlciKEAQoSQ2FuY2VsT3JkZXJSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIgCgtjdXN0b21lcl9pZBgCIAEoCUILukgIcgOwAQHYAQESMAoGcmVhc29uGAMgASgJQiC6SB1yGDIWXltBLVpdW0EtWjAtOV9dezAsNjN9JNgBASI6ChNDYW5jZWxPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQud2VmdC5vcmRlci52MS5PcmRlciIyChRDb21wbGV0ZU9yZGVyUmVxdWVzdBIaCghvcmRlcl9pZBgBIAEoCUIIukgFcgOwAQEiPAoVQ29tcGxldGVPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQud2VmdC5vcmRlci52MS5PcmRlciLZAQoSUmVmdW5kT3JkZXJSZXF1ZXN0EhoKCG9yZGVyX2lkGAEgASgJQgi6SAVyA7ABARIbCglyZWZ1bmRfaWQYAiABKAlCCLpIBXIDsAEBEjIKBWxpbmVzGAMgAygLMhgud2VmdC5vcmRlci52MS5MaW5lVW5pdHNCCbpIBpIBAxD0AxIkCgZhbW91bnQYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjAKBnJlYXNvbhgFIAEoCUIgukgdchgyFl5bQS1aXVtBLVowLTlfXXswLDYzfSTYAQEiPAoTUmVmdW5kT3JkZXJSZXNwb25zZRIlCgZyZWZ1bmQYASABKAsyFS53ZWZ0Lm9yZGVyLnYxLlJlZnVuZCI2ChhFcmFzZU9yZGVyQ29udGFjdFJlcXVlc3QSGgoIb3JkZXJfaWQYASABKAlCCLpIBXIDsAEBIhsKGUVyYXNlT3JkZXJDb250YWN0UmVzcG9uc2UqfgoLUGF5bWVudEtpbmQSHAoYUEFZTUVOVF9LSU5EX1VOU1BFQ0lGSUVEEAASHgoaUEFZTUVOVF9LSU5EX0JBTktfVFJBTlNGRVIQARIYChRQQVlNRU5UX0tJTkRfSU5WT0lDRRACEhcKE1BBWU1FTlRfS0lORF9XQUxMRVQQAzK7DAoMT3JkZXJTZXJ2aWNlEpMBCgtDcmVhdGVPcmRlchIhLndlZnQub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXF1ZXN0GiIud2VmdC5vcmRlci52MS5DcmVhdGVPcmRlclJlc3BvbnNlIj2QAgLK8xghGhJvcmRlci5vcmRlcnMud3JpdGUqC2N1c3RvbWVyX2lkgtPkkwIPIgovdjEvb3JkZXJzOgEqEpEBCghHZXRPcmRlchIeLndlZnQub3JkZXIudjEuR2V0T3JkZXJSZXF1ZXN0Gh8ud2VmdC5vcmRlci52MS5HZXRPcmRlclJlc3BvbnNlIkSQAgHK8xggGhFvcmRlci5vcmRlcnMucmVhZCoLY3VzdG9tZXJfaWSC0+STAhcSFS92MS9vcmRlcnMve29yZGVyX2lkfRKMAQoKTGlzdE9yZGVycxIgLndlZnQub3JkZXIudjEuTGlzdE9yZGVyc1JlcXVlc3QaIS53ZWZ0Lm9yZGVyLnYxLkxpc3RPcmRlcnNSZXNwb25zZSI5kAIByvMYIBoRb3JkZXIub3JkZXJzLnJlYWQqC2N1c3RvbWVyX2lkgtPkkwIMEgovdjEvb3JkZXJzEowBCgxTZWFyY2hPcmRlcnMSIi53ZWZ0Lm9yZGVyLnYxLlNlYXJjaE9yZGVyc1JlcXVlc3QaIy53ZWZ0Lm9yZGVyLnYxLlNlYXJjaE9yZGVyc1Jlc3BvbnNlIjOQAgHK8xgTGhFvcmRlci5vcmRlcnMucmVhZILT5JMCExIRL3YxL29yZGVyczpzZWFyY2gSpQEKC0NhbmNlbE9yZGVyEiEud2VmdC5vcmRlci52MS5DYW5jZWxPcmRlclJlcXVlc3QaIi53ZWZ0Lm9yZGVyLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2UiT5ACAsrzGCEaEm9yZGVyLm9yZGVycy53cml0ZSoLY3VzdG9tZXJfaWSC0+STAiEiHC92MS9vcmRlcnMve29yZGVyX2lkfTpjYW5jZWw6ASoSoAEKDUNvbXBsZXRlT3JkZXISIy53ZWZ0Lm9yZGVyLnYxLkNvbXBsZXRlT3JkZXJSZXF1ZXN0GiQud2VmdC5vcmRlci52MS5Db21wbGV0ZU9yZGVyUmVzcG9uc2UiRJACAsrzGBQaEm9yZGVyLm9yZGVycy53cml0ZYLT5JMCIyIeL3YxL29yZGVycy97b3JkZXJfaWR9OmNvbXBsZXRlOgEqEp8BCgtSZWZ1bmRPcmRlchIhLndlZnQub3JkZXIudjEuUmVmdW5kT3JkZXJSZXF1ZXN0GiIud2VmdC5vcmRlci52MS5SZWZ1bmRPcmRlclJlc3BvbnNlIkmQAgLK8xgaGhNvcmRlci5yZWZ1bmRzLndyaXRlMgMIkByC0+STAiIiHS92MS9vcmRlcnMve29yZGVyX2lkfS9yZWZ1bmRzOgEqEq4BCg9HZXRPcmRlckhpc3RvcnkSJS53ZWZ0Lm9yZGVyLnYxLkdldE9yZGVySGlzdG9yeVJlcXVlc3QaJi53ZWZ0Lm9yZGVyLnYxLkdldE9yZGVySGlzdG9yeVJlc3BvbnNlIkyQAgHK8xggGhFvcmRlci5vcmRlcnMucmVhZCoLY3VzdG9tZXJfaWSC0+STAh8SHS92MS9vcmRlcnMve29yZGVyX2lkfS9oaXN0b3J5EpcBCgtXYXRjaE9yZGVycxIhLndlZnQub3JkZXIudjEuV2F0Y2hPcmRlcnNSZXF1ZXN0GiIud2VmdC5vcmRlci52MS5XYXRjaE9yZGVyc1Jlc3BvbnNlIj+QAgHK8xggGhFvcmRlci5vcmRlcnMucmVhZCoLY3VzdG9tZXJfaWSC0+STAhISEC92MS9vcmRlcnM6d2F0Y2gwARKqAQoRRXJhc2VPcmRlckNvbnRhY3QSJy53ZWZ0Lm9yZGVyLnYxLkVyYXNlT3JkZXJDb250YWN0UmVxdWVzdBooLndlZnQub3JkZXIudjEuRXJhc2VPcmRlckNvbnRhY3RSZXNwb25zZSJCkAICyvMYFhoUb3JkZXIuY29udGFjdHMud3JpdGWC0+STAh8qHS92MS9vcmRlcnMve29yZGVyX2lkfS9jb250YWN0YgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_weft_money_v1_money, file_weft_options_v1_options, file_weft_order_v1_order_lists, file_weft_order_v1_resource]);
 
 /**
  * A line that is to be ordered. Two lines may have the same sku; their units are summed where stock is
@@ -155,12 +155,11 @@ export type CreateOrderRequest = Message<"weft.order.v1.CreateOrderRequest"> & {
   wait?: Duration | undefined;
 
   /**
-   * A return whose goods this order replaces: their value pays for it as far as it goes, and is not
-   * refunded. The return is approved and not yet refunded. Absence: none.
+   * A return whose goods this order replaces. Absence: none.
    *
-   * @generated from field: string exchange_return_id = 15;
+   * @generated from field: weft.order.v1.Exchange exchange = 15;
    */
-  exchangeReturnId: string;
+  exchange?: Exchange | undefined;
 };
 
 /**
@@ -169,6 +168,34 @@ export type CreateOrderRequest = Message<"weft.order.v1.CreateOrderRequest"> & {
  */
 export const CreateOrderRequestSchema: GenMessage<CreateOrderRequest> = /*@__PURE__*/
   messageDesc(file_weft_order_v1_order, 1);
+
+/**
+ * Goods that an order replaces: what was paid for them pays for it as far as it goes, and is not refunded.
+ *
+ * @generated from message weft.order.v1.Exchange
+ */
+export type Exchange = Message<"weft.order.v1.Exchange"> & {
+  /**
+   * The order that they come back from: of the same customer, in the same currency.
+   *
+   * @generated from field: string order_id = 1;
+   */
+  orderId: string;
+
+  /**
+   * Approved, and not received yet.
+   *
+   * @generated from field: string return_id = 2;
+   */
+  returnId: string;
+};
+
+/**
+ * Describes the message weft.order.v1.Exchange.
+ * Use `create(ExchangeSchema)` to create a new message.
+ */
+export const ExchangeSchema: GenMessage<Exchange> = /*@__PURE__*/
+  messageDesc(file_weft_order_v1_order, 2);
 
 /**
  * How an order is paid for.
@@ -218,7 +245,7 @@ export type Payment = Message<"weft.order.v1.Payment"> & {
  * Use `create(PaymentSchema)` to create a new message.
  */
 export const PaymentSchema: GenMessage<Payment> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 2);
+  messageDesc(file_weft_order_v1_order, 3);
 
 /**
  * @generated from message weft.order.v1.CreateOrderResponse
@@ -235,7 +262,7 @@ export type CreateOrderResponse = Message<"weft.order.v1.CreateOrderResponse"> &
  * Use `create(CreateOrderResponseSchema)` to create a new message.
  */
 export const CreateOrderResponseSchema: GenMessage<CreateOrderResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 3);
+  messageDesc(file_weft_order_v1_order, 4);
 
 /**
  * @generated from message weft.order.v1.GetOrderRequest
@@ -259,7 +286,7 @@ export type GetOrderRequest = Message<"weft.order.v1.GetOrderRequest"> & {
  * Use `create(GetOrderRequestSchema)` to create a new message.
  */
 export const GetOrderRequestSchema: GenMessage<GetOrderRequest> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 4);
+  messageDesc(file_weft_order_v1_order, 5);
 
 /**
  * @generated from message weft.order.v1.GetOrderResponse
@@ -276,7 +303,7 @@ export type GetOrderResponse = Message<"weft.order.v1.GetOrderResponse"> & {
  * Use `create(GetOrderResponseSchema)` to create a new message.
  */
 export const GetOrderResponseSchema: GenMessage<GetOrderResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 5);
+  messageDesc(file_weft_order_v1_order, 6);
 
 /**
  * @generated from message weft.order.v1.CancelOrderRequest
@@ -307,7 +334,7 @@ export type CancelOrderRequest = Message<"weft.order.v1.CancelOrderRequest"> & {
  * Use `create(CancelOrderRequestSchema)` to create a new message.
  */
 export const CancelOrderRequestSchema: GenMessage<CancelOrderRequest> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 6);
+  messageDesc(file_weft_order_v1_order, 7);
 
 /**
  * @generated from message weft.order.v1.CancelOrderResponse
@@ -324,7 +351,7 @@ export type CancelOrderResponse = Message<"weft.order.v1.CancelOrderResponse"> &
  * Use `create(CancelOrderResponseSchema)` to create a new message.
  */
 export const CancelOrderResponseSchema: GenMessage<CancelOrderResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 7);
+  messageDesc(file_weft_order_v1_order, 8);
 
 /**
  * @generated from message weft.order.v1.CompleteOrderRequest
@@ -341,7 +368,7 @@ export type CompleteOrderRequest = Message<"weft.order.v1.CompleteOrderRequest">
  * Use `create(CompleteOrderRequestSchema)` to create a new message.
  */
 export const CompleteOrderRequestSchema: GenMessage<CompleteOrderRequest> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 8);
+  messageDesc(file_weft_order_v1_order, 9);
 
 /**
  * @generated from message weft.order.v1.CompleteOrderResponse
@@ -358,7 +385,7 @@ export type CompleteOrderResponse = Message<"weft.order.v1.CompleteOrderResponse
  * Use `create(CompleteOrderResponseSchema)` to create a new message.
  */
 export const CompleteOrderResponseSchema: GenMessage<CompleteOrderResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 9);
+  messageDesc(file_weft_order_v1_order, 10);
 
 /**
  * @generated from message weft.order.v1.RefundOrderRequest
@@ -403,7 +430,7 @@ export type RefundOrderRequest = Message<"weft.order.v1.RefundOrderRequest"> & {
  * Use `create(RefundOrderRequestSchema)` to create a new message.
  */
 export const RefundOrderRequestSchema: GenMessage<RefundOrderRequest> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 10);
+  messageDesc(file_weft_order_v1_order, 11);
 
 /**
  * @generated from message weft.order.v1.RefundOrderResponse
@@ -420,7 +447,7 @@ export type RefundOrderResponse = Message<"weft.order.v1.RefundOrderResponse"> &
  * Use `create(RefundOrderResponseSchema)` to create a new message.
  */
 export const RefundOrderResponseSchema: GenMessage<RefundOrderResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 11);
+  messageDesc(file_weft_order_v1_order, 12);
 
 /**
  * @generated from message weft.order.v1.EraseOrderContactRequest
@@ -437,7 +464,7 @@ export type EraseOrderContactRequest = Message<"weft.order.v1.EraseOrderContactR
  * Use `create(EraseOrderContactRequestSchema)` to create a new message.
  */
 export const EraseOrderContactRequestSchema: GenMessage<EraseOrderContactRequest> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 12);
+  messageDesc(file_weft_order_v1_order, 13);
 
 /**
  * @generated from message weft.order.v1.EraseOrderContactResponse
@@ -450,7 +477,7 @@ export type EraseOrderContactResponse = Message<"weft.order.v1.EraseOrderContact
  * Use `create(EraseOrderContactResponseSchema)` to create a new message.
  */
 export const EraseOrderContactResponseSchema: GenMessage<EraseOrderContactResponse> = /*@__PURE__*/
-  messageDesc(file_weft_order_v1_order, 13);
+  messageDesc(file_weft_order_v1_order, 14);
 
 /**
  * Ways to pay that need no method on file.
@@ -514,14 +541,23 @@ export const OrderService: GenService<{
    * Errors:
    *   ALREADY_EXISTS ORDER_ID_REUSED
    *   INVALID_ARGUMENT LINE_TWICE
+   *   INVALID_ARGUMENT ORDER_TOO_LARGE
    *   NOT_FOUND UNKNOWN_SKU
    *   FAILED_PRECONDITION NOT_FOR_SALE
    *   FAILED_PRECONDITION NO_PRICE
    *   FAILED_PRECONDITION COUPON_REFUSED
    *   FAILED_PRECONDITION PRICE_CHANGED
    *   INVALID_ARGUMENT PAYMENT_MISSING
+   *   NOT_FOUND UNKNOWN_ORDER
+   *   NOT_FOUND UNKNOWN_RETURN
    *   FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
    *   FAILED_PRECONDITION REFUSED_BY_CALLEE
+   *
+   * Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+   *   FAILED_PRECONDITION PAYMENT_DECLINED
+   *   FAILED_PRECONDITION RESERVATION_LOST
+   *   FAILED_PRECONDITION FULFILMENT_REFUSED
+   *   FAILED_PRECONDITION FULFILMENT_TIMED_OUT
    *
    * @generated from rpc weft.order.v1.OrderService.CreateOrder
    */
@@ -600,7 +636,8 @@ export const OrderService: GenService<{
   },
   /**
    * Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-   * by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+   * by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+   * that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
    *
    * Errors:
    *   NOT_FOUND UNKNOWN_ORDER
@@ -609,6 +646,7 @@ export const OrderService: GenService<{
    *   INVALID_ARGUMENT LINE_TWICE
    *   FAILED_PRECONDITION TOO_MANY_UNITS
    *   FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+   *   FAILED_PRECONDITION REFUND_REFUSED
    *   FAILED_PRECONDITION ILLEGAL_TRANSITION
    *
    * @generated from rpc weft.order.v1.OrderService.RefundOrder

@@ -93,7 +93,7 @@ export const OrderProcessSchema: GenMessage<OrderProcess> = /*@__PURE__*/
  */
 export type ListOrderProcessesRequest = Message<"weft.order.v1.ListOrderProcessesRequest"> & {
   /**
-   * Only of this order. Empty: of any.
+   * Only of this order. Empty: of any, of those that have not ended.
    *
    * @generated from field: string order_id = 1;
    */
@@ -231,7 +231,7 @@ export const ProcessStateSchema: GenEnum<ProcessState> = /*@__PURE__*/
  */
 export const OrderProcessService: GenService<{
   /**
-   * Lists processes, newest first: of one order, or those in some state.
+   * Lists processes, newest first: of one order, or all that have not ended.
    *
    * @generated from rpc weft.order.v1.OrderProcessService.ListOrderProcesses
    */

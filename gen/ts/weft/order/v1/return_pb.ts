@@ -263,7 +263,7 @@ export const ReceiveReturnResponseSchema: GenMessage<ReceiveReturnResponse> = /*
 
 /**
  * Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
- * goods is made by CreateOrder with `exchange_return_id`.
+ * goods is made by CreateOrder with `exchange`.
  *
  * @generated from service weft.order.v1.ReturnService
  */

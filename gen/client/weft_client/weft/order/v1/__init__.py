@@ -22,6 +22,7 @@ __all__ = (
     "EraseOrderContactRequest",
     "EraseOrderContactResponse",
     "EventLine",
+    "Exchange",
     "FulfilmentServiceStub",
     "FulfilmentServiceSyncStub",
     "GetOrderHistoryRequest",
@@ -754,12 +755,11 @@ class CreateOrderRequest(betterproto2.Message):
     order goes its way however long anybody waits.
     """
 
-    exchange_return_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        15, betterproto2.TYPE_STRING
+    exchange: "Exchange | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    A return whose goods this order replaces: their value pays for it as far as it goes, and is not
-    refunded. The return is approved and not yet refunded. Absence: none.
+    A return whose goods this order replaces. Absence: none.
     """
 
 
@@ -958,6 +958,30 @@ default_message_pool.register_message("weft.order.v1", "EventLine", EventLine)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class Exchange(betterproto2.Message):
+    """
+    Goods that an order replaces: what was paid for them pays for it as far as it goes, and is not refunded.
+    """
+
+    order_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+    """
+    The order that they come back from: of the same customer, in the same currency.
+    """
+
+    return_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+    """
+    Approved, and not received yet.
+    """
+
+
+default_message_pool.register_message("weft.order.v1", "Exchange", Exchange)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class GetOrderHistoryRequest(betterproto2.Message):
     order_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
         1, betterproto2.TYPE_STRING
@@ -1086,7 +1110,7 @@ class ImportedLine(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Net, for one unit, with at most 6 decimals; not negative.
+    Net, for one unit; not negative. In the order's currency.
     """
 
     tax_rate: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -1186,7 +1210,7 @@ class ImportedRefund(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Gross. Only without `lines`.
+    Gross. Only without `lines`. Absence of both: all that is left.
     """
 
     reason: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -1207,7 +1231,7 @@ class ImportedRefund(betterproto2.Message):
         7, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Only without `order_id`: what is credited, and to whom. Units are positive.
+    Only without `order_id`, and needed then: what is credited. Units are positive.
     """
 
     customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -1231,13 +1255,6 @@ class ImportedRefund(betterproto2.Message):
     Only without `order_id`. ISO 3166-1 alpha-2. Empty: not known.
     """
 
-    reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        11, betterproto2.TYPE_STRING
-    )
-    """
-    Only without `order_id`. Its number there. Empty: none.
-    """
-
 
 default_message_pool.register_message("weft.order.v1", "ImportedRefund", ImportedRefund)
 
@@ -1245,7 +1262,7 @@ default_message_pool.register_message("weft.order.v1", "ImportedRefund", Importe
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class ImportOrdersRequest(betterproto2.Message):
     """
-    One row.
+    One row. Its rules are kept row by row: one that breaks them is refused, and not the whole call.
 
     Oneofs:
         - row:
@@ -1416,7 +1433,7 @@ class ListOrderProcessesRequest(betterproto2.Message):
         1, betterproto2.TYPE_STRING
     )
     """
-    Only of this order. Empty: of any.
+    Only of this order. Empty: of any, of those that have not ended.
     """
 
     state: "ProcessState" = betterproto2.field(
@@ -1900,6 +1917,17 @@ class OrderCreated(betterproto2.Message):
     What the goods that came back pay of it. Absence: nothing.
     """
 
+    exchange_order_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        18, betterproto2.TYPE_STRING
+    )
+    """
+    The order that they came back from, and what had paid for it. Empty: none.
+    """
+
+    exchange_intent_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        19, betterproto2.TYPE_STRING
+    )
+
     effective_time: "datetime.datetime | None" = betterproto2.field(
         16,
         betterproto2.TYPE_MESSAGE,
@@ -2185,7 +2213,7 @@ class OrderRefundUpdated(betterproto2.Message):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: RefundState(0)
     )
 
-    lines: "list[LineUnits]" = betterproto2.field(
+    lines: "list[EventLine]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
@@ -2210,6 +2238,13 @@ class OrderRefundUpdated(betterproto2.Message):
     )
     """
     The return that it is for. Empty: none.
+    """
+
+    paid_back: "__money__v1__.Money | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What of `gross` goes back through the payment.
     """
 
 
@@ -3183,7 +3218,7 @@ class WatchOrdersResponse(betterproto2.Message):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: OrderState(0)
     )
     """
-    Where the order stands after it.
+    Where the order stands after it. Absence: where it stood.
     """
 
     time: "datetime.datetime | None" = betterproto2.field(
@@ -3324,10 +3359,12 @@ class OrderImportServiceSyncStub:
           NOT_FOUND UNKNOWN_ORDER
           INVALID_ARGUMENT UNKNOWN_LINE
           INVALID_ARGUMENT LINE_TWICE
+          INVALID_ARGUMENT ORDER_TOO_LARGE
           FAILED_PRECONDITION TOO_MANY_UNITS
           FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
           INVALID_ARGUMENT BAD_TAX_RATE
           INVALID_ARGUMENT NEGATIVE_PRICE
+          INVALID_ARGUMENT NOTHING_CREDITED
         """
 
         return self._channel.stream_unary(
@@ -3364,10 +3401,12 @@ class OrderImportServiceStub(betterproto2_grpclib.ServiceStub):
           NOT_FOUND UNKNOWN_ORDER
           INVALID_ARGUMENT UNKNOWN_LINE
           INVALID_ARGUMENT LINE_TWICE
+          INVALID_ARGUMENT ORDER_TOO_LARGE
           FAILED_PRECONDITION TOO_MANY_UNITS
           FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
           INVALID_ARGUMENT BAD_TAX_RATE
           INVALID_ARGUMENT NEGATIVE_PRICE
+          INVALID_ARGUMENT NOTHING_CREDITED
         """
 
         return await self._stream_unary(
@@ -3393,7 +3432,7 @@ class OrderProcessServiceSyncStub:
         self, message: "ListOrderProcessesRequest"
     ) -> "ListOrderProcessesResponse":
         """
-        Lists processes, newest first: of one order, or those in some state.
+        Lists processes, newest first: of one order, or all that have not ended.
         """
 
         return self._channel.unary_unary(
@@ -3434,7 +3473,7 @@ class OrderProcessServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ListOrderProcessesResponse":
         """
-        Lists processes, newest first: of one order, or those in some state.
+        Lists processes, newest first: of one order, or all that have not ended.
         """
 
         return await self._unary_unary(
@@ -3498,14 +3537,23 @@ class OrderServiceSyncStub:
         Errors:
           ALREADY_EXISTS ORDER_ID_REUSED
           INVALID_ARGUMENT LINE_TWICE
+          INVALID_ARGUMENT ORDER_TOO_LARGE
           NOT_FOUND UNKNOWN_SKU
           FAILED_PRECONDITION NOT_FOR_SALE
           FAILED_PRECONDITION NO_PRICE
           FAILED_PRECONDITION COUPON_REFUSED
           FAILED_PRECONDITION PRICE_CHANGED
           INVALID_ARGUMENT PAYMENT_MISSING
+          NOT_FOUND UNKNOWN_ORDER
+          NOT_FOUND UNKNOWN_RETURN
           FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
           FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+        Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+          FAILED_PRECONDITION PAYMENT_DECLINED
+          FAILED_PRECONDITION RESERVATION_LOST
+          FAILED_PRECONDITION FULFILMENT_REFUSED
+          FAILED_PRECONDITION FULFILMENT_TIMED_OUT
         """
 
         return self._channel.unary_unary(
@@ -3592,7 +3640,8 @@ class OrderServiceSyncStub:
     def refund_order(self, message: "RefundOrderRequest") -> "RefundOrderResponse":
         """
         Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+        that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
         Errors:
           NOT_FOUND UNKNOWN_ORDER
@@ -3601,6 +3650,7 @@ class OrderServiceSyncStub:
           INVALID_ARGUMENT LINE_TWICE
           FAILED_PRECONDITION TOO_MANY_UNITS
           FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+          FAILED_PRECONDITION REFUND_REFUSED
           FAILED_PRECONDITION ILLEGAL_TRANSITION
         """
 
@@ -3688,14 +3738,23 @@ class OrderServiceStub(betterproto2_grpclib.ServiceStub):
         Errors:
           ALREADY_EXISTS ORDER_ID_REUSED
           INVALID_ARGUMENT LINE_TWICE
+          INVALID_ARGUMENT ORDER_TOO_LARGE
           NOT_FOUND UNKNOWN_SKU
           FAILED_PRECONDITION NOT_FOR_SALE
           FAILED_PRECONDITION NO_PRICE
           FAILED_PRECONDITION COUPON_REFUSED
           FAILED_PRECONDITION PRICE_CHANGED
           INVALID_ARGUMENT PAYMENT_MISSING
+          NOT_FOUND UNKNOWN_ORDER
+          NOT_FOUND UNKNOWN_RETURN
           FAILED_PRECONDITION RETURN_NOT_EXCHANGEABLE
           FAILED_PRECONDITION REFUSED_BY_CALLEE
+
+        Reasons of a cancellation, besides those of the services that are asked, CUSTOMER_REQUEST and TIMED_OUT:
+          FAILED_PRECONDITION PAYMENT_DECLINED
+          FAILED_PRECONDITION RESERVATION_LOST
+          FAILED_PRECONDITION FULFILMENT_REFUSED
+          FAILED_PRECONDITION FULFILMENT_TIMED_OUT
         """
 
         return await self._unary_unary(
@@ -3840,7 +3899,8 @@ class OrderServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "RefundOrderResponse":
         """
         Pays back a part of what was captured, or all of it: by lines, at what the customer paid for them, or
-        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded.
+        by an amount. Idempotent by `refund_id`. Emits [OrderRefunded][] when the payment was refunded; one
+        that the payment refuses ends as FAILED, with REFUND_REFUSED as its process's reason.
 
         Errors:
           NOT_FOUND UNKNOWN_ORDER
@@ -3849,6 +3909,7 @@ class OrderServiceStub(betterproto2_grpclib.ServiceStub):
           INVALID_ARGUMENT LINE_TWICE
           FAILED_PRECONDITION TOO_MANY_UNITS
           FAILED_PRECONDITION REFUND_EXCEEDS_CAPTURED
+          FAILED_PRECONDITION REFUND_REFUSED
           FAILED_PRECONDITION ILLEGAL_TRANSITION
         """
 
@@ -3937,7 +3998,7 @@ class OrderServiceStub(betterproto2_grpclib.ServiceStub):
 class ReturnServiceSyncStub:
     """
     Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -4043,7 +4104,7 @@ class ReturnServiceSyncStub:
 class ReturnServiceStub(betterproto2_grpclib.ServiceStub):
     """
     Takes goods back: asked for, approved, received, refunded. For an exchange the order that replaces the
-    goods is made by CreateOrder with `exchange_return_id`.
+    goods is made by CreateOrder with `exchange`.
     """
 
     async def request_return(

@@ -1,0 +1,1 @@
+"""weft.order.v1, service by service."""

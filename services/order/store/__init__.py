@@ -1,0 +1,1 @@
+"""What order keeps beside its events, and how it is found."""
