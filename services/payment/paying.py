@@ -7,13 +7,14 @@ the same key. So nothing is taken or given twice, and nothing is forgotten.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database, Tx
+from services.chassis.errors import Unavailable
 from services.chassis.events import emit
 from services.payment import announcing, purse
 from services.payment.domain import dispute as disputes
@@ -32,7 +33,6 @@ from services.payment.domain.remote import (
     GatewayRefused,
     Remote,
     RemoteDispute,
-    Source,
 )
 from services.payment.domain.sealing import Sealer
 from services.payment.domain.settling import Settlement
@@ -70,33 +70,46 @@ class Payer:
 
     def ref(self, intent: Intent) -> str:
         """The payment's id at its gateway, where that follows from ours."""
-        return self._means.gateways[intent.gateway].ref(self._packed(intent, None))
+        return self._means.gateways[intent.gateway].ref(self._charge(intent))
 
     def next_look(self, intent: Intent) -> datetime:
         """When the gateway of a payment that waits is asked how it stands."""
         return self._clock.now() + self._pause(self._settings.poll_s, intent.looks)
 
-    async def perform(self, kind: Asked, operation_id: UUID, intent_id: UUID, *, again: bool = False) -> None:
-        """Asks what an operation says; if `again`, after asking whether it has happened already.
+    async def perform(self, intent: Intent, operation: Operation) -> Settlement | None:
+        """Asks what was just written. What is known of the payment then; None: no more than before.
 
         When it is not known what became of it the operation stays, to be taken up later.
         """
         try:
-            if again and not await self._still(kind, operation_id, intent_id):
-                return
-            await self._ask(kind, operation_id, intent_id)
+            return await self._ask(intent, operation)
+        except GatewayAway:
+            await self._postpone(Asked(operation.kind), operation.operation_id)
+            return None
+
+    async def resume(self, kind: Asked, operation_id: UUID, intent_id: UUID) -> None:
+        """Takes up what may have been asked before: the gateway says whether it has happened."""
+        try:
+            await self.look(intent_id)
+            async with self._db.transaction() as tx:
+                intent = await store.get(tx, intent_id)
+                operation = await store.operation(tx, kind, operation_id)
+            if operation is not None and operation.pending:
+                await self._ask(intent, operation)
         except GatewayAway:
             await self._postpone(kind, operation_id)
 
     async def look(self, intent_id: UUID) -> None:
         """Asks the gateway how the payment stands, and takes that in. Raises GatewayAway."""
-        intent, charge = await self._charge(intent_id)
+        async with self._db.transaction() as tx:
+            intent = await store.get(tx, intent_id)
+        charge = self._charge(intent)
         if charge.ref:
             gateway = self._gateway(intent)
             remote = await self._called(gateway.name, "look", lambda: gateway.look(charge))
             await self.settle(intent_id, remote)
 
-    async def settle(self, intent_id: UUID, remote: Remote) -> None:
+    async def settle(self, intent_id: UUID, remote: Remote) -> Settlement:
         """Takes an answer in."""
         async with self._db.transaction() as tx:
             settlement = await self._locked(tx, intent_id)
@@ -104,6 +117,7 @@ class Payer:
             await self.conclude(tx, settlement)
             for found in remote.disputes:
                 await self.dispute(tx, settlement.intent, found)
+        return settlement
 
     async def conclude(self, tx: Tx, settlement: Settlement) -> None:
         """Writes what followed, tells of it, and says when to look again."""
@@ -133,40 +147,31 @@ class Payer:
             await tx.flush()
             await emit(tx, *(announcing.dispute(intent, row, state) for state in told))
 
-    async def _still(self, kind: Asked, operation_id: UUID, intent_id: UUID) -> bool:
-        """Whether an operation is still to be done, after the gateway was asked."""
-        await self.look(intent_id)
-        async with self._db.transaction() as tx:
-            operation = await store.operation(tx, kind, operation_id)
-            return operation is not None and operation.pending
-
-    async def _ask(self, kind: Asked, operation_id: UUID, intent_id: UUID) -> None:
-        intent, charge = await self._charge(intent_id)
-        async with self._db.transaction() as tx:
-            operation = await store.operation(tx, kind, operation_id)
-        if operation is None or not operation.pending or not _wanted(intent, operation):
-            return
-        gateway = self._gateway(intent)
+    async def _ask(self, intent: Intent, operation: Operation) -> Settlement | None:
+        if operation.kind == Asked.AUTHORISE and intent.state in FINAL:
+            return None  # It was given up: what became of it is left to its release.
+        gateway, charge = self._gateway(intent), self._charge(intent)
         try:
-            opened = charge if charge.ref else await self._opened(gateway, intent_id, charge)
-            if opened is not None:
-                calling = _calling(gateway, opened, operation)
-                remote = await self._called(gateway.name, kind.lower(), calling)
-                await self.settle(intent_id, remote)
+            opened = charge if charge.ref else await self._opened(gateway, charge)
+            if opened is None:
+                return None
+            calling = _calling(gateway, opened, operation)
+            remote = await self._called(gateway.name, operation.kind.lower(), calling)
+            return await self.settle(intent.intent_id, remote)
         except GatewayRefused as refused:
-            await self._refused(operation, refused)
+            return await self._refused(operation, refused)
 
-    async def _opened(self, gateway: Gateway, intent_id: UUID, charge: Charge) -> Charge | None:
+    async def _opened(self, gateway: Gateway, charge: Charge) -> Charge | None:
         """The charge with its id at the gateway, written down; None: it is not wanted any more."""
         ref = await self._called(gateway.name, "open", lambda: gateway.open(charge))
         async with self._db.transaction() as tx:
-            intent = await store.get(tx, intent_id, lock=True)
+            intent = await store.get(tx, charge.intent_id, lock=True)
             if intent.state != State.PROCESSING:
                 return None
             intent.gateway_ref = intent.gateway_ref or ref
-        return (await self._charge(intent_id))[1]
+        return replace(charge, ref=intent.gateway_ref)
 
-    async def _refused(self, operation: Operation, refused: GatewayRefused) -> None:
+    async def _refused(self, operation: Operation, refused: GatewayRefused) -> Settlement:
         """Nothing moved by this call; what an earlier one moved is looked for first."""
         await self.look(operation.intent_id)
         async with self._db.transaction() as tx:
@@ -174,6 +179,7 @@ class Payer:
             same = (each for each in settlement.operations if each.key == operation.key)
             settlement.refuse(next(same), refused.decline)
             await self.conclude(tx, settlement)
+        return settlement
 
     async def _postpone(self, kind: Asked, operation_id: UUID) -> None:
         """It is not known what became of it: asked again later."""
@@ -191,15 +197,10 @@ class Payer:
         intent = await store.get(tx, intent_id, lock=True)
         return Settlement(intent, await store.operations(tx, intent_id), self._clock.now())
 
-    async def _charge(self, intent_id: UUID) -> tuple[Intent, Charge]:
-        async with self._db.transaction() as tx:
-            intent = await store.get(tx, intent_id)
+    def _charge(self, intent: Intent) -> Charge:
         source = None
         if intent.sealed_source is not None:
-            source = self._means.sealer.open_source(intent.sealed_source, intent_id)
-        return intent, self._packed(intent, source)
-
-    def _packed(self, intent: Intent, source: Source | None) -> Charge:
+            source = self._means.sealer.open_source(intent.sealed_source, intent.intent_id)
         return Charge(
             intent_id=intent.intent_id,
             customer_id=intent.customer_id,
@@ -226,7 +227,7 @@ class Payer:
             async with asyncio.timeout(self._settings.call_s):
                 answer = await call()
             outcome = "answered"
-        except TimeoutError as error:
+        except (TimeoutError, Unavailable) as error:  # The latter from our own tables.
             raise GatewayAway from error
         except GatewayRefused:
             outcome = "refused"
@@ -235,11 +236,6 @@ class Payer:
             return answer
         finally:
             CALLS.labels(gateway, what, outcome).inc()
-
-
-def _wanted(intent: Intent, operation: Operation) -> bool:
-    """A payment that was given up is not asked for any more: what became of it is left to its release."""
-    return operation.kind != Asked.AUTHORISE or intent.state not in FINAL
 
 
 def _calling(gateway: Gateway, charge: Charge, operation: Operation) -> Callable[[], Awaitable[Remote]]:

@@ -58,8 +58,7 @@ class Recovery:
             looks = await store.claim_looks(tx, now, again)
             expired = await store.expired(tx, now)
         await self._all(
-            self._payer.perform(Asked(each.kind), each.operation_id, each.intent_id, again=each.attempts > 1)
-            for each in operations
+            self._payer.resume(Asked(each.kind), each.operation_id, each.intent_id) for each in operations
         )
         await self._all(self._look(intent_id) for intent_id in looks)
         await self._all(self.expire(intent_id) for intent_id in expired)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import grpc.aio
 import pytest
 
@@ -33,9 +34,18 @@ class Till:
     def me(self) -> tuple[tuple[str, str], ...]:
         return self.lab.bearer()
 
+    async def ask(self, method: Any, request: Any) -> Any:
+        """As a caller does who asks again while there is no room: every request here has an id of its own."""
+        while True:
+            try:
+                return await method(request, metadata=self.me)
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+
     async def create(self, **wanted: Any) -> pb.Intent:
         """By a card that works, unless said otherwise."""
-        answer = await self.intents.CreateIntent(request(**wanted), metadata=self.me)
+        answer = await self.ask(self.intents.CreateIntent, request(**wanted))
         made: pb.Intent = answer.intent
         return made
 
@@ -47,7 +57,7 @@ class Till:
 
     async def confirm(self, intent_id: str, **rest: Any) -> pb.Intent:
         wanted = pb.ConfirmIntentRequest(intent_id=intent_id, **rest)
-        made: pb.Intent = (await self.intents.ConfirmIntent(wanted, metadata=self.me)).intent
+        made: pb.Intent = (await self.ask(self.intents.ConfirmIntent, wanted)).intent
         return made
 
     async def capture(
@@ -60,12 +70,12 @@ class Till:
             amount=money(minor) if minor else None,
             **rest,
         )
-        answer: pb.CaptureIntentResponse = await self.intents.CaptureIntent(wanted, metadata=self.me)
+        answer: pb.CaptureIntentResponse = await self.ask(self.intents.CaptureIntent, wanted)
         return answer
 
     async def cancel(self, intent_id: str, **rest: Any) -> pb.Intent:
         wanted = pb.CancelIntentRequest(intent_id=intent_id, **rest)
-        made: pb.Intent = (await self.intents.CancelIntent(wanted, metadata=self.me)).intent
+        made: pb.Intent = (await self.ask(self.intents.CancelIntent, wanted)).intent
         return made
 
     async def refund(
@@ -78,11 +88,11 @@ class Till:
             amount=money(minor) if minor else None,
             **rest,
         )
-        made: movement_pb2.Refund = (await self.refunds.CreateRefund(wanted, metadata=self.me)).refund
+        made: movement_pb2.Refund = (await self.ask(self.refunds.CreateRefund, wanted)).refund
         return made
 
     async def get(self, intent_id: str) -> pb.Intent:
-        answer = await self.intents.GetIntent(pb.GetIntentRequest(intent_id=intent_id), metadata=self.me)
+        answer = await self.ask(self.intents.GetIntent, pb.GetIntentRequest(intent_id=intent_id))
         found: pb.Intent = answer.intent
         return found
 

@@ -76,14 +76,14 @@ class Desk:
             if await tx.fetchrow(LOCK, self.name, charge.ref) is None:
                 opening = await self.opening(tx, charge)
                 await self._add(tx, charge, opening)
-        return await self.look(charge)
+            return await self._seen(tx, charge)
 
     async def capture(self, charge: Charge, key: str, amount: int, *, final: bool) -> Remote:
         async with self._db.fast() as tx:
             row = await tx.fetchrow(LOCK, self.name, charge.ref)
             if await tx.fetchval(ADD_MOVEMENT, self.name, key, "CAPTURE", charge.ref, amount, True):
                 await self._capture(tx, row, key, amount, final=final)
-        return await self.look(charge)
+            return await self._seen(tx, charge)
 
     async def _capture(self, tx: Connection, row: Any, key: str, amount: int, *, final: bool) -> None:
         """Raises GatewayRefused."""
@@ -106,7 +106,7 @@ class Desk:
                     await self.release(tx, row, row["amount"] - row["captured"])
                 state = RemoteState.TAKEN if row["captured"] else RemoteState.VOIDED
                 await tx.execute(MOVE, self.name, charge.ref, state, row["captured"])
-        return await self.look(charge)
+            return await self._seen(tx, charge)
 
     async def refund(self, charge: Charge, key: str, amount: int) -> Remote:
         async with self._db.fast() as tx:
@@ -117,12 +117,15 @@ class Desk:
             added = (self.name, key, "REFUND", charge.ref, amount, self.refunds_at_once)
             if await tx.fetchval(ADD_MOVEMENT, *added):
                 await self.give(tx, row, key, amount)
-        return await self.look(charge)
+            return await self._seen(tx, charge)
 
     async def look(self, charge: Charge) -> Remote:
         async with self._db.fast() as tx:
-            row = await tx.fetchrow(FIND, self.name, charge.ref)
-            refunds = await tx.fetch(REFUNDS, self.name, charge.ref) if row and row["captured"] else []
+            return await self._seen(tx, charge)
+
+    async def _seen(self, tx: Connection, charge: Charge) -> Remote:
+        row = await tx.fetchrow(FIND, self.name, charge.ref)
+        refunds = await tx.fetch(REFUNDS, self.name, charge.ref) if row and row["captured"] else []
         return self.remote(row, refunds) if row else Remote(state=RemoteState.NEW)
 
     def remote(self, row: Any, refunds: list[Any]) -> Remote:

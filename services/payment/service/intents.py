@@ -47,20 +47,21 @@ class Intents(IntentServiceServicer):
         self._shared, self._db, self._clock, self._payer = shared, shared.db, shared.clock, shared.payer
 
     async def CreateIntent(self, request: pb.CreateIntentRequest, call: Call) -> pb.CreateIntentResponse:
-        started = None
+        operations: Sequence[Operation] = ()
         async with self._db.transaction() as tx:
             row = await self._row(tx, request)
             fresh = await written(tx, row)
-            stored = await store.get(tx, row.intent_id, lock=fresh)
+            stored = await store.get(tx, row.intent_id)
             if stored.body_mac != row.body_mac:
                 raise IntentIdReused(intent_id=row.intent_id)
             if fresh:
                 await emit(tx, announcing.created(stored))
-                if request.confirm:
-                    started = await self._start(tx, stored)
-        if started:
-            await self._payer.perform(Asked.AUTHORISE, started.operation_id, row.intent_id)
-        return pb.CreateIntentResponse(intent=await self._seen(row.intent_id))
+                started = await self._start(tx, stored) if request.confirm else None
+            else:
+                operations = await store.operations(tx, row.intent_id)
+        if fresh and started:
+            return pb.CreateIntentResponse(intent=await self._performed(stored, started))
+        return pb.CreateIntentResponse(intent=self._packed(stored, operations))
 
     async def ConfirmIntent(self, request: pb.ConfirmIntentRequest, call: Call) -> pb.ConfirmIntentResponse:
         started, intent_id = None, UUID(request.intent_id)
@@ -72,21 +73,19 @@ class Intents(IntentServiceServicer):
                 started = await self._start(tx, row)
             looking = row.state == State.REQUIRES_ACTION and row.kind not in BY_BANK
         if started:
-            await self._payer.perform(Asked.AUTHORISE, started.operation_id, intent_id)
-        elif looking:
+            return pb.ConfirmIntentResponse(intent=await self._performed(row, started))
+        if looking:
             await self._look(intent_id)
         return pb.ConfirmIntentResponse(intent=await self._seen(intent_id))
 
     async def CaptureIntent(self, request: pb.CaptureIntentRequest, call: Call) -> pb.CaptureIntentResponse:
-        intent_id, capture_id = UUID(request.intent_id), UUID(request.capture_id)
+        intent_id = UUID(request.intent_id)
         async with self._db.transaction() as tx:
             row = await store.get(tx, intent_id, lock=True)
             capture, fresh = await self._capture(tx, row, request)
-        if fresh:
-            await self._payer.perform(Asked.CAPTURE, capture_id, intent_id)
-        async with self._db.transaction() as tx:
-            capture = await store.operation(tx, Asked.CAPTURE, capture_id) or capture
-        return pb.CaptureIntentResponse(intent=await self._seen(intent_id), capture=pack.capture(capture))
+        intent = await self._performed(row, capture) if fresh else await self._seen(intent_id)
+        listed = (each for each in intent.captures if each.capture_id == request.capture_id)
+        return pb.CaptureIntentResponse(intent=intent, capture=next(listed, pack.capture(capture)))
 
     async def CancelIntent(self, request: pb.CancelIntentRequest, call: Call) -> pb.CancelIntentResponse:
         intent_id, void = UUID(request.intent_id), None
@@ -101,7 +100,7 @@ class Intents(IntentServiceServicer):
                     void.attempts, void.due_at = 1, self._payer.lease()
                 await self._payer.conclude(tx, settlement)
         if void:
-            await self._payer.perform(Asked.VOID, void.operation_id, intent_id)
+            return pb.CancelIntentResponse(intent=await self._performed(row, void))
         return pb.CancelIntentResponse(intent=await self._seen(intent_id))
 
     async def GetIntent(self, request: pb.GetIntentRequest, call: Call) -> pb.GetIntentResponse:
@@ -113,7 +112,7 @@ class Intents(IntentServiceServicer):
         page = store.INTENTS.page(request, self._shared.page_key)
         async with self._db.transaction() as tx:
             rows, token = await store.page(tx, page, optional(request.customer_id))
-        packed = [pack.intent(row, (), self._shared.bank) for row in rows]
+        packed = [self._packed(row, ()) for row in rows]
         return pb.ListIntentsResponse(intents=packed, next_page_token=token)
 
     async def _row(self, tx: Tx, request: pb.CreateIntentRequest) -> Intent:
@@ -254,6 +253,16 @@ class Intents(IntentServiceServicer):
             raise CaptureMustBeFinal(gateway=row.gateway)
         gateway.check(operation.money)
 
+    async def _performed(self, row: Intent, operation: Operation) -> pb.Intent:
+        """The payment after its gateway was asked."""
+        known = await self._payer.perform(row, operation)
+        if known is None:
+            return await self._seen(row.intent_id)
+        return self._packed(known.intent, (*known.operations, *known.added))
+
+    def _packed(self, row: Intent, operations: Sequence[Operation]) -> pb.Intent:
+        return pack.intent(row, operations, self._shared.bank)
+
     async def _own(self, tx: Tx, intent_id: UUID, customer_id: str) -> Intent:
         """Locked. Somebody else's is as unknown as one that is none."""
         row = await store.get(tx, intent_id, lock=True)
@@ -266,7 +275,7 @@ class Intents(IntentServiceServicer):
             row = await store.get(tx, intent_id)
             if customer_id not in (None, row.customer_id):
                 raise UnknownIntent(intent_id=intent_id)
-            return pack.intent(row, await store.operations(tx, intent_id), self._shared.bank)
+            return self._packed(row, await store.operations(tx, intent_id))
 
 
 def _asked(row: Intent, request: pb.CaptureIntentRequest) -> int | None:

@@ -35,10 +35,12 @@ class Refunds(RefundServiceServicer):
         refund_id, intent_id = UUID(request.refund_id), UUID(request.intent_id)
         async with self._db.transaction() as tx:
             intent = await store.get(tx, intent_id, lock=True)
-            fresh = await self._begin(tx, intent, request)
-        if fresh:
-            await self._payer.perform(Asked.REFUND, refund_id, intent_id)
-        return pb.CreateRefundResponse(refund=await self._seen(refund_id))
+            begun = await self._begin(tx, intent, request)
+        known = await self._payer.perform(intent, begun) if begun else None
+        if known is None:
+            return pb.CreateRefundResponse(refund=await self._seen(refund_id))
+        made = next(each for each in known.operations if each.operation_id == refund_id)
+        return pb.CreateRefundResponse(refund=pack.refund(made))
 
     async def GetRefund(self, request: pb.GetRefundRequest, call: Call) -> pb.GetRefundResponse:
         return pb.GetRefundResponse(refund=await self._seen(UUID(request.refund_id)))
@@ -49,14 +51,14 @@ class Refunds(RefundServiceServicer):
             rows, token = await store.refund_page(tx, page)
         return pb.ListRefundsResponse(refunds=map(pack.refund, rows), next_page_token=token)
 
-    async def _begin(self, tx: Tx, intent: Intent, request: pb.CreateRefundRequest) -> bool:
-        """Writes the refund; False: it was before. The payment's row is locked, and so is its sum."""
+    async def _begin(self, tx: Tx, intent: Intent, request: pb.CreateRefundRequest) -> Operation | None:
+        """Writes the refund; None: it was before. The payment's row is locked, and so is its sum."""
         asked, refund_id = _asked(intent, request), UUID(request.refund_id)
         found = await store.operation(tx, Asked.REFUND, refund_id)
         if found is not None:
             if (found.intent_id, found.asked, found.reason) != (intent.intent_id, asked, request.reason):
                 raise RefundIdReused(refund_id=refund_id)
-            return False
+            return None
         others = await store.operations(tx, intent.intent_id)
         if sum(each.kind == Asked.REFUND for each in others) >= REFUNDS_MAX:
             raise TooManyRefunds(intent_id=intent.intent_id, max=REFUNDS_MAX)
@@ -71,7 +73,7 @@ class Refunds(RefundServiceServicer):
         if request.HasField("effective_time"):
             refund.effective_at = request.effective_time.ToDatetime(UTC)
         await self._write(tx, intent, refund)
-        return True
+        return refund
 
     async def _write(self, tx: Tx, intent: Intent, refund: Operation) -> None:
         """Raises AmountNotChargeable, WalletTooLow."""
