@@ -36,8 +36,9 @@ class Searching:
         corrected = await search.alike(self._db, [word for word in asked if words.correctable(word)])
         query = words.query([corrected.get(word, [word]) for word in asked])
         wanted = await self._wanted(request, query)
-        page = search.listing(wanted).page(request, self._shared.page_key)
-        rows, token = page.cut(await search.found(self._db, wanted, page))
+        results = search.Results(wanted)
+        page = results.listing.page(request, self._shared.page_key)
+        rows, token = page.cut(await results.rows(self._db, page))
         response = pb.SearchProductsResponse(
             products=await self._products(rows, wanted), next_page_token=token
         )

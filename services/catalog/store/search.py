@@ -1,5 +1,10 @@
-"""Products found by words, facets, category, price and stock, a page at a time; their facets, counted."""
+"""Products found by words, facets, category, price and stock, a page at a time; their facets, counted.
 
+The conditions are written once, as SQL with named values. A page, whose order the caller chooses, is put
+together by SQLAlchemy; what is counted is plain SQL, since composing a statement takes longer than to run it.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,38 +12,15 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    DateTime,
-    MetaData,
-    Numeric,
-    Select,
-    Table,
-    Text,
-    Uuid,
-    and_,
-    any_,
-    cast,
-    func,
-    join,
-    literal,
-    or_,
-    select,
-    true,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy import BigInteger, DateTime, Numeric, Text, Uuid, bindparam, select, text
+from sqlalchemy.types import NullType
 
-from services.catalog.domain.rows import Product
 from services.chassis.db import Database
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 
 PAGE_SIZE = 20  # What a shop shows at once.
 FACET_VALUES_MAX = 50  # Of one facet: more are no choice any more.
-RANK_SCALE = 1_000_000  # ts_rank lies between 0 and 1; a page's end is marked by a whole number.
 READINGS_MAX = 5  # Words that a misspelled one is read as.
 SPELLING_MIN = 0.3  # Similarity of trigrams; pg_trgm's own default.
 
@@ -54,19 +36,16 @@ select asked, found.word from unnest($1::text[]) as asked, lateral (
 ) as found
 where alike >= {SPELLING_MIN} order by asked, alike desc, word
 """
+PRICES = """
+select product_id, amount from price_step
+where product_id = any($1::uuid[]) and currency = $2 and valid_from <= $3 and valid_to > $3
+"""
+STOCKED = "product.product_id in (select product_id from in_stock)"
+NAMED = re.compile(r"(?<!:):([a-z_]+\d*)")  # A named value; `::` is a cast.
 
-_outside = MetaData()
-STEP = Table(
-    "price_step",
-    _outside,
-    Column("product_id", Uuid),
-    Column("currency", Text),
-    Column("valid_from", DateTime(timezone=True)),
-    Column("valid_to", DateTime(timezone=True)),
-    Column("amount", Numeric),
-)
-IN_STOCK = Table("in_stock", _outside, Column("product_id", Uuid))
-ORDERS = ("relevance", "price", "title", "create_time")
+# What a page may be ordered by. The rank lies between 0 and 1; as a whole number it can mark a page's end.
+ORDERS = {"product_id": Uuid(), "title": Text(), "create_time": DateTime(timezone=True)}
+RANK = "(ts_rank(product.words, cast(:query as tsquery)) * 1000000)::bigint as relevance"
 
 
 @dataclass(frozen=True)
@@ -89,85 +68,80 @@ class Wanted:
         return self.by_price or self.least is not None or self.most is not None
 
 
-def _conditions(wanted: Wanted, without: str = "") -> list[ColumnElement[bool]]:
-    """Of rows of product, but for price; the facet `without` is left out."""
-    made: list[ColumnElement[bool]] = [Product.state == "ACTIVE"]
+def _matching(wanted: Wanted, without: str = "") -> tuple[str, dict[str, Any]]:
+    """`from … where …` with its values; a filter on the facet `without` is left out."""
+    tables, where = "product", ["product.state = 'ACTIVE'"]
+    values: dict[str, Any] = {}
     if wanted.query:
-        made.append(Product.words.op("@@")(cast(literal(wanted.query), TSQUERY)))
+        where.append("product.words @@ cast(:query as tsquery)")
+        values["query"] = wanted.query
     if wanted.category_ids is not None:
-        made.append(Product.category_ids.op("&&")(literal(list(wanted.category_ids), ARRAY(Uuid))))
-    for facet, terms in wanted.terms.items():
+        where.append("product.category_ids && cast(:below as uuid[])")
+        values["below"] = list(wanted.category_ids)
+    for n, (facet, terms) in enumerate(wanted.terms.items()):
         if facet != without:
-            made.append(Product.terms.op("&&")(literal(list(terms), ARRAY(Text))))
+            where.append(f"product.terms && cast(:terms{n} as text[])")
+            values[f"terms{n}"] = list(terms)
     if wanted.in_stock and without != "in_stock":
-        made.append(Product.product_id.in_(select(IN_STOCK.c.product_id)))
-    return made
-
-
-def _price(wanted: Wanted) -> ColumnElement[bool]:
-    """Of rows of price_step: those that hold now, within the range."""
-    made: list[ColumnElement[bool]] = [
-        STEP.c.currency == wanted.currency,
-        STEP.c.valid_from <= wanted.at,
-        STEP.c.valid_to > wanted.at,
-    ]
-    if wanted.least is not None:
-        made.append(STEP.c.amount >= wanted.least)
-    if wanted.most is not None:
-        made.append(STEP.c.amount <= wanted.most)
-    return and_(*made)
-
-
-def _matching(wanted: Wanted, *columns: Any, without: str = "", beside: Any = None) -> Select[Any]:
-    """`beside` is joined to each product."""
-    rows: Any = Product
-    if beside is not None:
-        rows = join(rows, beside, true())
+        where.append(STOCKED)
     if wanted.priced:
-        rows = join(rows, STEP, and_(STEP.c.product_id == Product.product_id, _price(wanted)))
-    return select(*columns).select_from(rows).where(*_conditions(wanted, without))
+        tables += " join price_step using (product_id)"
+        priced, bounds = _price(wanted)
+        where += priced
+        values |= bounds
+    return f"{tables} where {' and '.join(where)}", values
 
 
-def _rank(wanted: Wanted) -> Any:
-    """Half and more of it is the title's."""
-    rank = func.ts_rank(Product.words, cast(literal(wanted.query), TSQUERY))
-    return cast(rank * RANK_SCALE, BigInteger).label("relevance")
+def _price(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
+    """Conditions on the span that holds now, with their values."""
+    where = ["currency = cast(:currency as text)", "cast(:now as timestamptz) >= valid_from"]
+    where.append("cast(:now as timestamptz) < valid_to")
+    values: dict[str, Any] = {"currency": wanted.currency, "now": wanted.at}
+    for name, sign, bound in (("least", ">=", wanted.least), ("most", "<=", wanted.most)):
+        if bound is not None:
+            where.append(f"amount {sign} cast(:{name} as numeric)")
+            values[name] = bound
+    return where, values
 
 
-def listing(wanted: Wanted) -> Listing:
-    """How results may be ordered."""
-    fields = {
-        "title": Field(Product.title, filter=False),
-        "create_time": Field(Product.create_time, filter=False),
-        "product_id": Field(Product.product_id, order=False, filter=False),
-    }
-    if wanted.query:
-        fields["relevance"] = Field(_rank(wanted), filter=False)
-    if wanted.currency:
-        fields["price"] = Field(STEP.c.amount, filter=False)
-    order = "relevance desc" if wanted.query else "create_time desc"
-    return Listing(fields, order=order, unique="product_id", page_size=PAGE_SIZE)
+def _plain(sql: str, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """With values by number, as the driver has them."""
+    names = list(values)
+    return NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", sql), list(values.values())
 
 
-async def found(db: Database, wanted: Wanted, page: Page) -> Sequence[Any]:
-    """Rows with `product_id` and what they are ordered by."""
-    columns: list[Any] = [Product.product_id, Product.title, Product.create_time]
-    if wanted.query:
-        columns.append(_rank(wanted))
-    if wanted.priced:
-        columns.append(STEP.c.amount)
-    sql, arguments = page.sql(_matching(wanted, *columns))
-    return await db.fetch(sql, *arguments)
+class Results:
+    """What a search finds, to be read by the page."""
 
+    def __init__(self, wanted: Wanted) -> None:
+        """A price may be ordered by where one is wanted, relevance where words are."""
+        matching, values = _matching(wanted)
+        kinds: dict[str, Any] = dict(ORDERS)
+        columns = [f"product.{name}" for name in ORDERS]
+        if wanted.query:
+            kinds["relevance"] = BigInteger()
+            columns.append(RANK)
+        if wanted.priced:
+            kinds["price"] = Numeric()
+            columns.append("price_step.amount as price")
+        statement = text(f"select {', '.join(columns)} from {matching}")
+        bound = [bindparam(name, value, NullType()) for name, value in values.items()]
+        self._found = statement.bindparams(*bound).columns(**kinds).subquery("found")
+        fields = {
+            name: Field(self._found.c[name], filter=False, order=name != "product_id") for name in kinds
+        }
+        order = "relevance desc" if wanted.query else "create_time desc"
+        self.listing = Listing(fields, order=order, unique="product_id", page_size=PAGE_SIZE)
 
-def _text(statement: Select[Any]) -> tuple[str, list[Any]]:
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    values = compiled.construct_params()
-    return str(compiled), [values[name] for name in compiled.positiontup or ()]
+    async def rows(self, db: Database, page: Page) -> Sequence[Any]:
+        """Rows with `product_id` and what they are ordered by."""
+        sql, arguments = page.sql(select(*self._found.c))
+        return await db.fetch(sql, *arguments)
 
 
 async def total(db: Database, wanted: Wanted) -> int:
-    sql, arguments = _text(_matching(wanted, func.count()))
+    matching, values = _matching(wanted)
+    sql, arguments = _plain(f"select count(*) from {matching}", values)
     return int(await db.fetchval(sql, *arguments))
 
 
@@ -175,26 +149,23 @@ async def count_terms(
     db: Database, wanted: Wanted, facets: Sequence[str], without: str = ""
 ) -> Sequence[Any]:
     """Rows (term, products), of the terms of all that is found, the most frequent first."""
-    term = func.unnest(Product.terms).table_valued("term", name="each").render_derived()
-    wanted_ones = [term.c.term.op("^@")(literal(f"{facet}=", Text)) for facet in facets]
-    columns = (term.c.term, func.count().label("products"))
-    counted = (
-        _matching(wanted, *columns, without=without, beside=term)
-        .where(or_(*wanted_ones))
-        .group_by(term.c.term)
-        .order_by(func.count().desc(), term.c.term)
-    )
-    sql, arguments = _text(counted)
+    matching, values = _matching(wanted, without)
+    tables, where = matching.split(" where ", 1)
+    asked = " or ".join(f"term ^@ :facet{n}" for n in range(len(facets)))
+    values |= {f"facet{n}": f"{facet}=" for n, facet in enumerate(facets)}
+    counted = f"""
+        select term, count(*) as products from {tables}, unnest(product.terms) as term
+        where {where} and ({asked}) group by term order by products desc, term
+    """
+    sql, arguments = _plain(counted, values)
     return await db.fetch(sql, *arguments)
 
 
 async def count_in_stock(db: Database, wanted: Wanted) -> Sequence[Any]:
     """Rows (in_stock, products)."""
-    there = Product.product_id.in_(select(IN_STOCK.c.product_id)).label("in_stock")
-    inner = _matching(wanted, there, without="in_stock").subquery()
-    sql, arguments = _text(
-        select(inner.c.in_stock, func.count().label("products")).group_by(inner.c.in_stock)
-    )
+    matching, values = _matching(wanted, "in_stock")
+    counted = f"select {STOCKED} as in_stock, count(*) as products from {matching} group by 1"
+    sql, arguments = _plain(counted, values)
     return await db.fetch(sql, *arguments)
 
 
@@ -202,23 +173,16 @@ async def prices(
     db: Database, currency: str, at: datetime, product_ids: Sequence[UUID]
 ) -> dict[UUID, Decimal]:
     """The lowest price of each, now."""
-    wanted = Wanted(at=at, currency=currency)
-    statement = select(STEP.c.product_id, STEP.c.amount).where(
-        _price(wanted), STEP.c.product_id == any_(literal(list(product_ids), ARRAY(Uuid)))
-    )
-    sql, arguments = _text(statement)
-    return {row["product_id"]: row["amount"] for row in await db.fetch(sql, *arguments)}
+    rows = await db.fetch(PRICES, list(product_ids), currency, at)
+    return {row["product_id"]: row["amount"] for row in rows}
 
 
 async def alike(db: Database, words: Sequence[str]) -> dict[str, list[str]]:
     """For each word that no product has: those that are spelled like it."""
-    known = {row["asked"] for row in await db.fetch(KNOWN, list(words))}
+    known = {row["asked"] for row in await db.fetch(KNOWN, list(words))} if words else set()
     unknown = [word for word in words if word not in known]
     read_as: dict[str, list[str]] = {}
     if unknown:
         for row in await db.fetch(ALIKE, unknown):
             read_as.setdefault(row["asked"], []).append(row["word"])
     return read_as
-
-
-_DIALECT = dialect()  # type: ignore[no-untyped-call]
