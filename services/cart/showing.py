@@ -50,6 +50,7 @@ class Showing:
             _stocked(shown, available)
         if quote is not None:
             _priced(shown, quote)
+            shown.quote.CopyFrom(_without_skipped(quote))
 
     async def _quote(self, shown: pb.Cart) -> pricing.Quote | None:
         request = pricing.QuoteRequest(
@@ -84,14 +85,24 @@ async def _if_there(asking: Awaitable[T]) -> T | None:
 
 
 def _priced(shown: pb.Cart, quote: pricing.Quote) -> None:
-    shown.quote.CopyFrom(quote)
     priced = {line.line_id: line for line in quote.lines}
     refused = {line.line_id: line.why for line in quote.refused_lines}
     for line in shown.lines:
         if found := priced.get(line.sku):
             line.title = found.title
             line.gross.CopyFrom(found.gross)
+            if not found.shippable:  # Nobody counts what is not goods.
+                line.ClearField("available")
+                line.problem = ""
         line.problem = refused.get(line.sku, line.problem)
+
+
+def _without_skipped(quote: pricing.Quote) -> pricing.Quote:
+    """Promotions that did not apply may be for other customers, and no business of this one."""
+    told = [step for step in quote.explanation if step.kind != "skipped"]
+    del quote.explanation[:]
+    quote.explanation.extend(told)
+    return quote
 
 
 def _stocked(shown: pb.Cart, available: dict[str, int]) -> None:

@@ -162,6 +162,18 @@ async def test_a_line_says_what_is_wrong_with_it(shop: World) -> None:
     assert [line.problem for line in (await guest.look()).lines] == ["OUT_OF_STOCK", "OUT_OF_STOCK"]
 
 
+async def test_what_is_no_goods_is_never_out_of_stock(shop: World) -> None:
+    guest = await shop.guest().open("DOWNLOAD")
+    shop.stock.available["DOWNLOAD"] = 0
+    line = (await guest.look()).lines[0]
+    assert (line.problem, line.HasField("available")) == ("", False)
+
+
+async def test_a_shopper_is_not_told_of_promotions_for_others(shop: World) -> None:
+    guest = await shop.guest().open("A")
+    assert [step.text for step in (await guest.look()).quote.explanation] == ["what it costs"]
+
+
 async def test_a_cart_is_shown_without_what_cannot_be_asked(shop: World) -> None:
     guest = await shop.guest().open("A")
     shop.pricing.away = True
@@ -313,3 +325,12 @@ async def test_an_erased_customers_carts_are_gone(shop: World) -> None:
         return await refusal(ann.look()) == "UNKNOWN_CART"
 
     await until(gone)
+
+
+async def test_no_index_has_a_column_that_each_change_touches(shop: World) -> None:
+    indexed = await shop.lab.db("cart").fetch(
+        """select distinct attname from pg_index
+        join pg_attribute on attrelid = indrelid and attnum = any(indkey) where indrelid = 'cart'::regclass"""
+    )
+    touched = {"version", "lines", "units", "coupon_codes", "updated_at", "expires_at"}
+    assert touched & {row["attname"] for row in indexed} == set()

@@ -71,6 +71,8 @@ class Pricing(QuoteServiceServicer):
         if self.away:
             raise Away
         quote = pricing.Quote(currency=request.currency)
+        quote.explanation.add(kind="price", text="what it costs")
+        quote.explanation.add(kind="skipped", text="wholesale does not apply: segment")
         for line in request.lines:
             if line.sku.startswith("NO"):
                 if not request.without_refused_lines:
@@ -80,6 +82,7 @@ class Pricing(QuoteServiceServicer):
             made = quote.lines.add(
                 line_id=line.line_id, sku=line.sku, units=line.units, title=line.sku.lower()
             )
+            made.shippable = not line.sku.startswith("DOWNLOAD")
             made.gross.amount_minor, made.gross.currency = line.units * 1000, request.currency
             quote.gross_total.amount_minor += line.units * 1000
         return pricing.QuoteResponse(quote=quote)

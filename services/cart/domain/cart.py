@@ -2,7 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from uuid import UUID, uuid5
 
@@ -103,6 +103,11 @@ class Cart:
     @property
     def units(self) -> int:
         return sum(line.units for line in self.wanted)
+
+    @property
+    def expires_on(self) -> date:
+        """The day (UTC) of its end."""
+        return self.expires_at.astimezone(UTC).date()
 
     def check_open(self, version: int = 0) -> None:
         """Raises CheckoutUnderWay, CartClosed, VersionMismatch. Version 0: any."""

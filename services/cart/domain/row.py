@@ -1,6 +1,6 @@
 """The table of carts."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,3 +40,4 @@ class CartRow(Row):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    expires_on: Mapped[date]

@@ -21,38 +21,42 @@ CARTS = Listing(
         "currency": Field(CartRow.currency, order=False),
         "units": Field(CartRow.units, order=False),
         "create_time": Field(CartRow.created_at),
-        "update_time": Field(CartRow.updated_at),
+        "update_time": Field(CartRow.updated_at, order=False),
         "cart_id": Field(CartRow.cart_id, order=False),
     },
-    "update_time desc",
+    "create_time desc",
     "cart_id",
 )
 COLUMNS = """cart_id, customer_id, token_sha256, currency, country, state, version, lines, units,
-    coupon_codes, order_id, merged_into_id, created_at, updated_at, expires_at"""
+    coupon_codes, order_id, merged_into_id, created_at, updated_at, expires_at, expires_on"""
 GET = f"select {COLUMNS} from cart where cart_id = $1"
 OPEN = f"select {COLUMNS} from cart where customer_id = $1 and state in ('OPEN', 'CHECKING_OUT')"
 ADD = f"""
-insert into cart ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+insert into cart ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (cart_id) do nothing returning true
 """
 SET = """
 update cart set customer_id = $2, token_sha256 = $3, currency = $4, country = $5, state = $6, version = $7,
     lines = $8, units = $9, coupon_codes = $10, order_id = $11, merged_into_id = $12, created_at = $13,
-    updated_at = $14, expires_at = $15
+    updated_at = $14, expires_at = $15, expires_on = $16
 where cart_id = $1
 """
 # What changes the carts of one customer goes one after another: there is one open cart, or none.
 OF_CUSTOMER = "select pg_advisory_xact_lock(hashtextextended($1::text, 0))"
 STALE = """
-select cart_id from cart where state = 'OPEN' and expires_at < $1 order by expires_at limit $2
-for update skip locked
+select cart_id from cart
+where state = 'OPEN' and expires_at < $1 and expires_on <= ($1 at time zone 'utc')::date
+order by expires_on limit $2 for update skip locked
 """
 HANGING = (
     "select cart_id from cart where state = 'CHECKING_OUT' and updated_at < $1 order by updated_at limit $2"
 )
 FORGET = """
 delete from cart where cart_id in (
-    select cart_id from cart where state not in ('OPEN', 'CHECKING_OUT') and expires_at < $1 limit $2
+    select cart_id from cart
+    where state not in ('OPEN', 'CHECKING_OUT') and expires_at < $1
+        and expires_on <= ($1 at time zone 'utc')::date
+    limit $2
 )
 """
 
@@ -127,7 +131,7 @@ def _values(cart: Cart) -> tuple[Any, ...]:
 
 def _cart(row: Any) -> Cart:
     """From a record, or the columns of a mapped row."""
-    values = {name: row[name] for name in NAMES if name not in ("state", "lines", "units")}
+    values = {name: row[name] for name in NAMES if name not in ("state", "lines", "units", "expires_on")}
     lines = row["lines"] if isinstance(row["lines"], list) else json.loads(row["lines"])
     made = [
         Line(each["sku"], each["units"], each["saved"], datetime.fromisoformat(each["at"])) for each in lines

@@ -79,6 +79,7 @@ def _line(line: Line, taxed: Taxed, currency: str) -> pb.QuotedLine:
         tax=money(taxed.amount, currency),
         gross=money(taxed.gross, currency),
         title=line.item.title,
+        shippable=line.item.shippable,
     )
 
 

@@ -176,7 +176,7 @@ class ListCartsRequest(_message.Message):
     filter: _builtins.str
     """Such as `state = OPEN AND update_time < "2026-11-01T00:00:00Z"`."""
     order_by: _builtins.str
-    """Absence: `update_time desc`."""
+    """Absence: `create_time desc`."""
     def __init__(
         self,
         *,

@@ -144,8 +144,7 @@ class CartServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCarts(self, request, context):
-        """Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-        create_time, update_time. Orders: create_time, update_time.
+        """Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

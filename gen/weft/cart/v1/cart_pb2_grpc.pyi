@@ -66,9 +66,7 @@ class CartServiceStub:
       NOT_FOUND NO_OPEN_CART
     """
     ListCarts: _grpc.UnaryUnaryMultiCallable[_cart_pb2.ListCartsRequest, _cart_pb2.ListCartsResponse]
-    """Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-    create_time, update_time. Orders: create_time, update_time.
-    """
+    """Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time."""
     AddLine: _grpc.UnaryUnaryMultiCallable[_line_pb2.AddLineRequest, _line_pb2.AddLineResponse]
     """Adds units of a sku; what is in the cart of it is raised by them. Not idempotent: send an
     `idempotency-key`, or the version, or set the units with ChangeLine. A sku that is new to the cart and
@@ -189,9 +187,7 @@ class CartServiceAsyncStub(CartServiceStub):
       NOT_FOUND NO_OPEN_CART
     """
     ListCarts: _aio.UnaryUnaryMultiCallable[_cart_pb2.ListCartsRequest, _cart_pb2.ListCartsResponse]  # type: ignore[assignment]
-    """Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-    create_time, update_time. Orders: create_time, update_time.
-    """
+    """Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time."""
     AddLine: _aio.UnaryUnaryMultiCallable[_line_pb2.AddLineRequest, _line_pb2.AddLineResponse]  # type: ignore[assignment]
     """Adds units of a sku; what is in the cart of it is raised by them. Not idempotent: send an
     `idempotency-key`, or the version, or set the units with ChangeLine. A sku that is new to the cart and
@@ -333,9 +329,7 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cart_pb2.ListCartsRequest,
         context: _typing.Any,
     ) -> _typing.Union[_cart_pb2.ListCartsResponse, _abc.Awaitable[_cart_pb2.ListCartsResponse]]:
-        """Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-        create_time, update_time. Orders: create_time, update_time.
-        """
+        """Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time."""
 
     @_abc_1.abstractmethod
     def AddLine(

@@ -98,7 +98,8 @@ class Cart(_message.Message):
     @_builtins.property
     def quote(self) -> _quote_pb2.Quote:
         """What it costs now, without what is saved for later: a transient quote. Absence: it was not asked for,
-        or there is nothing to be priced, or pricing is away.
+        or there is nothing to be priced, or pricing is away. What did not apply stays unsaid: it may be for
+        others.
         """
 
     @_builtins.property
@@ -158,7 +159,7 @@ class CartLine(_message.Message):
     problem: _builtins.str
     """`UNKNOWN_SKU`, `NOT_FOR_SALE`, `NO_PRICE` or `OUT_OF_STOCK`: less than `units` can be had. Absence: none."""
     available: _builtins.int
-    """Units that can be had now. Absence: not asked for, or inventory is away."""
+    """Units of goods that can be had now. Absence: not asked for, or inventory is away, or it is no goods."""
     @_builtins.property
     def add_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

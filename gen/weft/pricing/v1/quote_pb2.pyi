@@ -390,6 +390,7 @@ class QuotedLine(_message.Message):
     TAX_FIELD_NUMBER: _builtins.int
     GROSS_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    SHIPPABLE_FIELD_NUMBER: _builtins.int
     line_id: _builtins.str
     sku: _builtins.str
     units: _builtins.int
@@ -401,6 +402,8 @@ class QuotedLine(_message.Message):
     tax_rate: _builtins.str
     """Percent, an exact decimal: `20`, `5.5`."""
     title: _builtins.str
+    shippable: _builtins.bool
+    """It is goods: there is only so much of it."""
     @_builtins.property
     def unit_price(self) -> _money_pb2.UnitPrice:
         """The sum of `components`."""
@@ -439,10 +442,11 @@ class QuotedLine(_message.Message):
         tax: _money_pb2.Money | None = ...,
         gross: _money_pb2.Money | None = ...,
         title: _builtins.str = ...,
+        shippable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "gross", b"gross", "net", b"net", "tax", b"tax", "unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "components", b"components", "discounts", b"discounts", "gross", b"gross", "kind", b"kind", "line_id", b"line_id", "net", b"net", "sku", b"sku", "tax", b"tax", "tax_category", b"tax_category", "tax_included", b"tax_included", "tax_rate", b"tax_rate", "title", b"title", "unit_price", b"unit_price", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "components", b"components", "discounts", b"discounts", "gross", b"gross", "kind", b"kind", "line_id", b"line_id", "net", b"net", "shippable", b"shippable", "sku", b"sku", "tax", b"tax", "tax_category", b"tax_category", "tax_included", b"tax_included", "tax_rate", b"tax_rate", "title", b"title", "unit_price", b"unit_price", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

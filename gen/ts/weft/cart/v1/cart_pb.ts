@@ -192,7 +192,7 @@ export type ListCartsRequest = Message<"weft.cart.v1.ListCartsRequest"> & {
   filter: string;
 
   /**
-   * Absence: `update_time desc`.
+   * Absence: `create_time desc`.
    *
    * @generated from field: string order_by = 4;
    */
@@ -439,8 +439,7 @@ export const CartService: GenService<{
     output: typeof GetOpenCartResponseSchema;
   },
   /**
-   * Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-   * create_time, update_time. Orders: create_time, update_time.
+   * Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time.
    *
    * @generated from rpc weft.cart.v1.CartService.ListCarts
    */

@@ -78,7 +78,8 @@ export type Cart = Message<"weft.cart.v1.Cart"> & {
 
   /**
    * What it costs now, without what is saved for later: a transient quote. Absence: it was not asked for,
-   * or there is nothing to be priced, or pricing is away.
+   * or there is nothing to be priced, or pricing is away. What did not apply stays unsaid: it may be for
+   * others.
    *
    * @generated from field: weft.pricing.v1.Quote quote = 9;
    */
@@ -174,7 +175,7 @@ export type CartLine = Message<"weft.cart.v1.CartLine"> & {
   problem: string;
 
   /**
-   * Units that can be had now. Absence: not asked for, or inventory is away.
+   * Units of goods that can be had now. Absence: not asked for, or inventory is away, or it is no goods.
    *
    * @generated from field: optional int64 available = 8;
    */

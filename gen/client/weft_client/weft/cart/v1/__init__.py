@@ -262,7 +262,8 @@ class Cart(betterproto2.Message):
     )
     """
     What it costs now, without what is saved for later: a transient quote. Absence: it was not asked for,
-    or there is nothing to be priced, or pricing is away.
+    or there is nothing to be priced, or pricing is away. What did not apply stays unsaid: it may be for
+    others.
     """
 
     order_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -416,7 +417,7 @@ class CartLine(betterproto2.Message):
         8, betterproto2.TYPE_INT64, optional=True
     )
     """
-    Units that can be had now. Absence: not asked for, or inventory is away.
+    Units of goods that can be had now. Absence: not asked for, or inventory is away, or it is no goods.
     """
 
 
@@ -764,7 +765,7 @@ class ListCartsRequest(betterproto2.Message):
         4, betterproto2.TYPE_STRING
     )
     """
-    Absence: `update_time desc`.
+    Absence: `create_time desc`.
     """
 
 
@@ -990,8 +991,7 @@ class CartServiceSyncStub:
 
     def list_carts(self, message: "ListCartsRequest") -> "ListCartsResponse":
         """
-        Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-        create_time, update_time. Orders: create_time, update_time.
+        Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time.
         """
 
         return self._channel.unary_unary(
@@ -1237,8 +1237,7 @@ class CartServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ListCartsResponse":
         """
-        Lists carts, the one that was changed last first. Filters: customer_id, state, currency, units,
-        create_time, update_time. Orders: create_time, update_time.
+        Lists carts, newest first. Filters: customer_id, state, currency, units, create_time, update_time.
         """
 
         return await self._unary_unary(

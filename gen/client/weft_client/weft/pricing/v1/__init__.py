@@ -2212,6 +2212,11 @@ class QuotedLine(betterproto2.Message):
         15, betterproto2.TYPE_STRING
     )
 
+    shippable: "bool" = betterproto2.field(16, betterproto2.TYPE_BOOL)
+    """
+    It is goods: there is only so much of it.
+    """
+
 
 default_message_pool.register_message("weft.pricing.v1", "QuotedLine", QuotedLine)
 
