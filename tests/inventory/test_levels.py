@@ -22,7 +22,6 @@ level = st.builds(
     reserved=small,
     threshold=st.integers(-5, 5),
     priority=st.integers(0, 3),
-    for_sale=st.booleans(),
 )
 levels = st.lists(level, max_size=6, unique_by=lambda each: (each.sku, each.location_id))
 demand = st.builds(
@@ -32,7 +31,7 @@ demands = st.lists(demand, min_size=1, max_size=5)
 
 
 def free(level: Level) -> int:
-    return max(0, level.available) if level.for_sale else 0
+    return max(0, level.available)
 
 
 @given(levels, st.integers(1, 12))

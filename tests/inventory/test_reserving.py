@@ -51,6 +51,17 @@ async def test_a_repeat_is_answered_and_holds_nothing_more(warehouse: Warehouse)
     assert await refused(warehouse.reserve((name, 2), reservation_id=one)) == "RESERVATION_ID_REUSED"
 
 
+async def test_a_repeat_beside_new_requests_takes_nothing_from_them(warehouse: Warehouse) -> None:
+    """They share a transaction: what was decided for the repeat is given back before it is written."""
+    name, known = await warehouse.receive(20), [new_id() for _ in range(5)]
+    for one in known:
+        await warehouse.reserve((name, 1), reservation_id=one)
+    ids = [*known, *(new_id() for _ in range(9))]
+    calls = [warehouse.reserve((name, 1), reservation_id=one) for one in ids]
+    assert set(await outcomes(*calls)) == {"OK"}
+    assert await warehouse.counters(name) == (20, 14, 6)
+
+
 async def test_commit_takes_what_was_held_once(warehouse: Warehouse) -> None:
     name = await warehouse.receive(10)
     one = (await warehouse.reserve((name, 4))).reservation_id

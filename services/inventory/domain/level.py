@@ -84,7 +84,6 @@ class Level:
     alert_at: int | None = None
     revision: int = 0
     priority: int = 0
-    for_sale: bool = True
     _loaded: State = field(init=False)
     _low: bool = field(init=False)
 

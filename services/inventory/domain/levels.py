@@ -73,12 +73,11 @@ class Levels:
         return [Share(level.sku, level.location_id, units) for level, units in shares]
 
     def _of(self, sku: str) -> Sequence[Level]:
-        """Levels that are for sale, by priority."""
+        """By priority."""
         if self._by_sku is None:
             by_sku: dict[str, list[Level]] = {}
             for level in self.by_key.values():
-                if level.for_sale:
-                    by_sku.setdefault(level.sku, []).append(level)
+                by_sku.setdefault(level.sku, []).append(level)
             for levels in by_sku.values():
                 levels.sort(key=lambda one: (one.priority, one.location_id))
             self._by_sku = by_sku

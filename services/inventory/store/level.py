@@ -15,7 +15,7 @@ from services.inventory.domain.levels import Key, Levels
 
 COLUMNS = "s.sku, s.location_id, s.on_hand, s.reserved, s.incoming, s.threshold, s.alert_at, s.revision"
 LOCK_SKUS = f"""
-select {COLUMNS}, l.priority, l.for_sale from stock s join location l using (location_id)
+select {COLUMNS}, l.priority from stock s join location l using (location_id)
 where s.sku = any($1::text[]) and l.for_sale
 order by s.sku, s.location_id for update of s
 """
