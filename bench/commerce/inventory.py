@@ -75,7 +75,9 @@ WAYS: dict[str, tuple[int, int, Work]] = {
 def run(seconds: float, repeats: int) -> Report:
     found = mesh.up()
     report = Report("Inventory (`bench commerce.inventory`)")
+    began = perf_counter()
     skus = asyncio.run(_stock(found))
+    report.say(f"ImportStock of {SKUS:,} new levels: {SKUS / (perf_counter() - began):,.0f} rows a second.")
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in WAYS}
     floors: dict[int, list[float]] = {1: [], SKUS: []}
     strangers = []
