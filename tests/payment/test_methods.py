@@ -182,16 +182,17 @@ def test_the_registrys_ibans_are_taken_and_one_changed_digit_is_not() -> None:
     assert set(refusals) <= DISPUTED, refusals
 
 
-# Examples of the registry whose national digits the library does not accept, or whose country it lacks.
-DISPUTED: set[str] = set()
+# Of the file, but no countries of ISO 13616: their accounts begin with FI or FR; and Congo, new to it.
+DISPUTED = {"AX", "BL", "CG", "GF", "GP", "MF", "MQ", "NC", "PF", "PM", "RE", "TF", "WF", "YT"}
 
 
 @given(st.uuids(), st.text(" \n-/.:", max_size=3))
 @settings(max_examples=100, deadline=None)
 def test_a_creditor_reference_is_found_however_it_is_spaced(given_id: object, gap: str) -> None:
     reference = bank_reference(given_id)  # type: ignore[arg-type]
-    assert len(reference) == 20
-    spaced = gap.join(reference[n : n + 4] for n in range(0, 20, 4))
+    assert len(reference) == 24
+    spaced = gap.join(reference[n : n + 4] for n in range(0, 24, 4))
     assert bank_references(f"Order of today {spaced.lower()} thank you") == {reference}
-    wrong = reference[:-1] + ("0" if reference[-1] != "0" else "1")
-    assert bank_references(wrong) == set()
+    for n in range(2, 24):
+        wrong = reference[:n] + str((int(reference[n]) + 1) % 10) + reference[n + 1 :]
+        assert bank_references(wrong) == set()

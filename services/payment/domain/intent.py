@@ -21,6 +21,7 @@ from services.payment.domain.row import Row
 EXPIRE_DEFAULT = timedelta(days=1)
 EXPIRE_TRANSFER = timedelta(days=14)  # Banks take days, and so do people.
 EXPIRE_MAX = timedelta(days=90)  # Whoever waits longer asks again.
+RF = "2715"  # The letters, as ISO 7064 counts them.
 REFUNDS_MAX = 100  # Of one payment; each is a row that is read under its lock.
 
 
@@ -310,25 +311,12 @@ def expiry(wanted: datetime | None, kind: Kind, now: datetime) -> datetime:
 
 
 def bank_reference(intent_id: UUID) -> str:
-    """The creditor reference (ISO 11649) of a payment by bank: RF, two check digits, and 16 characters."""
-    digits = _base36(uuid5(intent_id, "bank reference").int % 36**16).rjust(16, "0")
-    return f"RF{98 - int(f'{_numeric(digits)}271500') % 97:02d}{digits}"
+    """The creditor reference (ISO 11649) of a payment by bank: RF, two check digits, and 20 digits."""
+    digits = f"{uuid5(intent_id, 'bank reference').int % 10**20:020d}"
+    return f"RF{98 - int(f'{digits}{RF}00') % 97:02d}{digits}"
 
 
 def bank_references(text: str) -> set[str]:
     """The references of ours that a text of a statement holds, however it is spaced or broken."""
-    found = re.findall(r"(?=(RF\d\d[0-9A-Z]{16}))", re.sub(r"[^0-9A-Za-z]", "", text).upper())
-    return {each for each in found if int(_numeric(each[4:] + each[:4])) % 97 == 1}
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    while number:
-        number, last = divmod(number, 36)
-        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[last] + digits
-    return digits
-
-
-def _numeric(text: str) -> str:
-    """Letters as 10 to 35, as ISO 7064 counts them."""
-    return "".join(str(int(each, 36)) for each in text)
+    found = re.findall(r"(?=(RF\d{22}))", re.sub(r"[^0-9A-Za-z]", "", text).upper())
+    return {each for each in found if int(f"{each[4:]}{RF}{each[2:4]}") % 97 == 1}
