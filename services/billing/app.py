@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from google.protobuf.message import Message
+
 from services.billing.asking import Asking
 from services.billing.billing import Biller
 from services.billing.changing import Changing
@@ -14,6 +16,7 @@ from services.billing.documents.page import Style
 from services.billing.documents.pressing import Press
 from services.billing.events import Hearing, forget
 from services.billing.issuing import Issuer
+from services.billing.reports.projecting import Projecting
 from services.billing.running import Runner
 from services.billing.seller_settings import SellerSettings
 from services.billing.service import documents
@@ -24,6 +27,7 @@ from services.billing.service.dunnings import Dunnings
 from services.billing.service.invoices import Invoices
 from services.billing.service.plans import Plans
 from services.billing.service.profiles import Profiles
+from services.billing.service.reports import Reports
 from services.billing.service.runs import BillingRuns
 from services.billing.service.shared import Shared
 from services.billing.service.statements import Statements
@@ -40,6 +44,8 @@ from services.billing.tax.vies import Vies
 from services.billing.tax_settings import TaxSettings
 from services.chassis.config import load
 from services.chassis.host import Parts, Tools
+from services.chassis.inbox import Every, Handler
+from weft.billing.v1 import events_pb2 as events
 from weft.billing.v1.billing_run_pb2_grpc import add_BillingRunServiceServicer_to_server
 from weft.billing.v1.coupon_pb2_grpc import add_CouponServiceServicer_to_server
 from weft.billing.v1.credit_note_pb2_grpc import add_CreditNoteServiceServicer_to_server
@@ -49,6 +55,7 @@ from weft.billing.v1.dunning_pb2_grpc import add_DunningServiceServicer_to_serve
 from weft.billing.v1.invoice_pb2_grpc import add_InvoiceServiceServicer_to_server
 from weft.billing.v1.plan_pb2_grpc import add_PlanServiceServicer_to_server
 from weft.billing.v1.profile_pb2_grpc import add_BillingProfileServiceServicer_to_server
+from weft.billing.v1.report_pb2_grpc import add_ReportServiceServicer_to_server
 from weft.billing.v1.statement_pb2_grpc import add_StatementServiceServicer_to_server
 from weft.billing.v1.subscription_pb2_grpc import add_SubscriptionServiceServicer_to_server
 from weft.billing.v1.tax_pb2_grpc import add_TaxServiceServicer_to_server
@@ -56,6 +63,7 @@ from weft.billing.v1.tax_rate_pb2_grpc import add_TaxRateServiceServicer_to_serv
 from weft.billing.v1.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from weft.billing.v1.vat_number_pb2_grpc import add_VatNumberServiceServicer_to_server
 from weft.identity.v1.events_pb2 import UserDeleted
+from weft.order.v1.events_pb2 import OrderConfirmed, OrderRefunded
 from weft.payment.v1.events_pb2 import PaymentCancelled, PaymentCaptured, PaymentFailed, PaymentRefunded
 
 
@@ -72,6 +80,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             add_TaxRateServiceServicer_to_server: TaxRates(shared),
             add_VatNumberServiceServicer_to_server: VatNumbers(shared, confirming),
             add_DocumentServiceServicer_to_server: documents.Documents(filing),
+            add_ReportServiceServicer_to_server: Reports(tools.db, tools.clock, seller.seller_time_zone),
             **servicers_of(shared),
         },
         consumers={
@@ -80,6 +89,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             PaymentFailed: hearing.failed,
             PaymentCancelled: hearing.cancelled,
             UserDeleted: forget,
+            **projections_of(seller, of_taxes),
         },
         loops=[shared.runner.run, shared.chasing.run, confirming.run, filing.press.run],
     )
@@ -118,6 +128,23 @@ def servicers_of(shared: Shared) -> Mapping[Callable[[Any, Any], None], object]:
         add_DunningServiceServicer_to_server: Dunnings(shared),
         add_BillingRunServiceServicer_to_server: BillingRuns(shared),
         add_StatementServiceServicer_to_server: Statements(shared),
+    }
+
+
+def projections_of(seller: SellerSettings, taxes: TaxSettings) -> Mapping[type[Message] | Every, Handler]:
+    """What the figures of reports are kept by."""
+    figures = Projecting(seller, one_stop_shop=taxes.one_stop_shop)
+    return {
+        events.InvoiceFinalised: figures.invoice_finalised,
+        events.CreditNoteIssued: figures.credit_note_issued,
+        events.InvoiceVoided: figures.invoice_voided,
+        events.SubscriptionStarted: figures.subscription_started,
+        events.SubscriptionChanged: figures.subscription_changed,
+        events.SubscriptionPaused: figures.subscription_paused,
+        events.SubscriptionResumed: figures.subscription_resumed,
+        events.SubscriptionCancelled: figures.subscription_cancelled,
+        OrderConfirmed: figures.order_confirmed,
+        OrderRefunded: figures.order_refunded,
     }
 
 

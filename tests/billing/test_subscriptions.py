@@ -108,7 +108,7 @@ async def test_what_a_downgrade_at_once_gives_back_lessens_the_next_invoice(bill
     sub = await billing_world.subscribe(customer_id, await billing_world.plan(flat("40")))
     await billing_world.pass_time(days=14)
     cheap = await billing_world.plan(flat("10"))
-    changed = await billing_world.change(sub.subscription_id, plan_id=cheap, effective_from=1)
+    changed = await billing_world.change(sub.subscription_id, plan_id=cheap, effective_from=NOW)
     assert amounts(changed.invoice.lines) == [-500, 500], "no category falls below zero"
     await billing_world.pass_time(days=14)
     *_, third = await billing_world.billed(customer_id, 3)
@@ -137,7 +137,7 @@ async def test_a_change_that_is_sent_twice_counts_once(billing_world: World) -> 
     customer_id = await billing_world.customer()
     sub = await billing_world.subscribe(customer_id, await billing_world.plan(seats("10")))
     request = pb.ChangeSubscriptionRequest(
-        subscription_id=sub.subscription_id, quantity=3, effective_from=1, etag=sub.etag
+        subscription_id=sub.subscription_id, quantity=3, effective_from=NOW, etag=sub.etag
     )
     change, staff = billing_world.subscriptions.ChangeSubscription, billing_world.staff
     results = await asyncio.gather(

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.billing.app import build
 from services.chassis.clock import FakeClock
+from services.chassis.host import Build
 from services.chassis.testing import Lab, laboratory, until
 from tests.billing.standins import Mail, Payment
 from tests.servers import Shared
@@ -37,6 +38,8 @@ from weft.billing.v1.usage_pb2_grpc import UsageServiceStub
 
 START = datetime(2026, 1, 31, 10, tzinfo=UTC)
 POLL_S = 5.0
+NOW = subscription_messages_pb2.EFFECTIVE_FROM_NOW
+PERIOD_END = subscription_messages_pb2.EFFECTIVE_FROM_PERIOD_END
 
 
 class World:
@@ -67,6 +70,11 @@ class World:
     async def pass_time(self, **span: float) -> None:
         """Lets time pass at once; what is due then is done meanwhile."""
         self.clock.advance(timedelta(**span).total_seconds())
+
+    async def later(self, **span: float) -> int:
+        """As `pass_time`, in the middle of something else."""
+        await self.pass_time(**span)
+        return 0
 
     async def settles(self, condition: Any) -> Any:
         """The first true value; loops wake up as it is waited for."""
@@ -131,7 +139,7 @@ class World:
         self, subscription_id: str, *, now: bool = True, **rest: Any
     ) -> subscription_messages_pb2.Subscription:
         request = subscription_messages_pb2.CancelSubscriptionRequest(
-            subscription_id=subscription_id, effective_from=1 if now else 2, **rest
+            subscription_id=subscription_id, effective_from=NOW if now else PERIOD_END, **rest
         )
         answer = await self.subscriptions.CancelSubscription(request, metadata=self.staff)
         made: subscription_messages_pb2.Subscription = answer.subscription
@@ -161,7 +169,8 @@ class World:
             customer_id=customer_id, page_size=200, order_by="create_time"
         )
         listed = (await self.invoices.ListInvoices(request, metadata=self.staff)).invoices
-        return [await self.invoice(each.invoice_id) for each in listed]
+        whole = [await self.invoice(each.invoice_id) for each in listed]
+        return sorted(whole, key=lambda each: (each.issue_time.seconds, each.number))
 
     async def billed(self, customer_id: str, count: int) -> list[invoice_messages_pb2.Invoice]:
         """Waits until a customer has so many invoices."""
@@ -243,8 +252,12 @@ async def world(servers: Shared, start: datetime = START, **settings: str) -> As
     """`settings` as in BillingSettings."""
     own = {"WEFT_BILLING_VIES_URL": "", "WEFT_BILLING_POLL_S": str(POLL_S)}
     own |= {f"WEFT_BILLING_{name.upper()}": value for name, value in settings.items()}
-    clock, payment, mail = FakeClock(start), Payment(), Mail()
-    builds = {"billing": partial(build, environ=own), "till": payment.build, "post": mail.build}
+    clock, payment, mail = FakeClock(start), Payment(), Mail()  # type: ignore[abstract]
+    builds: dict[str, Build] = {
+        "billing": partial(build, environ=own),
+        "till": payment.build,
+        "post": mail.build,
+    }
     postgres, nats = servers.postgres(), servers.account()
     async with laboratory(builds, postgres_url=postgres, nats_url=nats, clock=clock) as lab:
         yield World(lab, clock, payment, mail)

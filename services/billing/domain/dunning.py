@@ -39,7 +39,7 @@ class StepKind(StrEnum):
 
     ATTEMPT = "ATTEMPT"  # Charges the customer's method.
     REMIND = "REMIND"  # Writes to the customer.
-    OVERDUE = "OVERDUE"  # From here on it is called overdue.
+    OVERDUE = "OVERDUE"  # A day past the due date: from here on it is called overdue.
     BLOCK = "BLOCK"  # Plans cannot be changed.
     SUSPEND = "SUSPEND"  # Services are withheld.
     GIVE_UP = "GIVE_UP"  # The last step.
@@ -143,7 +143,7 @@ ORDER = list(StepKind)
 
 def steps(policy: Policy, collection: str, issued_at: datetime, due_at: datetime) -> list[Step]:
     """In the order in which they are taken. Who pays by itself is not charged, and reminded beforehand."""
-    made = [Step(due_at, StepKind.OVERDUE)]
+    made = _each(StepKind.OVERDUE, [1], due_at)  # Whoever pays on the day itself is not late.
     if collection == Collection.AUTOMATIC:
         made += _each(StepKind.ATTEMPT, policy.attempts, issued_at)
     reminders = [d for d in policy.reminders if d > 0 or collection == Collection.SENT]

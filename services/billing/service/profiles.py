@@ -13,7 +13,7 @@ from services.billing.domain.profile import (
 )
 from services.billing.service.shared import Shared
 from services.billing.service.stamps import maybe_id, stamp
-from services.billing.store import profile as store
+from services.billing.store import dunning, profile as store
 from services.billing.store.once import written
 from services.chassis.db import Tx
 from services.chassis.events import emit
@@ -83,6 +83,8 @@ class Profiles(BillingProfileServiceServicer):
             row = await store.get(tx, UUID(request.customer_id), lock=True)
             sent = terms.collection == pb.COLLECTION_SENT
             row.collection = Collection.SENT if sent else Collection.AUTOMATIC
+            if terms.dunning_policy_id:
+                await dunning.policy(tx, UUID(terms.dunning_policy_id))
             row.net_days, row.series = terms.net_days, terms.series or DEFAULT_SERIES
             row.dunning_policy_id, row.tax_exempt = maybe_id(terms.dunning_policy_id), terms.tax_exempt
             row.revision, row.updated_at = row.revision + 1, self._shared.clock.now()

@@ -10,6 +10,7 @@ export * from "./invoice_pb.js";
 export * from "./invoice_messages_pb.js";
 export * from "./plan_pb.js";
 export * from "./profile_pb.js";
+export * from "./report_pb.js";
 export * from "./statement_pb.js";
 export * from "./subscription_pb.js";
 export * from "./subscription_messages_pb.js";
