@@ -15,7 +15,7 @@ async def test_streams_are_made_once_by_however_many(bus: Bus) -> None:
     await asyncio.gather(*(ensure_streams(bus) for _ in range(4)))
     names = sorted(info.config.name or "" for info in await bus.js.streams_info())
     assert names == ["jobs", "jobs-claims", "jobs-live"]
-    assert await consumers(bus) == {"history": ""}
+    assert await consumers(bus) == {"record": ""}
 
 
 async def test_each_place_of_a_queue_has_its_consumer(bus: Bus) -> None:
@@ -23,7 +23,7 @@ async def test_each_place_of_a_queue_has_its_consumer(bus: Bus) -> None:
     await ensure_queue(bus, "mails-2", 0)
     await ensure_queue(bus, "ledger", 3)
     found = await consumers(bus)
-    assert found.pop("history") == ""
+    assert found.pop("record") == ""
     assert found == {
         **{f"mails_{place}": f"jobs.q.mails.{place}" for place in "hml"},
         **{f"mails-2_{place}": f"jobs.q.mails-2.{place}" for place in "hml"},
@@ -34,7 +34,7 @@ async def test_each_place_of_a_queue_has_its_consumer(bus: Bus) -> None:
 async def test_a_queue_with_fewer_lanes_loses_the_consumers_of_the_others(bus: Bus) -> None:
     await ensure_queue(bus, "ledger", 4)
     await ensure_queue(bus, "ledger", 2)
-    assert sorted(await consumers(bus)) == ["history", "ledger_k0", "ledger_k1"]
+    assert sorted(await consumers(bus)) == ["ledger_k0", "ledger_k1", "record"]
 
 
 async def test_a_removed_queue_leaves_nothing_and_takes_nothing_of_others(bus: Bus) -> None:
@@ -48,7 +48,7 @@ async def test_a_removed_queue_leaves_nothing_and_takes_nothing_of_others(bus: B
         )
     await remove_queue(bus, "a")
     await remove_queue(bus, "a")
-    assert sorted(await consumers(bus)) == ["a-b_h", "a-b_l", "a-b_m", "history"]
+    assert sorted(await consumers(bus)) == ["a-b_h", "a-b_l", "a-b_m", "record"]
     state = (await bus.js.stream_info("jobs", subjects_filter=">")).state
     assert sorted(state.subjects or {}) == ["jobs.q.a-b.h", "jobs.s.a-b.x"]
 

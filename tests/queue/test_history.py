@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.chassis.jetstream.publisher import Publisher
+from services.chassis.jetstream.pulling import Delivery, Pull
 from services.chassis.jobs import subjects
 from services.chassis.jobs.sending import envelope, item
 from services.chassis.testing import until
@@ -52,6 +53,30 @@ async def test_what_no_text_may_hold_is_left_out_of_the_record(plant: Plant) -> 
     (job_id,) = await publish(plant, JobSpec(type="noop", key="a\0b", labels={"a": "c\0d"}))
     row = await recorded(plant, job_id)
     assert (row["key"], row["labels"]) == ("ab", ["a=cd"])
+
+
+async def test_what_went_to_another_reader_is_missed_and_read_again(plant: Plant) -> None:
+    """One acknowledgement is for all before it: so nothing behind a hole may be acknowledged."""
+    ids = await publish(plant, JobSpec(type="noop"))
+    await recorded(plant, ids[0])  # The reader has begun, and so begins anew only for what it misses.
+    stolen: list[Delivery] = []
+    thief = Pull(plant.connection, subjects.STREAM, subjects.HISTORY, stolen.extend, 1)
+    thief.start()
+
+    async def stole() -> bool:
+        ids.extend(await publish(plant, *(JobSpec(type="noop") for _ in range(5))))
+        return bool(stolen)
+
+    await until(stole)
+    await thief.stop()
+    ids += await publish(plant, JobSpec(type="noop"))
+    assert {str((await recorded(plant, job_id))["job_id"]) for job_id in ids} == set(ids)
+
+    async def acknowledged() -> bool:
+        info = await plant.lab.bus.js.consumer_info(subjects.STREAM, subjects.HISTORY)
+        return info.num_ack_pending == 0 and info.num_pending == 0
+
+    await until(acknowledged)
 
 
 async def test_a_message_that_is_no_job_holds_nobody_up(plant: Plant) -> None:

@@ -43,7 +43,8 @@ async def ensure_streams(bus: Bus) -> None:
         if bus.replicas == 1 and config.name != STREAM:
             config.storage, config.persist_mode = api.StorageType.FILE, api.PersistMode.ASYNC
         await bus.ensure(config)
-    await _ensure_consumer(bus, HISTORY, [f"{DUE}.>", f"{LATER}.>"], ACK_PENDING_MAX)
+    # One reader takes all in order, so one acknowledgement says that all before was taken, too.
+    await _ensure_consumer(bus, HISTORY, [f"{DUE}.>", f"{LATER}.>"], ACK_PENDING_MAX, api.AckPolicy.ALL)
 
 
 def _jobs() -> api.StreamConfig:
@@ -103,10 +104,16 @@ async def remove_queue(bus: Bus, queue: str) -> None:
         await bus.js.purge_stream(STREAM, subject=f"{first}.{queue}.>")
 
 
-async def _ensure_consumer(bus: Bus, name: str, subjects: list[str], pending_max: int) -> None:
+async def _ensure_consumer(
+    bus: Bus,
+    name: str,
+    subjects: list[str],
+    pending_max: int,
+    policy: api.AckPolicy = api.AckPolicy.EXPLICIT,
+) -> None:
     config = api.ConsumerConfig(
         durable_name=name,
-        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_policy=policy,
         ack_wait=ACK_WAIT_S,
         max_ack_pending=pending_max,
         max_waiting=WAITING_MAX,

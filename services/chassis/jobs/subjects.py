@@ -12,7 +12,7 @@ DUE, LATER, HAPPENING = "jobs.q", "jobs.s", "jobs.live"  # First tokens of their
 CLAIMED = "jobs.claims"
 TAKEN = "jobs.lanes"  # In CLAIMS, too: how far owners of lanes had come.
 EVERYONE = "jobs.control.all"
-HISTORY = "history"  # The queue's own consumer of STREAM: its record of what others enqueued.
+HISTORY = "record"  # The queue's own consumer of STREAM: its record of what others enqueued.
 
 HIGH, MEDIUM, LOW = "h", "m", "l"
 PRIORITIES = (HIGH, MEDIUM, LOW)

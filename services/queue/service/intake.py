@@ -13,7 +13,7 @@ from services.chassis.errors import Refusal
 from services.chassis.host import Tools
 from services.chassis.jobs.sending import ENVELOPE_BYTES_MAX, OversizedJob, envelope
 from services.queue.domain import job as rules
-from services.queue.domain.job import NewJob
+from services.queue.domain.job import NewJob, NewJobs
 from services.queue.domain.queue import DEFAULT, QueueDraining
 from services.queue.domain.routing import route
 from services.queue.domain.states import Reason, State
@@ -134,7 +134,7 @@ class Intake:
         holders = await self._holders(tx, jobs, skip=skip)
         wanted = {job.new.job_id: job for job in jobs if job.new.job_id not in holders}
         late = rules.floor_id(self._clock.now() - LATE)
-        new = await store.add(tx, [job.new for job in wanted.values()], late)
+        new = await store.add(tx, NewJobs.of(job.new for job in wanted.values()), late)
         blocked = await self._join(tx, [wanted[job_id] for job_id in new], own)
         await store.await_publication(tx, new - blocked)
         taken = []

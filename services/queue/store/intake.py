@@ -6,9 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.db import AnyTx, Database, execute, fetch
-from services.queue.domain.job import NewJob
-
-SEPARATOR = "\x1f"  # Between labels on their way to an array of arrays; no label has control characters.
+from services.queue.domain.job import NewJobs
 
 # Jobs that come together are of few kinds: what they share goes once, and only ids that were taken come back.
 ADD = """
@@ -79,31 +77,27 @@ where j.job_id = any($1) and (f.state is null or f.state <> $2)
 """
 
 
-async def add(tx: AnyTx, jobs: Sequence[NewJob], late_before: UUID) -> set[UUID]:
+async def add(tx: AnyTx, jobs: NewJobs, late_before: UUID) -> set[UUID]:
     """Writes those whose id is free; returns their ids. Ids below `late_before` are past the horizon."""
-    if not jobs:
+    if not jobs.job_ids:
         return set()
-    kinds: dict[tuple[Any, ...], int] = {}
-    places = [
-        kinds.setdefault(
-            (job.queue, job.type, job.priority, job.group_id, SEPARATOR.join(job.labels), job.routed_by),
-            len(kinds) + 1,
-        )
-        for job in jobs
-    ]
-    columns: list[list[Any]] = [
-        [job.job_id for job in jobs],
-        places,
-        [job.key for job in jobs],
-        [job.due_at for job in jobs],
-        [job.expire_at for job in jobs],
-        [job.sequence for job in jobs],
-        [job.envelope for job in jobs],
-        *(list(column) for column in zip(*kinds, strict=True)),
-    ]
-    taken = {row["job_id"] for row in await fetch(tx, ADD, *columns)}
-    new = {job.job_id for job in jobs} - taken
-    if late := [job_id for job_id in new if job_id < late_before]:
+    rows = await fetch(
+        tx,
+        ADD,
+        jobs.job_ids,
+        jobs.of_kind,
+        jobs.keys,
+        jobs.due_at,
+        jobs.expire_at,
+        jobs.sequences,
+        jobs.envelopes,
+        *(list(column) for column in zip(*jobs.kinds, strict=True)),
+    )
+    new = set(jobs.job_ids)
+    if rows:
+        new -= {row["job_id"] for row in rows}
+    floor = late_before.bytes
+    if late := [job_id for job_id in new if job_id.bytes < floor]:
         await execute(tx, OPEN_LATE, late, late_before)
     return new
 
