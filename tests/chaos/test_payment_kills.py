@@ -205,7 +205,7 @@ async def judge(url: str, gateway: StripeServer) -> None:
 
 @pytest.mark.timeout(400)
 async def test_replicas_that_are_killed_take_what_they_say_they_took(servers: Shared, postgres: str) -> None:
-    await soak(servers, postgres, kills=2, payments=20)
+    await soak(servers, postgres, kills=1, payments=10)
 
 
 @pytest.mark.slow
