@@ -78,8 +78,8 @@ export type SendMessageRequest = Message$1<"weft.notification.v1.SendMessageRequ
 
   /**
    * Name of the template: confirm_email, reset_password, address_in_use, new_device, email_changed,
-   * password_changed, second_factor_changed, account_locked, welcome, low_stock. ListTemplates
-   * says which values each takes.
+   * password_changed, second_factor_changed, account_locked, welcome, low_stock, invoice_reminder.
+   * ListTemplates says which values each takes.
    *
    * @generated from field: string template = 2;
    */
