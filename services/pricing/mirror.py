@@ -6,10 +6,11 @@ is what the catalog answered after the last of them.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from services.chassis.bus import within
-from services.chassis.db import Database
+from services.chassis.db import Conflict, Database
 from services.chassis.mesh import Mesh
 from services.pricing import reading
 from services.pricing.alone import alone
@@ -58,7 +59,8 @@ class Mirror:
         revisions = await store.revisions(self._db, skus)
         response = await alone(partial(self._catalog.BatchGetVariants, BatchGetVariantsRequest(skus=skus)))
         items = [reading.item(variant) for variant in response.variants]
-        await store.keep(self._db, items, revisions)
-        if gone := sorted(set(skus) - {item.sku for item in items}):
-            await store.drop(self._db, gone)
+        with suppress(Conflict):  # An event of the catalog got in the way: they are asked for again.
+            await store.keep(self._db, items, revisions)
+            if gone := sorted(set(skus) - {item.sku for item in items}):
+                await store.drop(self._db, gone)
         return items

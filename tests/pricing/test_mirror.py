@@ -1,6 +1,7 @@
 """The mirror of the catalog: asked for once, outdated by events, and never older than the last of them."""
 
 import asyncio
+import random
 from typing import Any
 from uuid import uuid4
 
@@ -125,3 +126,11 @@ async def test_prices_of_products_are_asked_for_again_before_a_quote_needs_them(
         return shop.catalog.asked.count(sku) > asked
 
     await until(again)
+
+
+async def test_many_quotes_hear_of_the_same_skus_at_once_in_any_order(shop: World) -> None:
+    skus = [shop.catalog.sell(f"CROWD-{n}", "10") for n in range(60)]
+    chance = random.Random(7)
+    quotes = [[*chance.sample(skus, 30), "GUESSED-1", "GUESSED-2"] for _ in range(64)]
+    made = await asyncio.gather(*(shop.quote(*each, without_refused_lines=True) for each in quotes))
+    assert {quote.net_total.amount_minor for quote in made} == {30_000}

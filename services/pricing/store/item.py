@@ -29,6 +29,8 @@ from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::te
     as new (sku, revision, product_id, title, tax_category, category_ids, for_sale, shippable, prices)
 where item.sku = new.sku and item.revision = new.revision
 """
+# All who ask the catalog lock in the order of skus, so that none waits for another in vain.
+LOCK = "select from item where sku = any($1) order by sku for update"
 DROP = "delete from item where sku = any($1) and not known"
 OLD = "select sku from item where not known and product_id <> '' order by sku limit $1"
 # An answer that is under way is for a row that has no product yet: it may be older than the event.
@@ -55,7 +57,8 @@ async def revisions(db: Database, skus: Sequence[str]) -> Mapping[str, int]:
 
 
 async def keep(db: Database, items: Sequence[Item], revisions: Mapping[str, int]) -> None:
-    """Those that no event has outdated since their revision was read."""
+    """Those that no event has outdated since their revision was read. Raises Conflict."""
+    items = [item for item in items if item.sku in revisions]  # A rival may have dropped its row meanwhile.
     columns: list[list[Any]] = [
         [item.sku for item in items],
         [revisions[item.sku] for item in items],
@@ -67,12 +70,16 @@ async def keep(db: Database, items: Sequence[Item], revisions: Mapping[str, int]
         [item.shippable for item in items],
         [json.dumps([_plain(price) for price in item.prices]) for item in items],
     ]
-    await db.execute(KEEP, *columns)
+    async with db.fast() as tx:
+        await tx.execute(LOCK, columns[0])
+        await tx.execute(KEEP, *columns)
 
 
 async def drop(db: Database, skus: Sequence[str]) -> None:
-    """The catalog has none of these."""
-    await db.execute(DROP, skus)
+    """The catalog has none of these. Raises Conflict."""
+    async with db.fast() as tx:
+        await tx.execute(LOCK, skus)
+        await tx.execute(DROP, skus)
 
 
 async def old(db: Database, limit: int) -> Sequence[str]:
