@@ -1,0 +1,1 @@
+"""Reports: figures kept beside the events that make them, so that asking costs a sum and is never late."""
