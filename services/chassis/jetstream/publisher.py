@@ -12,6 +12,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from services.chassis.jetstream import headers as header
@@ -137,7 +138,8 @@ class Publisher:
         else:  # Nearly all are such, and half of the time is spent here.
             lines = b"Nats-Msg-Id: %b\r\n" % message_id.encode()
         size = len(lines) + len(item.payload) + OVERHEAD_BYTES
-        entry = _Entry(subject(item.subject), lines, item.payload, call, index, size)
+        to = subject(item.subject) if item.headers else _known(item.subject)
+        entry = _Entry(to, lines, item.payload, call, index, size)
         if self._connection.connected:
             self._connection.check_size(entry.size)
         return entry
@@ -216,15 +218,18 @@ class Publisher:
         """The commands of a batch; the last commits it, and is answered."""
         # The id is hashed by nobody: it only has to differ from those of all others that are under way.
         about = f"Nats-Batch-Id: {self._prefix}{self._batches}\r\nNats-Batch-Sequence: ".encode()
-        commands = [
-            publication(
-                entry.subject, b"", b"NATS/1.0\r\n%b%d\r\n%b\r\n" % (about, n, entry.lines), entry.payload
+        fixed = len(b"NATS/1.0\r\n") + len(about) + 2 * len(b"\r\n")
+        commands = []
+        for n, entry in enumerate(batch[:-1], 1):
+            number, lines, payload = b"%d" % n, entry.lines, entry.payload
+            block = fixed + len(number) + len(lines)
+            commands.append(
+                b"HPUB %b %d %d\r\nNATS/1.0\r\n%b%b\r\n%b\r\n%b\r\n"
+                % (entry.subject, block, block + len(payload), about, number, lines, payload)
             )
-            for n, entry in enumerate(batch[:-1], 1)
-        ]
         last = batch[-1]
-        block = b"%b%d\r\nNats-Batch-Commit: 1\r\n%b" % (about, len(batch), last.lines)
-        commands.append(publication(last.subject, inbox, header.framed(block), last.payload))
+        lines = b"%b%d\r\nNats-Batch-Commit: 1\r\n%b" % (about, len(batch), last.lines)
+        commands.append(publication(last.subject, inbox, header.framed(lines), last.payload))
         return b"".join(commands)
 
     async def _store(self, entry: _Entry) -> bool:
@@ -248,6 +253,10 @@ class Publisher:
         else:
             entry.call.settle(entry.place, Stored(stored["seq"], stored.get("duplicate", False)))
         return True
+
+
+# What has headers of its own (a schedule) mostly has a subject of its own, too.
+_known = lru_cache(maxsize=1_000)(subject)
 
 
 def _fail(entries: list[_Entry], error: Exception) -> None:

@@ -43,7 +43,7 @@ def envelope(spec: JobSpec, now_s: float) -> Envelope:
     Takes along whose call it is part of, and its trace. `now_s` is in Unix seconds.
     """
     made = Envelope(
-        job_id=_job_id(spec.job_id, now_s),
+        job_id=timely(spec.job_id, now_s) if spec.job_id else str(uuid7()),
         run=1,
         attempt=1,
         queue=spec.queue or DEFAULT,
@@ -72,9 +72,8 @@ def envelope(spec: JobSpec, now_s: float) -> Envelope:
     return made
 
 
-def _job_id(given: str, now_s: float) -> str:
-    if not given:
-        return str(uuid7())
+def timely(given: str, now_s: float) -> str:
+    """The id, written as ids are. Raises UntimelyJobId."""
     text = given if CANONICAL(given) else str(UUID(given))
     ms = int(text[:8] + text[9:13], 16)  # RFC 9562 section 5.7.
     if text[14] != "7" or text[19] not in "89ab" or abs(ms - now_s * 1000) > ID_MS_MAX:

@@ -112,8 +112,6 @@ class JobSpec(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
-    KEY_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     EXECUTION_TIMEOUT_FIELD_NUMBER: _builtins.int
@@ -124,6 +122,8 @@ class JobSpec(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
     ANNOUNCE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """A UUIDv7, not from before yesterday nor from after tomorrow: names the job, and makes enqueuing
     idempotent. Absence: one is made, and a repeated call makes another job.
@@ -134,14 +134,12 @@ class JobSpec(_message.Message):
     """Absence: what the routing rules say, else `default`."""
     priority: _job_pb2.Priority.ValueType
     """Absence: medium."""
-    key: _builtins.str
-    """Absence: the job stands alone."""
     group_id: _builtins.str
     """An open group (GroupService) that the job belongs to. Absence: none."""
     announce: _builtins.bool
     """Its end is announced as [JobEnded][]."""
-    @_builtins.property
-    def payload(self) -> _job_pb2.Payload: ...
+    key: _builtins.str
+    """Absence: the job stands alone."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Shown, searched and routed by."""
@@ -174,6 +172,12 @@ class JobSpec(_message.Message):
     def after(self) -> Global___Dependencies:
         """Jobs that end first. Absence: none."""
 
+    @_builtins.property
+    def payload(self) -> _job_pb2.Payload:
+        """What the handler is given. This and the key differ from job to job, and so come last: what jobs of a
+        kind have in common is one piece of their bytes, and is looked at once.
+        """
+
     def __init__(
         self,
         *,
@@ -181,8 +185,6 @@ class JobSpec(_message.Message):
         type: _builtins.str = ...,
         queue: _builtins.str = ...,
         priority: _job_pb2.Priority.ValueType = ...,
-        key: _builtins.str = ...,
-        payload: _job_pb2.Payload | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         retry: _job_pb2.RetryPolicy | None = ...,
         execution_timeout: _duration_pb2.Duration | None = ...,
@@ -193,6 +195,8 @@ class JobSpec(_message.Message):
         after: Global___Dependencies | None = ...,
         group_id: _builtins.str = ...,
         announce: _builtins.bool = ...,
+        payload: _job_pb2.Payload | None = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "delay", b"delay", "due_time", b"due_time", "execution_timeout", b"execution_timeout", "expire_time", b"expire_time", "payload", b"payload", "retry", b"retry", "unique", b"unique"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

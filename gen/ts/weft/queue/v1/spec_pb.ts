@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/queue/v1/spec.proto.
  */
 export const file_weft_queue_v1_spec: GenFile = /*@__PURE__*/
-  fileDesc("Chh3ZWZ0L3F1ZXVlL3YxL3NwZWMucHJvdG8SDXdlZnQucXVldWUudjEi0AYKB0pvYlNwZWMSGwoGam9iX2lkGAEgASgJQgu6SAhyA7ABAdgBARI0CgR0eXBlGAIgASgJQia6SCNyITIfXltBLVphLXpdW0EtWmEtejAtOV8uLV17MCwxOTl9JBIvCgVxdWV1ZRgDIAEoCUIgukgdchgyFl5bYS16XVthLXowLTktXXswLDYyfSTYAQESMgoIcHJpb3JpdHkYBCABKA4yFi53ZWZ0LmpvYnMudjEuUHJpb3JpdHlCCLpIBYIBAhABEioKA2tleRgFIAEoCUIdukgachgoyAEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSJgoHcGF5bG9hZBgGIAEoCzIVLndlZnQuam9icy52MS5QYXlsb2FkEnwKBmxhYmVscxgHIAMoCzIiLndlZnQucXVldWUudjEuSm9iU3BlYy5MYWJlbHNFbnRyeUJIukhFmgFCECAiInIgMh5eW0EtWmEtel1bQS1aYS16MC05Xy4tXXswLDYyfSQqGnIYKMgBMhNeW15ceDAwLVx4MWZceDdmXSokEigKBXJldHJ5GAggASgLMhkud2VmdC5qb2JzLnYxLlJldHJ5UG9saWN5EkQKEWV4ZWN1dGlvbl90aW1lb3V0GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiA9SQyABIsCghkdWVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoFZGVsYXkYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABIvCgtleHBpcmVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoGdW5pcXVlGA0gASgLMhUud2VmdC5xdWV1ZS52MS5VbmlxdWUSKgoFYWZ0ZXIYDiABKAsyGy53ZWZ0LnF1ZXVlLnYxLkRlcGVuZGVuY2llcxIdCghncm91cF9pZBgPIAEoCUILukgIcgOwAQHYAQESEAoIYW5ub3VuY2UYECABKAgaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoGVW5pcXVlEiwKA2tleRgBIAEoCUIfukgcchoQASjIATITXlteXHgwMC1ceDFmXHg3Zl0qJBI6CgZ3aW5kb3cYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABI1CgZwb2xpY3kYAyABKA4yGy53ZWZ0LnF1ZXVlLnYxLlVuaXF1ZVBvbGljeUIIukgFggECEAEicwoMRGVwZW5kZW5jaWVzEiQKB2pvYl9pZHMYASADKAlCE7pIEJIBDQgBEGQYASIFcgOwAQESPQoKb25fZmFpbHVyZRgCIAEoDjIfLndlZnQucXVldWUudjEuRGVwZW5kZW5jeVBvbGljeUIIukgFggECEAEqegoMVW5pcXVlUG9saWN5Eh0KGVVOSVFVRV9QT0xJQ1lfVU5TUEVDSUZJRUQQABIWChJVTklRVUVfUE9MSUNZX0tFRVAQARIYChRVTklRVUVfUE9MSUNZX1JFSkVDVBACEhkKFVVOSVFVRV9QT0xJQ1lfUkVQTEFDRRADKooBChBEZXBlbmRlbmN5UG9saWN5EiEKHURFUEVOREVOQ1lfUE9MSUNZX1VOU1BFQ0lGSUVEEAASHAoYREVQRU5ERU5DWV9QT0xJQ1lfQ0FOQ0VMEAESGQoVREVQRU5ERU5DWV9QT0xJQ1lfUlVOEAISGgoWREVQRU5ERU5DWV9QT0xJQ1lfV0FJVBADYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_job]);
+  fileDesc("Chh3ZWZ0L3F1ZXVlL3YxL3NwZWMucHJvdG8SDXdlZnQucXVldWUudjEi0AYKB0pvYlNwZWMSGwoGam9iX2lkGAEgASgJQgu6SAhyA7ABAdgBARI0CgR0eXBlGAIgASgJQia6SCNyITIfXltBLVphLXpdW0EtWmEtejAtOV8uLV17MCwxOTl9JBIvCgVxdWV1ZRgDIAEoCUIgukgdchgyFl5bYS16XVthLXowLTktXXswLDYyfSTYAQESMgoIcHJpb3JpdHkYBCABKA4yFi53ZWZ0LmpvYnMudjEuUHJpb3JpdHlCCLpIBYIBAhABEnwKBmxhYmVscxgFIAMoCzIiLndlZnQucXVldWUudjEuSm9iU3BlYy5MYWJlbHNFbnRyeUJIukhFmgFCECAiInIgMh5eW0EtWmEtel1bQS1aYS16MC05Xy4tXXswLDYyfSQqGnIYKMgBMhNeW15ceDAwLVx4MWZceDdmXSokEigKBXJldHJ5GAYgASgLMhkud2VmdC5qb2JzLnYxLlJldHJ5UG9saWN5EkQKEWV4ZWN1dGlvbl90aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiA9SQyABIsCghkdWVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoFZGVsYXkYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoGdW5pcXVlGAsgASgLMhUud2VmdC5xdWV1ZS52MS5VbmlxdWUSKgoFYWZ0ZXIYDCABKAsyGy53ZWZ0LnF1ZXVlLnYxLkRlcGVuZGVuY2llcxIdCghncm91cF9pZBgNIAEoCUILukgIcgOwAQHYAQESEAoIYW5ub3VuY2UYDiABKAgSJgoHcGF5bG9hZBgPIAEoCzIVLndlZnQuam9icy52MS5QYXlsb2FkEioKA2tleRgQIAEoCUIdukgachgoyAEyE15bXlx4MDAtXHgxZlx4N2ZdKiQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoGVW5pcXVlEiwKA2tleRgBIAEoCUIfukgcchoQASjIATITXlteXHgwMC1ceDFmXHg3Zl0qJBI6CgZ3aW5kb3cYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABI1CgZwb2xpY3kYAyABKA4yGy53ZWZ0LnF1ZXVlLnYxLlVuaXF1ZVBvbGljeUIIukgFggECEAEicwoMRGVwZW5kZW5jaWVzEiQKB2pvYl9pZHMYASADKAlCE7pIEJIBDQgBEGQYASIFcgOwAQESPQoKb25fZmFpbHVyZRgCIAEoDjIfLndlZnQucXVldWUudjEuRGVwZW5kZW5jeVBvbGljeUIIukgFggECEAEqegoMVW5pcXVlUG9saWN5Eh0KGVVOSVFVRV9QT0xJQ1lfVU5TUEVDSUZJRUQQABIWChJVTklRVUVfUE9MSUNZX0tFRVAQARIYChRVTklRVUVfUE9MSUNZX1JFSkVDVBACEhkKFVVOSVFVRV9QT0xJQ1lfUkVQTEFDRRADKooBChBEZXBlbmRlbmN5UG9saWN5EiEKHURFUEVOREVOQ1lfUE9MSUNZX1VOU1BFQ0lGSUVEEAASHAoYREVQRU5ERU5DWV9QT0xJQ1lfQ0FOQ0VMEAESGQoVREVQRU5ERU5DWV9QT0xJQ1lfUlVOEAISGgoWREVQRU5ERU5DWV9QT0xJQ1lfV0FJVBADYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_jobs_v1_job]);
 
 /**
  * What an enqueuer says of a job.
@@ -53,86 +53,89 @@ export type JobSpec = Message<"weft.queue.v1.JobSpec"> & {
   priority: Priority;
 
   /**
-   * Absence: the job stands alone.
-   *
-   * @generated from field: string key = 5;
-   */
-  key: string;
-
-  /**
-   * @generated from field: weft.jobs.v1.Payload payload = 6;
-   */
-  payload?: Payload | undefined;
-
-  /**
    * Shown, searched and routed by.
    *
-   * @generated from field: map<string, string> labels = 7;
+   * @generated from field: map<string, string> labels = 5;
    */
   labels: { [key: string]: string };
 
   /**
    * Absence of it, or of a field of it: what the queue says.
    *
-   * @generated from field: weft.jobs.v1.RetryPolicy retry = 8;
+   * @generated from field: weft.jobs.v1.RetryPolicy retry = 6;
    */
   retry?: RetryPolicy | undefined;
 
   /**
    * Longest time of an attempt. Absence: what the queue says.
    *
-   * @generated from field: google.protobuf.Duration execution_timeout = 9;
+   * @generated from field: google.protobuf.Duration execution_timeout = 7;
    */
   executionTimeout?: Duration | undefined;
 
   /**
    * Absence: at once, or after `delay`. At most a year from now.
    *
-   * @generated from field: google.protobuf.Timestamp due_time = 10;
+   * @generated from field: google.protobuf.Timestamp due_time = 8;
    */
   dueTime?: Timestamp | undefined;
 
   /**
    * Absence: none. Not beside `due_time`.
    *
-   * @generated from field: google.protobuf.Duration delay = 11;
+   * @generated from field: google.protobuf.Duration delay = 9;
    */
   delay?: Duration | undefined;
 
   /**
    * Expires then unless an attempt has begun. Absence: what the queue's timeout says.
    *
-   * @generated from field: google.protobuf.Timestamp expire_time = 12;
+   * @generated from field: google.protobuf.Timestamp expire_time = 10;
    */
   expireTime?: Timestamp | undefined;
 
   /**
    * Absence: others like it may be queued.
    *
-   * @generated from field: weft.queue.v1.Unique unique = 13;
+   * @generated from field: weft.queue.v1.Unique unique = 11;
    */
   unique?: Unique | undefined;
 
   /**
    * Jobs that end first. Absence: none.
    *
-   * @generated from field: weft.queue.v1.Dependencies after = 14;
+   * @generated from field: weft.queue.v1.Dependencies after = 12;
    */
   after?: Dependencies | undefined;
 
   /**
    * An open group (GroupService) that the job belongs to. Absence: none.
    *
-   * @generated from field: string group_id = 15;
+   * @generated from field: string group_id = 13;
    */
   groupId: string;
 
   /**
    * Its end is announced as [JobEnded][].
    *
-   * @generated from field: bool announce = 16;
+   * @generated from field: bool announce = 14;
    */
   announce: boolean;
+
+  /**
+   * What the handler is given. This and the key differ from job to job, and so come last: what jobs of a
+   * kind have in common is one piece of their bytes, and is looked at once.
+   *
+   * @generated from field: weft.jobs.v1.Payload payload = 15;
+   */
+  payload?: Payload | undefined;
+
+  /**
+   * Absence: the job stands alone.
+   *
+   * @generated from field: string key = 16;
+   */
+  key: string;
 };
 
 /**

@@ -1495,19 +1495,8 @@ class JobSpec(betterproto2.Message):
     Absence: medium.
     """
 
-    key: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        5, betterproto2.TYPE_STRING
-    )
-    """
-    Absence: the job stands alone.
-    """
-
-    payload: "__jobs__v1__.Payload | None" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, optional=True
-    )
-
     labels: "dict[str, str]" = betterproto2.field(
-        7,
+        5,
         betterproto2.TYPE_MAP,
         map_meta=betterproto2.map_meta(
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
@@ -1518,14 +1507,14 @@ class JobSpec(betterproto2.Message):
     """
 
     retry: "__jobs__v1__.RetryPolicy | None" = betterproto2.field(
-        8, betterproto2.TYPE_MESSAGE, optional=True
+        6, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
     Absence of it, or of a field of it: what the queue says.
     """
 
     execution_timeout: "datetime.timedelta | None" = betterproto2.field(
-        9,
+        7,
         betterproto2.TYPE_MESSAGE,
         unwrap=lambda: ___google__protobuf__.Duration,
         optional=True,
@@ -1535,7 +1524,7 @@ class JobSpec(betterproto2.Message):
     """
 
     due_time: "datetime.datetime | None" = betterproto2.field(
-        10,
+        8,
         betterproto2.TYPE_MESSAGE,
         unwrap=lambda: ___google__protobuf__.Timestamp,
         optional=True,
@@ -1545,7 +1534,7 @@ class JobSpec(betterproto2.Message):
     """
 
     delay: "datetime.timedelta | None" = betterproto2.field(
-        11,
+        9,
         betterproto2.TYPE_MESSAGE,
         unwrap=lambda: ___google__protobuf__.Duration,
         optional=True,
@@ -1555,7 +1544,7 @@ class JobSpec(betterproto2.Message):
     """
 
     expire_time: "datetime.datetime | None" = betterproto2.field(
-        12,
+        10,
         betterproto2.TYPE_MESSAGE,
         unwrap=lambda: ___google__protobuf__.Timestamp,
         optional=True,
@@ -1565,29 +1554,44 @@ class JobSpec(betterproto2.Message):
     """
 
     unique: "Unique | None" = betterproto2.field(
-        13, betterproto2.TYPE_MESSAGE, optional=True
+        11, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
     Absence: others like it may be queued.
     """
 
     after: "Dependencies | None" = betterproto2.field(
-        14, betterproto2.TYPE_MESSAGE, optional=True
+        12, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
     Jobs that end first. Absence: none.
     """
 
     group_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
-        15, betterproto2.TYPE_STRING
+        13, betterproto2.TYPE_STRING
     )
     """
     An open group (GroupService) that the job belongs to. Absence: none.
     """
 
-    announce: "bool" = betterproto2.field(16, betterproto2.TYPE_BOOL)
+    announce: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
     """
     Its end is announced as [JobEnded][].
+    """
+
+    payload: "__jobs__v1__.Payload | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the handler is given. This and the key differ from job to job, and so come last: what jobs of a
+    kind have in common is one piece of their bytes, and is looked at once.
+    """
+
+    key: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        16, betterproto2.TYPE_STRING
+    )
+    """
+    Absence: the job stands alone.
     """
 
 
