@@ -52,6 +52,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     recovery = Recovery(means, payer)
     cards = settings.cards or ("sandbox" if tools.settings.development else "")
     shared = Shared(means=means, payer=payer, cards=cards, page_key=tools.settings.mesh_key)
+    remote = [each for each in means.gateways.values() if isinstance(each, Stripe)]
     matcher = Matcher(means, payer, shared.bank)
     return Parts(
         servicers={
@@ -69,8 +70,9 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             recovery.run,
             recovery.count,
             matcher.run,
-            *(each.close_at_end for each in means.gateways.values() if isinstance(each, Stripe)),
+            *(each.close_at_end for each in remote),
         ],
+        starts=[each.open_at_start for each in remote],
     )
 
 

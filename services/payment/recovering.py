@@ -6,7 +6,7 @@ Any replica does it; a row that one has taken is left to it for as long as its l
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.payment.domain.intent import FINAL, Asked, State
@@ -60,7 +60,7 @@ class Recovery:
         await self._all(
             self._payer.resume(Asked(each.kind), each.operation_id, each.intent_id) for each in operations
         )
-        await self._all(self._look(intent_id) for intent_id in looks)
+        await self._all(self._look(intent_id, again) for intent_id in looks)
         await self._all(self.expire(intent_id) for intent_id in expired)
         return len(operations) + len(looks) + len(expired)
 
@@ -78,8 +78,11 @@ class Recovery:
             settlement.cancel(EXPIRED)
             await self._payer.conclude(tx, settlement)
 
-    async def _look(self, intent_id: UUID) -> None:
-        """Asks for a payment that waits; longer and longer until it is asked again."""
+    async def _look(self, intent_id: UUID, claimed: datetime) -> None:
+        """Asks for a payment that waits; longer and longer until it is asked again.
+
+        What was heard of it while it was asked is not forgotten: then it is asked once more.
+        """
         try:
             await self._payer.look(intent_id)
         except GatewayAway:
@@ -87,7 +90,8 @@ class Recovery:
         async with self._db.transaction() as tx:
             intent = await store.get(tx, intent_id, lock=True)
             waits = intent.state in (State.PROCESSING, State.REQUIRES_ACTION)
-            intent.look_at = self._payer.next_look(intent) if waits else None
+            if intent.look_at == claimed:
+                intent.look_at = self._payer.next_look(intent) if waits else None
 
     async def _all(self, work: Iterable[Awaitable[None]]) -> None:
         await asyncio.gather(*(self._one(each) for each in work))

@@ -6,7 +6,7 @@ What it keeps outlives whoever calls it. Answers are kept by idempotency key, er
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,7 @@ class StripeServer:
     kept: dict[str, Answer] = field(default_factory=dict)  # By idempotency key.
     charges: dict[str, int] = field(default_factory=dict)  # How often money was held, by our intent.
     fault: Callable[[], str] = lambda: ""  # Of the next call: cut, deaf, broken, busy; empty: none.
+    after: Callable[[], Awaitable[None]] | None = None  # Between the next answer and its sending.
     url: str = ""
 
     @property
@@ -203,6 +204,9 @@ class StripeServer:
         if fault == "broken":
             status, found = 500, {"error": {"type": "api_error"}}
         text = json.dumps(found).encode()
+        if after := self.after:
+            self.after = None
+            await after()
         lines = (
             f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
         )

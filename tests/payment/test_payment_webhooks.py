@@ -1,9 +1,11 @@
 """Webhooks of gateways: heard only when signed, once each, in any order; never believed, only asked after."""
 
+import asyncio
 import gzip
 import json
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -62,6 +64,8 @@ async def shop(servers: Shared) -> Any:
             "stripe_webhook_secret": SECRET,
             "poll_s": "300",
             "retry_max_s": "600",
+            "call_s": "5",
+            "lease_s": "6",
         }
         async with till(servers, **settings) as made:
             yield Shop(made, server)
@@ -101,6 +105,26 @@ async def test_a_webhook_makes_us_ask_and_its_own_words_are_not_believed(shop: S
     await shop.hear(event("payment_intent.succeeded", ref))
     done = await shop.till.becomes(paid.intent_id, "SUCCEEDED", captured=1000)
     assert len(done.captures) == 1
+
+
+async def test_what_is_heard_while_the_gateway_is_asked_makes_us_ask_again(shop: Shop) -> None:
+    paid = await shop.till.pay(card_token="pm_card_authenticationRequired")
+    ref, asked = shop.ref(paid.intent_id), asyncio.Event()
+
+    def fault() -> str:
+        """The customer agrees just after the first question was answered, and we are told at once."""
+        if not asked.is_set():
+            asked.set()
+            shop.server.after = partial(agree, ref)
+        return ""
+
+    async def agree(of: str) -> None:
+        shop.server.agree(of)
+        await shop.hear(event("payment_intent.succeeded", of))
+
+    shop.server.fault = fault
+    await shop.hear(event("payment_intent.requires_action", ref))
+    await shop.till.becomes(paid.intent_id, "SUCCEEDED", captured=1000)
 
 
 async def test_what_comes_twice_and_late_and_out_of_order_changes_nothing(shop: Shop) -> None:

@@ -63,7 +63,7 @@ def test_states_follow_each_other_as_the_table_has_it(before: State, after: Stat
     row.move(after, NOW)
     assert row.state == after
     if after in FINAL:
-        assert (row.sealed_source, row.expire_at, row.look_at) == (None, None, None)
+        assert (row.sealed_source, row.expire_at) == (None, None)
 
 
 @pytest.mark.parametrize("state", State)

@@ -248,7 +248,7 @@ class Intent(Row):
         assert state in FOLLOWING[State(self.state)], f"{self.state} does not become {state}"
         self.state, self.updated_at = state, now
         if state in FINAL or state == State.AUTHORISED:
-            self.redirect_url, self.look_at = "", None
+            self.redirect_url = ""
         if state in FINAL:
             self.sealed_source, self.expire_at = None, None
 

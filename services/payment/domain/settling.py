@@ -249,7 +249,7 @@ class Settlement:
 
     def _release(self, _: Remote) -> None:
         """The gateway holds nothing any more: asked for, or because it was held for too long."""
-        if self.intent.state not in FINAL:
+        if self.intent.state in (*WAITING, State.AUTHORISED):
             self.intent.cancel_reason = self.intent.cancel_reason or "released_by_gateway"
             self._move(State.SUCCEEDED if self.intent.captured else State.CANCELLED)
 

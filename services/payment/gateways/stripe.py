@@ -65,7 +65,7 @@ class Stripe:
 
     @property
     def _client(self) -> "StripeClient":
-        """Made when it is first needed: its import takes as long as the rest of a service's."""
+        """Made when it is first needed: whoever has another gateway never imports it."""
         if self._made is None:
             from stripe import StripeClient
 
@@ -79,6 +79,10 @@ class Stripe:
                 max_network_retries=0,
             )
         return self._made
+
+    async def open_at_start(self) -> None:
+        """Its import takes seconds where the machine is busy: not in the first customer's time."""
+        assert self._client is not None
 
     async def close_at_end(self) -> None:
         """For ever; its connections are closed with the process."""
