@@ -11,7 +11,7 @@ from services.ledger.domain.entry import Kind
 from services.ledger.journal import Journal
 from services.ledger.store.writing import due
 
-BATCH_MAX = 500
+BATCH_MAX = 500  # Given back in one transaction; the rest right after it.
 
 
 class Expiring:

@@ -15,7 +15,7 @@ from services.ledger.domain.statement import Movement
 from weft.ledger.v1 import statement_pb2 as pb
 
 MAC_BYTES = 16
-TOKEN_CHARS_MAX = 2_048
+TOKEN_CHARS_MAX = 2_048  # As the contract says; ours have some 150.
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from weft.ledger.v1.statement_pb2_grpc import StatementServiceServicer
 
 PAGE_SIZE = 100
 BATCH = 1_000  # Movements in hand while a statement is exported.
-PIECE_BYTES_MAX = 65_536
+PIECE_BYTES_MAX = 65_536  # As the contract says; far below what one message may weigh.
 BEFORE_ALL = 0  # No entry has this sequence.
 
 

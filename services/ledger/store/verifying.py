@@ -8,7 +8,7 @@ from services.chassis.db import Connection, Database
 from services.ledger.domain.entry import FIRST_PREVIOUS, Entry, Kind
 from services.ledger.store.writing import COLUMNS, entry
 
-BATCH = 2_000
+BATCH = 2_000  # Entries in hand while the chain is walked: about 2 MB.
 NEXT = f"select {COLUMNS} from entry where sequence > $1 order by sequence limit {BATCH}"
 HASH = "select hash from entry where sequence = $1"
 HEAD = "select sequence, hash from head where ledger = 'ledger'"
