@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import grpc.aio
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 
 from services.chassis.testing import Lab, reason
 from weft.catalog.v1 import (
@@ -144,7 +145,9 @@ class Shop:
         async def requests() -> AsyncIterator[transfer_pb2.ImportCsvRequest]:
             for n in range(0, len(data), each) or [0]:
                 yield transfer_pb2.ImportCsvRequest(
-                    import_id=import_id, format=transfer_pb2.CsvFormat(**form), data=data[n : n + each]
+                    import_id=import_id,
+                    format=transfer_pb2.CsvFormat(**form),
+                    file=HttpBody(data=data[n : n + each]),
                 )
 
         return (await self.products.ImportCsv(requests(), metadata=self.staff)).report

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 
 from services.chassis import rpc
 from tests.catalog.shop import Shop, new_id, refused, variant
@@ -26,9 +27,9 @@ async def test_an_import_outlives_the_time_that_a_unary_call_has(
 
 async def test_a_client_that_goes_on_sending_hears_why_it_was_refused(shop: Shop) -> None:
     async def endless() -> AsyncIterator[ImportCsvRequest]:
-        yield ImportCsvRequest(data=b"colour,size\n")
+        yield ImportCsvRequest(file=HttpBody(data=b"colour,size\n"))
         while True:
-            yield ImportCsvRequest(data=b"red,XL\n" * 10_000)
+            yield ImportCsvRequest(file=HttpBody(data=b"red,XL\n" * 10_000))
             await asyncio.sleep(0)
 
     async with refused("WRONG_COLUMNS"):

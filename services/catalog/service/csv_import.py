@@ -74,7 +74,7 @@ class ImportsCsv:
                 import_id = UUID(request.import_id) if request.import_id else None
                 tally = await Tally.begun(self._shared.db, import_id, KIND, first_row=0)
                 running = CsvImport(ProductImport(self._shared.writing, tally), request.format)
-            await running.feed(request.data)
+            await running.feed(request.file.data)
         if running is None:
             raise ImportRefused(why="it has no messages")
         tally = await running.end()

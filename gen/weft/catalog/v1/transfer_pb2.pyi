@@ -4,6 +4,7 @@ isort:skip_file
 What ProductService is asked and answers when many products come in or go out."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -115,25 +116,27 @@ class ImportCsvRequest(_message.Message):
 
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     import_id: _builtins.str
     """As in ImportProductsRequest."""
-    data: _builtins.bytes
-    """The next part of the file, cut anywhere."""
     @_builtins.property
     def format(self) -> Global___CsvFormat:
         """How the file is written; in the first message."""
+
+    @_builtins.property
+    def file(self) -> _httpbody_pb2.HttpBody:
+        """The next part of the file, cut anywhere. Its content type is not looked at."""
 
     def __init__(
         self,
         *,
         import_id: _builtins.str = ...,
         format: Global___CsvFormat | None = ...,
-        data: _builtins.bytes = ...,
+        file: _httpbody_pb2.HttpBody | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "format", b"format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "format", b"format", "import_id", b"import_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "format", b"format", "import_id", b"import_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

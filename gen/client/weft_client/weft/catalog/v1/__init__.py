@@ -1385,9 +1385,11 @@ class ImportCsvRequest(betterproto2.Message):
     How the file is written; in the first message.
     """
 
-    data: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    file: "___google__api__.HttpBody | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
     """
-    The next part of the file, cut anywhere.
+    The next part of the file, cut anywhere. Its content type is not looked at.
     """
 
 
@@ -4558,5 +4560,6 @@ class ProductTypeServiceStub(betterproto2_grpclib.ServiceStub):
         )
 
 
+from ....google import api as ___google__api__
 from ....google import protobuf as ___google__protobuf__
 from ...money import v1 as __money__v1__
