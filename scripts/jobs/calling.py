@@ -32,7 +32,7 @@ class Edge:
     """Calls with the administrator's token."""
 
     def __init__(self, channel: grpc.aio.Channel, email: str, password: str) -> None:
-        self._channel, self._email, self._password = channel, email, password
+        self.channel, self._email, self._password = channel, email, password
         self._token, self._signed_at = "", 0.0
         self.jobs: Any = JobServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
@@ -41,17 +41,17 @@ class Edge:
 
     async def call(self, method: Any, request: Any) -> Any:
         """One answer. Raises AioRpcError."""
-        answer: Awaitable[Any] = method(request, metadata=await self._who(), timeout=CALL_S_MAX)
+        answer: Awaitable[Any] = method(request, metadata=await self.who(), timeout=CALL_S_MAX)
         return await answer
 
     async def stream(self, method: Any, request: Any) -> AsyncIterator[Any]:
         """Answers until the caller has enough. Raises AioRpcError."""
-        async for answer in method(request, metadata=await self._who()):
+        async for answer in method(request, metadata=await self.who()):
             yield answer
 
-    async def _who(self) -> tuple[tuple[str, str], ...]:
+    async def who(self) -> tuple[tuple[str, str], ...]:
         if time.monotonic() - self._signed_at > RENEW_S:
-            stub: Any = SignInServiceStub(self._channel)
+            stub: Any = SignInServiceStub(self.channel)
             request = SignInRequest(email=self._email, password=self._password, device_name="weft jobs")
             answer = await stub.SignIn(request, timeout=CALL_S_MAX)
             if answer.WhichOneof("outcome") == "second_step":

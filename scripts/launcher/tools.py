@@ -16,6 +16,7 @@ from launcher.problem import Problem, say
 
 TEST_WORKERS = 2  # Each has servers of its own; more would starve them on the two cores CI has.
 PROFILE_RATE_HZ = 100
+REFUSED = "retail-refused.csv"  # What `demo retail` could not take.
 
 
 def test(arguments: Namespace) -> int:
@@ -34,13 +35,19 @@ def gen(arguments: Namespace) -> int:
 
 
 def demo(arguments: Namespace) -> int:
-    """The main job against the mesh that runs; or `import`, as jobs whose worker dies."""
+    """The main job against the mesh that runs; or one of the others, by its name."""
     home = Home.of()
-    client = _client(home, _running(home))
-    if arguments.rest[:1] != ["import"]:
-        return run([sys.executable, "-m", "scripts.demo", *arguments.rest], client)
-    environ = {**_inside(home), **client, "WEFT_METRICS_ADDRESS": f"{HOST}:0"}
-    return run([sys.executable, "-m", "scripts.sales", *arguments.rest[1:]], environ)
+    seen = _running(home)
+    client, name, rest = _client(home, seen), arguments.rest[:1], arguments.rest[1:]
+    if name == ["import"]:
+        environ = {**_inside(home), **client, "WEFT_METRICS_ADDRESS": f"{HOST}:0"}
+        return run([sys.executable, "-m", "scripts.sales", *rest], environ)
+    if name == ["retail"]:
+        told = {"WEFT_ORDER_PID": str(seen.find("order").pid), "WEFT_REFUSED_FILE": str(home.path / REFUSED)}
+        return run([sys.executable, "-m", "scripts.retail", *rest], client | told)
+    if name == ["shop"]:
+        return run([sys.executable, "-m", "scripts.shop", *rest], client)
+    return run([sys.executable, "-m", "scripts.demo", *arguments.rest], client)
 
 
 def bench(arguments: Namespace) -> int:

@@ -1,0 +1,1 @@
+"""A wholesaler's months taken over as a business: `scripts/weft demo retail`."""
