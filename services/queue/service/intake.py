@@ -67,6 +67,7 @@ class Intake:
         self._endings, self._running = endings, running
         self._waiting: list[tuple[Prepared, asyncio.Future[Taken]]] = []
         self._pumping: asyncio.Task[None] | None = None
+        self._publishing: set[asyncio.Task[None]] = set()
 
     def prepare(self, spec: pb.JobSpec, *, open_only: bool = True) -> Prepared:
         """Raises what the contract names of queues, ids, times and sizes."""
@@ -107,7 +108,9 @@ class Intake:
 
     async def take(self, job: Prepared) -> Taken:
         """One job; durable when this returns. Raises what the contract names."""
-        taken = await (self._together(job) if job.plain else self._alone(job))
+        if job.plain:
+            return await self._together(job)
+        taken = await self._alone(job)
         if taken.publish:
             await self._publication.now([(job.new, job.envelope)])
         return taken
@@ -238,9 +241,25 @@ class Intake:
                 except Exception as error:
                     _fail([done for _, done in batch], error)
                 else:
-                    _settle(batch, taken)
+                    task = asyncio.create_task(self._publish(batch, taken), name="queue publishing")
+                    self._publishing.add(task)
+                    task.add_done_callback(self._publishing.discard)
         finally:
             self._pumping = None
+
+    async def _publish(
+        self, batch: Sequence[tuple[Prepared, asyncio.Future[Taken]]], taken: Sequence[Taken]
+    ) -> None:
+        """What was recorded together; meanwhile the next are. Then their callers are answered."""
+        jobs = {job.new.job_id: job for job, _ in batch}
+        due = [(jobs[each.job_id].new, jobs[each.job_id].envelope) for each in taken if each.publish]
+        try:
+            if due:
+                await self._publication.now(due)
+        except Exception as error:
+            _fail([done for _, done in batch], error)
+        else:
+            _settle(batch, taken)
 
 
 async def _require_open(tx: AnyTx, group_id: UUID | None) -> None:

@@ -11,7 +11,7 @@ from services.queue.service.listing import Marks, Pages
 from services.queue.service.pack import moment
 from services.queue.service.shared import Shared
 from services.queue.service.steering import Steering
-from services.queue.service.viewing import Views
+from services.queue.service.viewing import Views, enqueued
 from services.queue.service.watching import Watching
 from weft.jobs.v1.job_pb2 import PRIORITY_HIGH
 from weft.queue.v1 import job_messages_pb2 as pb, job_pb2
@@ -28,8 +28,13 @@ class Jobs(JobServiceServicer):
         self._watching = Watching(shared, self._views)
 
     async def EnqueueJob(self, request: pb.EnqueueJobRequest, call: Call) -> pb.EnqueueJobResponse:
-        taken = await self._shared.intake.take(self._shared.intake.prepare(request.job))
-        return pb.EnqueueJobResponse(job=await self._views.get(taken.job_id), enqueued=taken.new)
+        prepared = self._shared.intake.prepare(request.job)
+        taken = await self._shared.intake.take(prepared)
+        if taken.publish:  # New, and nothing holds it up: how it stands is known without a look.
+            job = enqueued(prepared.envelope, prepared.new.routed_by, self._shared.clock.now())
+        else:
+            job = await self._views.get(taken.job_id)
+        return pb.EnqueueJobResponse(job=job, enqueued=taken.new)
 
     async def EnqueueBatch(self, request: pb.EnqueueBatchRequest, call: Call) -> pb.EnqueueBatchResponse:
         if request.HasField("group"):

@@ -141,6 +141,16 @@ def _job(row: Any, last: Update | None, waits: Mapping[UUID, Iterable[UUID]], no
     return job
 
 
+def enqueued(envelope: Envelope, routed_by: str, now: datetime) -> pb.Job:
+    """A job that was enqueued this moment."""
+    waits = envelope.HasField("due_time") and moment(envelope.due_time) > now
+    state = JobState.JOB_STATE_SCHEDULED if waits else JobState.JOB_STATE_QUEUED
+    job = pb.Job(envelope=envelope, state=state, run=envelope.run, routed_by=routed_by)
+    if waits:
+        job.due_time.CopyFrom(envelope.due_time)
+    return job
+
+
 def _envelope(row: Any) -> Envelope:
     envelope = Envelope.FromString(row["envelope"])
     envelope.run = row["run"]
