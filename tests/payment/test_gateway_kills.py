@@ -30,7 +30,7 @@ OWN = Path(build.__code__.co_filename).parent / "migrations"
 SETTINGS = PaymentSettings(call_s=0.2, lease_s=5, retry_first_s=1, retry_max_s=30, poll_s=5)
 STRIDE = 5  # Of the lines at which the short form kills.
 LINES_MAX = 400  # A scenario has about fifty.
-SEEDS_SHORT, SEEDS_LONG = range(6), range(400)
+SEEDS_SHORT, SEEDS_LONG = range(6), range(150)
 
 
 @dataclass

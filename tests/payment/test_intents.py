@@ -7,6 +7,7 @@ import pytest
 
 from tests.payment.till import Till, money, outcome_of, refused, request, state_of
 from weft.payment.v1 import intent_pb2 as pb, movement_pb2
+from weft.payment.v1.refund_pb2 import CreateRefundRequest, GetRefundRequest, ListRefundsRequest
 
 
 async def test_a_payment_is_captured_at_once_unless_said_otherwise(shared_till: Till) -> None:
@@ -144,6 +145,44 @@ async def test_amounts_of_another_currency_and_unknown_ids_are_refused(shared_ti
     for calling in (shared_till.get, shared_till.confirm, shared_till.cancel, shared_till.capture):
         assert await refused(calling(str(uuid4()))) == "UNKNOWN_INTENT"
     assert await refused(shared_till.refund(str(uuid4()))) == "UNKNOWN_INTENT"
+
+
+async def test_staff_who_refund_have_proven_themselves_lately_and_services_need_not(
+    shared_till: Till,
+) -> None:
+    paid = await shared_till.pay()
+    wanted = CreateRefundRequest(refund_id=str(uuid4()), intent_id=paid.intent_id, amount=money(1))
+    stale = shared_till.lab.clock.now().timestamp() - 901
+    long_ago = {"metadata": shared_till.lab.bearer(auth_time=int(stale))}
+    refunds = shared_till.refunds
+    assert await refused(refunds.CreateRefund(wanted, **long_ago)) == "STEP_UP_REQUIRED"
+    without = {"metadata": shared_till.lab.bearer(scope="payment.intents.*")}
+    assert await refused(refunds.CreateRefund(wanted, **without)) == "NOT_PERMITTED"
+    service = {"metadata": shared_till.lab.as_service("order")}
+    made = (await refunds.CreateRefund(wanted, **service)).refund
+    assert made.amount.amount_minor == 1
+
+
+async def test_lists_are_filtered_and_paged(shared_till: Till) -> None:
+    mine = str(uuid4())
+    made = [(await shared_till.pay(customer_id=mine)).intent_id for _ in range(3)]
+    wanted = pb.ListIntentsRequest(customer_id=mine, page_size=2, filter="state = SUCCEEDED")
+    first = await shared_till.ask(shared_till.intents.ListIntents, wanted)
+    wanted.page_token = first.next_page_token
+    rest = await shared_till.ask(shared_till.intents.ListIntents, wanted)
+    assert [each.intent_id for each in (*first.intents, *rest.intents)] == made[::-1]
+    for intent_id in made:
+        await shared_till.refund(intent_id, 10)
+    listed = ListRefundsRequest(filter=f"intent_id = {made[0]} AND state = SUCCEEDED")
+    found = await shared_till.ask(shared_till.refunds.ListRefunds, listed)
+    assert [each.amount.amount_minor for each in found.refunds] == [10]
+    one = GetRefundRequest(refund_id=found.refunds[0].refund_id)
+    assert (await shared_till.ask(shared_till.refunds.GetRefund, one)).refund == found.refunds[0]
+    assert await refused(shared_till.ask(shared_till.refunds.GetRefund, _unknown())) == "UNKNOWN_REFUND"
+
+
+def _unknown() -> GetRefundRequest:
+    return GetRefundRequest(refund_id=str(uuid4()))
 
 
 async def test_customers_see_and_cancel_their_own_and_nobody_elses(shared_till: Till) -> None:

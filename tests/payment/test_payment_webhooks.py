@@ -142,6 +142,8 @@ async def test_what_comes_twice_and_late_and_out_of_order_changes_nothing(shop: 
 
     await until(looked)
     assert await shop.till.events(paid.intent_id) == before
+    await shop.hear(older)
+    assert await looked(), "what was heard before is not asked after"
     seen = "select count(*) from notice where notice_id = $1"
     assert await shop.till.lab.db("payment").fetchval(seen, older["id"]) == 1
 

@@ -166,7 +166,7 @@ OUTSIDE = b"""<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>"""
         statement(entry(1).replace("0.01", "0.001")),
         statement(entry(1).replace("0.01", "-1")),
         statement(entry(1).replace("0.01", "1e3")),
-        statement(entry(1).replace('"EUR"', '"XXX"')),
+        statement(entry(1).replace('"EUR"', '"XAU"')),
         statement(entry(1).replace("CRDT", "BOTH")),
         statement(entry(1).replace("2026-03-09", "yesterday")),
         statement(entry(1)).replace(b"camt.053", b"camt.054"),
