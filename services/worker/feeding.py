@@ -197,9 +197,12 @@ class Feeder:
         due_s, often = message.at_ns / 1e9, message.deliveries
         expires_s, policy = terms.expires_s(envelope, due_s), terms.policy(envelope)
         # By place, for this is made once for each job: names would cost as much as the object.
-        return Delivery(
+        delivery = Delivery(
             envelope, handle, often, often > 1, due_s, expires_s, terms.timeout_s, policy, terms.rank
         )
+        if message.sequence <= terms.purged_sequence:
+            envelope.verify = True
+        return delivery
 
     async def _consider(self, deliveries: Sequence[Delivery]) -> None:
         """Hands on what has not ended."""
@@ -331,6 +334,7 @@ class Terms:
     timeout_s: float | None
     queue_timeout_s: float | None
     rank: Rank
+    purged_sequence: int = 0  # Up to there a message may be of a job that was purged.
     policies: dict[bytes, RetryPolicy] = field(default_factory=dict)  # By what a job said of its retries.
 
     @classmethod
@@ -341,6 +345,7 @@ class Terms:
             timeout_s=seconds(settings.execution_timeout) or None,
             queue_timeout_s=seconds(settings.queue_timeout) or None,
             rank=rank(queue),
+            purged_sequence=queue.purged_sequence,
         )
 
     def policy(self, envelope: Envelope) -> RetryPolicy:

@@ -12,11 +12,13 @@ from services.chassis.jobs import subjects
 from services.chassis.jobs.telling import told
 from services.chassis.testing import until
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
+from tests.queue.test_history import publish
 from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import EndReason, JobState, Priority
 from weft.jobs.v1.live_pb2 import Control, StateChange, Update
 from weft.queue.v1 import job_messages_pb2 as pb, queue_pb2, settings_pb2
 from weft.queue.v1.record_pb2 import JobRun, LookupJobsRequest
+from weft.queue.v1.spec_pb2 import JobSpec
 
 
 def cancel(plant: Plant, job_id: str) -> Any:
@@ -209,6 +211,42 @@ async def test_a_purge_ends_what_waits_and_leaves_what_runs(plant: Plant) -> Non
     assert (await plant.get(busy)).state == JobState.JOB_STATE_RUNNING
     left = await plant.raw("select from job_final where job_id = $1", as_uuid(busy))
     assert not left
+
+
+async def test_a_purge_empties_the_stream_and_names_what_is_to_be_looked_up(plant: Plant) -> None:
+    await plant.create("emptied")
+    waiting = [JobSpec(type="noop", queue="emptied", job_id=new_id()) for _ in range(50)]
+    await plant.batch(waiting)
+    await publish(plant, JobSpec(type="noop", queue="emptied"))
+    later = (await plant.enqueue(queue="emptied", delay=timedelta(hours=1))).job.envelope.job_id
+
+    async def purged() -> bool:
+        request = queue_pb2.PurgeQueueRequest(queue="emptied")
+        await plant.queues.PurgeQueue(request, metadata=plant.who)
+        return await plant.depth("emptied") == 0
+
+    await until(purged)  # The job that came straight into the stream is purged when the record has it.
+    (queue,) = await plant.raw("select purged_sequence from queue where queue = 'emptied'")
+    assert queue["purged_sequence"] >= 51
+
+    async def gone() -> bool:
+        return await plant.stream.last(subjects.later("emptied", later)) is None
+
+    await until(gone)
+    came_after = (await plant.enqueue(queue="emptied")).job.envelope.job_id
+    (message,) = await plant.take("emptied")
+    assert envelope_of(message).job_id == came_after
+    assert message.sequence > queue["purged_sequence"]
+
+
+async def test_what_a_worker_holds_is_purged_from_the_stream_by_nobody(plant: Plant) -> None:
+    await plant.create("held")
+    busy = await running(plant, "held")
+    await plant.enqueue(queue="held")
+    await plant.queues.PurgeQueue(queue_pb2.PurgeQueueRequest(queue="held"), metadata=plant.who)
+    assert (await plant.get(busy)).state == JobState.JOB_STATE_RUNNING
+    kept = await plant.lab.bus.js.stream_info("jobs", subjects_filter=subjects.due("held", "m"))
+    assert kept.state.subjects == {subjects.due("held", "m"): 2}
 
 
 @pytest.mark.parametrize("deed", [cancel, retry, escalate])

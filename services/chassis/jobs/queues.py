@@ -39,11 +39,12 @@ class Known:
     state: QueueState.ValueType
     lanes: int  # 0: it is not keyed.
     settings: QueueSettings
+    purged_sequence: int = 0  # Up to there messages may be of jobs that were purged.
 
     @classmethod
     def of(cls, queue: Queue) -> "Known":
         lanes = queue.settings.lanes if queue.keyed else 0
-        return cls(queue.queue, queue.kind, queue.state, lanes, queue.settings)
+        return cls(queue.queue, queue.kind, queue.state, lanes, queue.settings, queue.purged_sequence)
 
 
 class Queues:

@@ -82,6 +82,7 @@ class Queue(Row):
     keyed: Mapped[bool]
     lanes: Mapped[int] = mapped_column(Integer)  # 0: it is not keyed.
     revision: Mapped[int] = mapped_column(Integer)  # Rises with each change.
+    purged_sequence: Mapped[int] = mapped_column(default=0)  # Up to there jobs may have been purged.
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
 

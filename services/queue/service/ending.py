@@ -52,15 +52,24 @@ class Endings:
         return known
 
     async def call_off(
-        self, tx: AnyTx, rows: Sequence[Any], state: State, reason: Reason, now: datetime
+        self,
+        tx: AnyTx,
+        rows: Sequence[Any],
+        state: State,
+        reason: Reason,
+        now: datetime,
+        remove: Sequence[Any] | None = None,
     ) -> None:
-        """Ends open runs that no worker reports on. `rows` are of the store's view of jobs."""
+        """Ends open runs that no worker reports on. `rows` are of the store's view of jobs.
+
+        The messages of all of them are taken out of the stream, or of those in `remove`.
+        """
         await self.end(tx, [_called_off(row, state, reason, now) for row in rows])
         updates = [_told(row, state, reason, now) for row in rows]
 
         def tell() -> None:
             self._wire.tell(updates)
-            self._removals.extend(rows)
+            self._removals.extend(rows if remove is None else remove)
             self._removable.set()
 
         after_commit(tx, tell)

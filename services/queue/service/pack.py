@@ -102,6 +102,7 @@ def queue_to_pb(row: Queue) -> pb.Queue:
         create_time=stamp(row.create_time),
         update_time=stamp(row.update_time),
         etag=etag(row.revision),
+        purged_sequence=row.purged_sequence,
     )
 
 

@@ -136,11 +136,20 @@ class Queues(QueueServiceServicer):
 
     async def PurgeQueue(self, request: pb.PurgeQueueRequest, call: Call) -> pb.PurgeQueueResponse:
         async with self._db.transaction() as tx:
-            await store.get(tx, request.queue)
+            queue = queue_to_pb(await store.get(tx, request.queue))
+        up_to = await streams.recorded(self._bus)
         async with self._db.fast() as tx:
             jobs, more = await self._steering.purge(tx, request.queue)
             if jobs:
+                await store.purged(tx, request.queue, up_to)
                 await emit(tx, QueuePurged(queue=request.queue, jobs=len(jobs)))
+        if jobs:  # Some came while they were called off; to look up too many does no harm.
+            last = await streams.last(self._bus)
+            async with self._db.fast() as tx:
+                await store.purged(tx, request.queue, last)
+        await self._shared.known.changed()
+        if not more:
+            await streams.purge_due(self._bus, queue, up_to)
         return pb.PurgeQueueResponse(jobs=len(jobs), more=more)
 
     async def GetRouting(self, request: pb.GetRoutingRequest, call: Call) -> pb.GetRoutingResponse:
@@ -184,6 +193,7 @@ class Queues(QueueServiceServicer):
             keyed=bool(settings.lanes),
             lanes=settings.lanes,
             revision=1,
+            purged_sequence=0,
             create_time=now,
             update_time=now,
         )

@@ -14,7 +14,7 @@ from services.queue.domain.job import UnknownJob, check_due
 from services.queue.domain.queue import QueueDraining
 from services.queue.domain.states import Reason, State
 from services.queue.service.shared import Shared
-from services.queue.service.viewing import state_of
+from services.queue.service.viewing import due_of, state_of
 from services.queue.store import blocking, dead_letter, intake, reading, steering as store
 from weft.jobs.v1.job_pb2 import EndReason
 from weft.jobs.v1.live_pb2 import Cancel, Control
@@ -102,7 +102,10 @@ class Steering:
         live = self._shared.running.among(rows)
         now = self._clock.now()
         idle = [row for row in rows if state_of(row, live.get(row["job_id"]), now) != State.RUNNING]
-        await self._call_off(tx, idle, Reason.PURGED)
+        await blocking.free(tx, [row["job_id"] for row in idle])
+        # Messages that are due go together (streams.purge_due); those that await their time one by one.
+        waiting = [row for row in idle if (due := due_of(row)) and due > now]
+        await self._shared.endings.call_off(tx, idle, State.CANCELLED, Reason.PURGED, now, remove=waiting)
         return idle, len(jobs) > PURGE_MAX
 
     async def expire(self, rows: Sequence[Any]) -> int:

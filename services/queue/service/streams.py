@@ -86,6 +86,48 @@ async def history(bus: Bus) -> api.ConsumerInfo:
     return found
 
 
+async def last(bus: Bus) -> int:
+    """The last sequence of the stream; 0 while NATS is away."""
+    try:
+        return int((await bus.js.stream_info(subjects.STREAM)).state.last_seq)
+    except FAILURES as error:
+        log.warning("what was purged stays in the stream: %s", type(error).__name__)
+        return 0
+
+
+async def recorded(bus: Bus) -> int:
+    """The sequence up to which the record has read the stream; 0 while NATS is away."""
+    end = await last(bus)
+    try:
+        found = await history(bus)
+    except FAILURES:
+        return 0
+    return floor(found) if found.num_pending or found.num_ack_pending else end
+
+
+async def purge_due(bus: Bus, queue: pb.Queue, up_to: int) -> None:
+    """Deletes the due messages of a queue up to a sequence, wherever no worker holds one.
+
+    Where one does, its job runs, and its message is needed if the worker dies. The others up to that sequence
+    are looked up by the workers, and acknowledged.
+    """
+
+    async def purge(place: str) -> None:
+        found = await bus.js.consumer_info(subjects.STREAM, subjects.consumer(queue.queue, place))
+        if not found.num_ack_pending:
+            await bus.request(
+                f"STREAM.PURGE.{subjects.STREAM}",
+                {"filter": subjects.due(queue.queue, place), "seq": up_to + 1},
+            )
+
+    if not up_to:
+        return
+    try:
+        await _each(places(queue), purge)
+    except (*FAILURES, NotFoundError) as error:
+        log.warning("purged messages stay until they are looked up: %s", type(error).__name__)
+
+
 async def ensure_counter(bus: Bus, queue: str) -> None:
     """A consumer that nobody asks for messages: it counts those of the queue that await their time."""
     await bus.js.add_consumer(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from services.chassis.db import Tx
+from services.chassis.db import AnyTx, Tx, execute
 from services.chassis.filtering import Field
 from services.chassis.listing import Listing, Page
 from services.queue.domain.queue import (
@@ -33,6 +33,14 @@ ROUTE = """
 update routing set rules = cast(:rules as jsonb), revision = revision + 1, update_time = :now
 returning rules, revision, update_time
 """
+
+
+PURGED = "update queue set purged_sequence = greatest(purged_sequence, $2) where queue = $1"
+
+
+async def purged(tx: AnyTx, queue: str, up_to: int) -> None:
+    """Messages up to that sequence may be of jobs that were purged."""
+    await execute(tx, PURGED, queue, up_to)
 
 
 async def get(tx: Tx, queue: str, *, lock: bool = False) -> Queue:

@@ -30,7 +30,7 @@ from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__
 from weft.queue.v1 import settings_pb2 as weft_dot_queue_dot_v1_dot_settings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/queue/v1/queue.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1cweft/queue/v1/settings.proto\"\xa5\x02\n\x05Queue\x12\r\n\x05queue\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.weft.queue.v1.QueueKind\x12.\n\x08settings\x18\x03 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettings\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.weft.queue.v1.QueueState\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\r\n\x05keyed\x18\x06 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t\"\xa4\x01\n\x12\x43reateQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\x18.weft.queue.v1.QueueKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\x08settings\x18\x03 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettings\":\n\x13\x43reateQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"?\n\x0fGetQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"7\n\x10GetQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"j\n\x11ListQueuesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"S\n\x12ListQueuesResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.weft.queue.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc2\x01\n\x12UpdateQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x36\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettingsB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\":\n\x13UpdateQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"Y\n\x12\x44\x65leteQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x15\n\x13\x44\x65leteQueueResponse\"Y\n\x11PauseQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x16\n\x04note\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"9\n\x12PauseQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"B\n\x12ResumeQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\":\n\x13ResumeQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"Y\n\x11\x44rainQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x16\n\x04note\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"9\n\x12\x44rainQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"A\n\x11PurgeQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"0\n\x12PurgeQueueResponse\x12\x0c\n\x04jobs\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x13\n\x11GetRoutingRequest\"=\n\x12GetRoutingResponse\x12\'\n\x07routing\x18\x01 \x01(\x0b\x32\x16.weft.queue.v1.Routing\"c\n\x15ReplaceRoutingRequest\x12\x33\n\x05rules\x18\x01 \x03(\x0b\x32\x1a.weft.queue.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"A\n\x16ReplaceRoutingResponse\x12\'\n\x07routing\x18\x01 \x01(\x0b\x32\x16.weft.queue.v1.Routing2\xae\x0c\n\x0cQueueService\x12\x86\x01\n\x0b\x43reateQueue\x12!.weft.queue.v1.CreateQueueRequest\x1a\".weft.queue.v1.CreateQueueResponse\"0\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x0f\"\n/v1/queues:\x01*\x12\x81\x01\n\x08GetQueue\x12\x1e.weft.queue.v1.GetQueueRequest\x1a\x1f.weft.queue.v1.GetQueueResponse\"4\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/queues/{queue}\x12\x7f\n\nListQueues\x12 .weft.queue.v1.ListQueuesRequest\x1a!.weft.queue.v1.ListQueuesResponse\",\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/queues\x12\x8e\x01\n\x0bUpdateQueue\x12!.weft.queue.v1.UpdateQueueRequest\x1a\".weft.queue.v1.UpdateQueueResponse\"8\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x17\x32\x12/v1/queues/{queue}:\x01*\x12\x88\x01\n\x0b\x44\x65leteQueue\x12!.weft.queue.v1.DeleteQueueRequest\x1a\".weft.queue.v1.DeleteQueueResponse\"2\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x14*\x12/v1/queues/{queue}\x12\x91\x01\n\nPauseQueue\x12 .weft.queue.v1.PauseQueueRequest\x1a!.weft.queue.v1.PauseQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:pause:\x01*\x12\x95\x01\n\x0bResumeQueue\x12!.weft.queue.v1.ResumeQueueRequest\x1a\".weft.queue.v1.ResumeQueueResponse\"?\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/queues/{queue}:resume:\x01*\x12\x91\x01\n\nDrainQueue\x12 .weft.queue.v1.DrainQueueRequest\x1a!.weft.queue.v1.DrainQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:drain:\x01*\x12\x91\x01\n\nPurgeQueue\x12 .weft.queue.v1.PurgeQueueRequest\x1a!.weft.queue.v1.PurgeQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:purge:\x01*\x12\x86\x01\n\nGetRouting\x12 .weft.queue.v1.GetRoutingRequest\x1a!.weft.queue.v1.GetRoutingResponse\"3\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/queue-routing\x12\x96\x01\n\x0eReplaceRouting\x12$.weft.queue.v1.ReplaceRoutingRequest\x1a%.weft.queue.v1.ReplaceRoutingResponse\"7\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x16\x1a\x11/v1/queue-routing:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/queue/v1/queue.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1cweft/queue/v1/settings.proto\"\xbe\x02\n\x05Queue\x12\r\n\x05queue\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.weft.queue.v1.QueueKind\x12.\n\x08settings\x18\x03 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettings\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.weft.queue.v1.QueueState\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\r\n\x05keyed\x18\x06 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12\x17\n\x0fpurged_sequence\x18\n \x01(\x03\"\xa4\x01\n\x12\x43reateQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\x18.weft.queue.v1.QueueKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\x08settings\x18\x03 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettings\":\n\x13\x43reateQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"?\n\x0fGetQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"7\n\x10GetQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"j\n\x11ListQueuesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"S\n\x12ListQueuesResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.weft.queue.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc2\x01\n\x12UpdateQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x36\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.weft.queue.v1.QueueSettingsB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\":\n\x13UpdateQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"Y\n\x12\x44\x65leteQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x15\n\x13\x44\x65leteQueueResponse\"Y\n\x11PauseQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x16\n\x04note\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"9\n\x12PauseQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"B\n\x12ResumeQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\":\n\x13ResumeQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"Y\n\x11\x44rainQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x16\n\x04note\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"9\n\x12\x44rainQueueResponse\x12#\n\x05queue\x18\x01 \x01(\x0b\x32\x14.weft.queue.v1.Queue\"A\n\x11PurgeQueueRequest\x12,\n\x05queue\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"0\n\x12PurgeQueueResponse\x12\x0c\n\x04jobs\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x13\n\x11GetRoutingRequest\"=\n\x12GetRoutingResponse\x12\'\n\x07routing\x18\x01 \x01(\x0b\x32\x16.weft.queue.v1.Routing\"c\n\x15ReplaceRoutingRequest\x12\x33\n\x05rules\x18\x01 \x03(\x0b\x32\x1a.weft.queue.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"A\n\x16ReplaceRoutingResponse\x12\'\n\x07routing\x18\x01 \x01(\x0b\x32\x16.weft.queue.v1.Routing2\xae\x0c\n\x0cQueueService\x12\x86\x01\n\x0b\x43reateQueue\x12!.weft.queue.v1.CreateQueueRequest\x1a\".weft.queue.v1.CreateQueueResponse\"0\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x0f\"\n/v1/queues:\x01*\x12\x81\x01\n\x08GetQueue\x12\x1e.weft.queue.v1.GetQueueRequest\x1a\x1f.weft.queue.v1.GetQueueResponse\"4\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/queues/{queue}\x12\x7f\n\nListQueues\x12 .weft.queue.v1.ListQueuesRequest\x1a!.weft.queue.v1.ListQueuesResponse\",\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/queues\x12\x8e\x01\n\x0bUpdateQueue\x12!.weft.queue.v1.UpdateQueueRequest\x1a\".weft.queue.v1.UpdateQueueResponse\"8\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x17\x32\x12/v1/queues/{queue}:\x01*\x12\x88\x01\n\x0b\x44\x65leteQueue\x12!.weft.queue.v1.DeleteQueueRequest\x1a\".weft.queue.v1.DeleteQueueResponse\"2\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x14*\x12/v1/queues/{queue}\x12\x91\x01\n\nPauseQueue\x12 .weft.queue.v1.PauseQueueRequest\x1a!.weft.queue.v1.PauseQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:pause:\x01*\x12\x95\x01\n\x0bResumeQueue\x12!.weft.queue.v1.ResumeQueueRequest\x1a\".weft.queue.v1.ResumeQueueResponse\"?\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/queues/{queue}:resume:\x01*\x12\x91\x01\n\nDrainQueue\x12 .weft.queue.v1.DrainQueueRequest\x1a!.weft.queue.v1.DrainQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:drain:\x01*\x12\x91\x01\n\nPurgeQueue\x12 .weft.queue.v1.PurgeQueueRequest\x1a!.weft.queue.v1.PurgeQueueResponse\">\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/queues/{queue}:purge:\x01*\x12\x86\x01\n\nGetRouting\x12 .weft.queue.v1.GetRoutingRequest\x1a!.weft.queue.v1.GetRoutingResponse\"3\x90\x02\x01\xca\xf3\x18\x13\x1a\x11queue.queues.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/queue-routing\x12\x96\x01\n\x0eReplaceRouting\x12$.weft.queue.v1.ReplaceRoutingRequest\x1a%.weft.queue.v1.ReplaceRoutingResponse\"7\x90\x02\x02\xca\xf3\x18\x14\x1a\x12queue.queues.write\x82\xd3\xe4\x93\x02\x16\x1a\x11/v1/queue-routing:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -98,51 +98,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUEUESERVICE'].methods_by_name['ReplaceRouting']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['ReplaceRouting']._serialized_options = b'\220\002\002\312\363\030\024\032\022queue.queues.write\202\323\344\223\002\026\032\021/v1/queue-routing:\001*'
   _globals['_QUEUE']._serialized_start=232
-  _globals['_QUEUE']._serialized_end=525
-  _globals['_CREATEQUEUEREQUEST']._serialized_start=528
-  _globals['_CREATEQUEUEREQUEST']._serialized_end=692
-  _globals['_CREATEQUEUERESPONSE']._serialized_start=694
-  _globals['_CREATEQUEUERESPONSE']._serialized_end=752
-  _globals['_GETQUEUEREQUEST']._serialized_start=754
-  _globals['_GETQUEUEREQUEST']._serialized_end=817
-  _globals['_GETQUEUERESPONSE']._serialized_start=819
-  _globals['_GETQUEUERESPONSE']._serialized_end=874
-  _globals['_LISTQUEUESREQUEST']._serialized_start=876
-  _globals['_LISTQUEUESREQUEST']._serialized_end=982
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=984
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=1067
-  _globals['_UPDATEQUEUEREQUEST']._serialized_start=1070
-  _globals['_UPDATEQUEUEREQUEST']._serialized_end=1264
-  _globals['_UPDATEQUEUERESPONSE']._serialized_start=1266
-  _globals['_UPDATEQUEUERESPONSE']._serialized_end=1324
-  _globals['_DELETEQUEUEREQUEST']._serialized_start=1326
-  _globals['_DELETEQUEUEREQUEST']._serialized_end=1415
-  _globals['_DELETEQUEUERESPONSE']._serialized_start=1417
-  _globals['_DELETEQUEUERESPONSE']._serialized_end=1438
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1440
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1529
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1531
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1588
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1590
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1656
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1658
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1716
-  _globals['_DRAINQUEUEREQUEST']._serialized_start=1718
-  _globals['_DRAINQUEUEREQUEST']._serialized_end=1807
-  _globals['_DRAINQUEUERESPONSE']._serialized_start=1809
-  _globals['_DRAINQUEUERESPONSE']._serialized_end=1866
-  _globals['_PURGEQUEUEREQUEST']._serialized_start=1868
-  _globals['_PURGEQUEUEREQUEST']._serialized_end=1933
-  _globals['_PURGEQUEUERESPONSE']._serialized_start=1935
-  _globals['_PURGEQUEUERESPONSE']._serialized_end=1983
-  _globals['_GETROUTINGREQUEST']._serialized_start=1985
-  _globals['_GETROUTINGREQUEST']._serialized_end=2004
-  _globals['_GETROUTINGRESPONSE']._serialized_start=2006
-  _globals['_GETROUTINGRESPONSE']._serialized_end=2067
-  _globals['_REPLACEROUTINGREQUEST']._serialized_start=2069
-  _globals['_REPLACEROUTINGREQUEST']._serialized_end=2168
-  _globals['_REPLACEROUTINGRESPONSE']._serialized_start=2170
-  _globals['_REPLACEROUTINGRESPONSE']._serialized_end=2235
-  _globals['_QUEUESERVICE']._serialized_start=2238
-  _globals['_QUEUESERVICE']._serialized_end=3820
+  _globals['_QUEUE']._serialized_end=550
+  _globals['_CREATEQUEUEREQUEST']._serialized_start=553
+  _globals['_CREATEQUEUEREQUEST']._serialized_end=717
+  _globals['_CREATEQUEUERESPONSE']._serialized_start=719
+  _globals['_CREATEQUEUERESPONSE']._serialized_end=777
+  _globals['_GETQUEUEREQUEST']._serialized_start=779
+  _globals['_GETQUEUEREQUEST']._serialized_end=842
+  _globals['_GETQUEUERESPONSE']._serialized_start=844
+  _globals['_GETQUEUERESPONSE']._serialized_end=899
+  _globals['_LISTQUEUESREQUEST']._serialized_start=901
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1007
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1009
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1092
+  _globals['_UPDATEQUEUEREQUEST']._serialized_start=1095
+  _globals['_UPDATEQUEUEREQUEST']._serialized_end=1289
+  _globals['_UPDATEQUEUERESPONSE']._serialized_start=1291
+  _globals['_UPDATEQUEUERESPONSE']._serialized_end=1349
+  _globals['_DELETEQUEUEREQUEST']._serialized_start=1351
+  _globals['_DELETEQUEUEREQUEST']._serialized_end=1440
+  _globals['_DELETEQUEUERESPONSE']._serialized_start=1442
+  _globals['_DELETEQUEUERESPONSE']._serialized_end=1463
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1465
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1554
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1556
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1613
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1615
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1681
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1683
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1741
+  _globals['_DRAINQUEUEREQUEST']._serialized_start=1743
+  _globals['_DRAINQUEUEREQUEST']._serialized_end=1832
+  _globals['_DRAINQUEUERESPONSE']._serialized_start=1834
+  _globals['_DRAINQUEUERESPONSE']._serialized_end=1891
+  _globals['_PURGEQUEUEREQUEST']._serialized_start=1893
+  _globals['_PURGEQUEUEREQUEST']._serialized_end=1958
+  _globals['_PURGEQUEUERESPONSE']._serialized_start=1960
+  _globals['_PURGEQUEUERESPONSE']._serialized_end=2008
+  _globals['_GETROUTINGREQUEST']._serialized_start=2010
+  _globals['_GETROUTINGREQUEST']._serialized_end=2029
+  _globals['_GETROUTINGRESPONSE']._serialized_start=2031
+  _globals['_GETROUTINGRESPONSE']._serialized_end=2092
+  _globals['_REPLACEROUTINGREQUEST']._serialized_start=2094
+  _globals['_REPLACEROUTINGREQUEST']._serialized_end=2193
+  _globals['_REPLACEROUTINGRESPONSE']._serialized_start=2195
+  _globals['_REPLACEROUTINGRESPONSE']._serialized_end=2260
+  _globals['_QUEUESERVICE']._serialized_start=2263
+  _globals['_QUEUESERVICE']._serialized_end=3845
 # @@protoc_insertion_point(module_scope)

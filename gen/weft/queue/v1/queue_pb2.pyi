@@ -36,6 +36,7 @@ class Queue(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    PURGED_SEQUENCE_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Its name."""
     kind: _settings_pb2.QueueKind.ValueType
@@ -46,6 +47,10 @@ class Queue(_message.Message):
     """Whether its jobs travel by lanes, in order of their keys."""
     etag: _builtins.str
     """Changes with each change of the queue."""
+    purged_sequence: _builtins.int
+    """Messages of the stream up to this sequence may be of jobs that were purged: workers look them up before
+    they run them. 0: it was never purged.
+    """
     @_builtins.property
     def settings(self) -> _settings_pb2.QueueSettings:
         """As they are in force: what was not set has its default here."""
@@ -66,10 +71,11 @@ class Queue(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        purged_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "keyed", b"keyed", "kind", b"kind", "note", b"note", "queue", b"queue", "settings", b"settings", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "keyed", b"keyed", "kind", b"kind", "note", b"note", "purged_sequence", b"purged_sequence", "queue", b"queue", "settings", b"settings", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2312,6 +2312,14 @@ class Queue(betterproto2.Message):
     Changes with each change of the queue.
     """
 
+    purged_sequence: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = betterproto2.field(
+        10, betterproto2.TYPE_INT64
+    )
+    """
+    Messages of the stream up to this sequence may be of jobs that were purged: workers look them up before
+    they run them. 0: it was never purged.
+    """
+
 
 default_message_pool.register_message("weft.queue.v1", "Queue", Queue)
 
