@@ -4,6 +4,7 @@ A subscription's row says when it is billed next. It is locked, billed and moved
 and their events; so whoever is killed, whenever, leaves either all of a batch or nothing of it.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from services.chassis.events import emit
 BATCH_CUSTOMERS = 500  # Billed in one transaction: about 0.3 s, and what a crash does over.
 RETRY_AFTER = timedelta(hours=1)  # What could not be billed (a tax rate is missing) is tried again then.
 METERED = (State.ACTIVE, State.PAUSED)
+INTERNAL = "INTERNAL"
+
+log = logging.getLogger("weft.billing")
 
 
 @dataclass(slots=True)
@@ -82,6 +86,9 @@ class Biller:
                 passed.append(_passed(sub, terms, seen[sub.subscription_id]))
             except Refusal as refused:
                 failed.append((sub.subscription_id, refused.reason()))
+            except Exception:  # A bug, met by one of many: the others are none the worse.
+                log.exception("cannot be billed", extra={"facts": {"subscription": str(sub.subscription_id)}})
+                failed.append((sub.subscription_id, INTERNAL))
         groups = _grouped(passed)
         issued = await self._issuer.issue(tx, [_draft(of_one, run_id, now) for of_one in groups], now)
         saved: list[Passed] = []

@@ -88,21 +88,7 @@ class Crediting:
         why = await store.notes_of_taxes(tx, invoice.invoice_id)
         await profile.lock(tx, invoice.customer_id)
         number, at = await series.take(tx, SERIES, 1, now)
-        note = CreditNote(
-            credit_note_id=wanted.credit_note_id,
-            invoice_id=invoice.invoice_id,
-            customer_id=invoice.customer_id,
-            number=number,
-            number_text=number_text(SERIES, number),
-            currency=invoice.currency,
-            reason=wanted.reason,
-            net=net,
-            tax=tax,
-            gross=net + tax,
-            to_credit=net + tax - off_due,
-            digest=wanted.digest,
-            issued_at=at,
-        )
+        note = _note(invoice, wanted, (net, tax, off_due), number, at)
         of_line = {line.position: line.category for line in lines}
         note_id = note.credit_note_id
         await store.write(
@@ -163,6 +149,28 @@ class Crediting:
         )
         if await credits.grant(tx, row):
             await emit(tx, settling.granted(row))
+
+
+def _note(
+    invoice: Invoice, wanted: Wanted, amounts: tuple[int, int, int], number: int, at: datetime
+) -> CreditNote:
+    """`amounts`: net, tax, and what of both lessens the amount due."""
+    net, tax, off_due = amounts
+    return CreditNote(
+        credit_note_id=wanted.credit_note_id,
+        invoice_id=invoice.invoice_id,
+        customer_id=invoice.customer_id,
+        number=number,
+        number_text=number_text(SERIES, number),
+        currency=invoice.currency,
+        reason=wanted.reason,
+        net=net,
+        tax=tax,
+        gross=net + tax,
+        to_credit=net + tax - off_due,
+        digest=wanted.digest,
+        issued_at=at,
+    )
 
 
 def _all_that_is_left(rows: Sequence[Any]) -> dict[int, int]:

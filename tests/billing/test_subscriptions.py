@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from services.chassis.testing import reason
-from tests.billing.world import START, World, amounts, flat, metered, seats, stamp, state
+from tests.billing.world import NOW, START, World, amounts, flat, metered, seats, stamp, state
 from weft.billing.v1 import subscription_messages_pb2 as pb
 
 MONTHLY = {"intervalUnit": "INTERVAL_UNIT_MONTH", "intervalCount": 1}

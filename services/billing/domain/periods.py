@@ -45,7 +45,7 @@ def begin(sub: Running, terms: Terms, at: datetime) -> list[Line]:
     sub.period_end = sub.next_bill_at = whole.end
     sub.terms_start = sub.usage_start = sub.period_start
     sub.billed = []
-    return advance(sub, terms, sub.quantity, Span(sub.period_start, whole.end))
+    return advance(sub, terms, sub.quantity, Span(sub.period_start, whole.end), whole)
 
 
 def start(sub: Running, terms: Terms) -> list[Line]:
@@ -65,12 +65,14 @@ def whole_period(sub: Running, terms: Terms) -> Span:
     return sub.cycle(terms.unit, terms.count).around(sub.period_start)
 
 
-def advance(sub: Running, terms: Terms, quantity: int, part: Span, only: Basis | None = None) -> list[Line]:
-    """What is charged in advance for `part` of the current period; noted as billed."""
+def advance(
+    sub: Running, terms: Terms, quantity: int, part: Span, whole: Span, only: Basis | None = None
+) -> list[Line]:
+    """What is charged in advance for `part` of the `whole` current period; noted as billed."""
     charges = [c for c in terms.charges if c.recurring and c.in_advance and only in (None, c.basis)]
     if not charges or part.start >= part.end:
         return []
-    ratio = share(terms.proration, whole_period(sub, terms), part, zone(sub.time_zone))
+    ratio = share(terms.proration, whole, part, zone(sub.time_zone))
     lines = [_recurring_line(sub, terms, c, quantity, part, ratio) for c in charges]
     for line in lines:
         line.advance = True
@@ -93,23 +95,26 @@ def arrears(sub: Running, terms: Terms, until: datetime) -> list[Line]:
     lines = []
     for charge in charges:
         line = _recurring_line(sub, terms, charge, sub.quantity, part, ratio)
-        lines += [line, *_missing(line, charge.minimum, ratio, terms.currency)]
+        lines += [line, *(_missing(line, charge.minimum, ratio, terms.currency) if charge.minimum else ())]
     return lines
 
 
 def _recurring_line(
     sub: Running, terms: Terms, charge: Charge, quantity: int, part: Span, ratio: Fraction
 ) -> Line:
-    exact = recurring_cost(charge, quantity) * ratio
-    whole = ratio == 1 and not charge.tiers
+    whole = ratio == 1
+    if whole:
+        amount = terms.whole(charge, quantity)
+    else:
+        amount = rounded(recurring_cost(charge, quantity) * ratio, terms.currency)
     return Line(
         description=charge.title,
-        amount=rounded(exact, terms.currency),
+        amount=amount,
         tax_category=charge.tax_category,
         charge=charge.code,
         sku=charge.sku,
         units=Decimal(1 if charge.basis is Basis.FLAT else quantity),
-        unit_price=charge.unit_price if whole else None,
+        unit_price=charge.unit_price if whole and not charge.tiers else None,
         start=part.start,
         end=part.end,
         subscription_id=sub.subscription_id,
@@ -122,9 +127,10 @@ def usage_lines(sub: Running, terms: Terms, seen: Seen, until: datetime) -> list
     assert sub.usage_start
     lines: list[Line] = []
     for charge in terms.charges:
-        if charge.recurring:
+        usage = seen.get(charge.code, NO_USAGE)
+        if charge.recurring or (usage is NO_USAGE and not charge.minimum):
             continue
-        units, exact = usage_cost(charge, seen.get(charge.code, NO_USAGE))
+        units, exact = usage_cost(charge, usage)
         line = Line(
             description=charge.title,
             amount=rounded(exact, terms.currency),
@@ -137,10 +143,11 @@ def usage_lines(sub: Running, terms: Terms, seen: Seen, until: datetime) -> list
             subscription_id=sub.subscription_id,
             plan_id=sub.plan_id,
         )
-        part = Span(sub.usage_start, until)
-        ratio = share(terms.proration, whole_period(sub, terms), part, zone(sub.time_zone))
         lines += [line] * bool(units or line.amount)
-        lines += _missing(line, charge.minimum, ratio, terms.currency)
+        if charge.minimum:
+            part = Span(sub.usage_start, until)
+            ratio = share(terms.proration, whole_period(sub, terms), part, zone(sub.time_zone))
+            lines += _missing(line, charge.minimum, ratio, terms.currency)
     return lines
 
 
@@ -254,7 +261,8 @@ def change(sub: Running, old: Terms, new: Wanted, seen: Seen, at: datetime) -> l
     _rearrange(sub, old, new.terms)
     if sub.anchor is None:
         return lines + begin(sub, new.terms, at)
-    return lines + advance(sub, new.terms, sub.quantity, Span(since, sub.period.end))
+    part = Span(since, sub.period.end)
+    return lines + advance(sub, new.terms, sub.quantity, part, whole_period(sub, new.terms))
 
 
 def _boundary(sub: Running, terms: Terms, at: datetime) -> datetime:
@@ -276,7 +284,7 @@ def _change_quantity(sub: Running, terms: Terms, quantity: int, at: datetime) ->
     sub.terms_start = since
     sub.quantity = quantity
     part = Span(since, sub.period.end)
-    return lines + advance(sub, terms, quantity, part, Basis.SEATS)
+    return lines + advance(sub, terms, quantity, part, whole_period(sub, terms), Basis.SEATS)
 
 
 def give_back(

@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -29,7 +30,8 @@ from services.chassis.errors import AlreadyExists, FailedPrecondition, InvalidAr
 
 # How many of a unit an interval has at most: about ten years, by which time a plan has changed.
 COUNT_MAX = {Unit.DAY: 3650, Unit.WEEK: 520, Unit.MONTH: 120, Unit.QUARTER: 40, Unit.YEAR: 10}
-DECIMALS_MAX = 6  # Of a price; what the contract's pattern allows.
+KEPT_MAX = 1_000  # Quantities of which a plan remembers what they cost.
+K = TypeVar("K")
 
 
 class UnknownPlan(NotFound):
@@ -134,7 +136,32 @@ class Terms:
 
     def monthly(self, quantity: int) -> int:
         """Recurring charges of a month, in minor units."""
-        return rounded(self.a_year(quantity) / 12, self.currency)
+        if quantity not in self._monthly:
+            _bounded(self._monthly)[quantity] = rounded(self.a_year(quantity) / 12, self.currency)
+        return self._monthly[quantity]
+
+    def whole(self, charge: Charge, quantity: int) -> int:
+        """What a recurring charge of a whole period comes to, in minor units."""
+        key = (charge.code, quantity)
+        if key not in self._whole:
+            _bounded(self._whole)[key] = rounded(recurring_cost(charge, quantity), self.currency)
+        return self._whole[key]
+
+    # Terms live as long as the process, and most subscriptions of a plan cost the same.
+    @cached_property
+    def _monthly(self) -> dict[int, int]:
+        return {}
+
+    @cached_property
+    def _whole(self) -> dict[tuple[str, int], int]:
+        return {}
+
+
+def _bounded(kept: dict[K, int]) -> dict[K, int]:
+    """Emptied when it is full."""
+    if len(kept) >= KEPT_MAX:
+        kept.clear()
+    return kept
 
 
 def is_upgrade(old: Terms, old_quantity: int, new: Terms, new_quantity: int) -> bool:

@@ -8751,6 +8751,9 @@ class ReportServiceSyncStub:
 
         A line is earned by the days of its service, the part before its invoice's month in that month; one
         without a period, and an order, when it is billed. Months that are over do not change.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return self._channel.unary_unary(
@@ -8764,6 +8767,9 @@ class ReportServiceSyncStub:
     ) -> "GetRecurringRevenueReportResponse":
         """
         Reports monthly recurring revenue and what moved it, by customer.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return self._channel.unary_unary(
@@ -8789,6 +8795,9 @@ class ReportServiceSyncStub:
         """
         Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
         notes, refunds and voided invoices took back, each on its own day.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return self._channel.unary_unary(
@@ -8834,6 +8843,9 @@ class ReportServiceStub(betterproto2_grpclib.ServiceStub):
 
         A line is earned by the days of its service, the part before its invoice's month in that month; one
         without a period, and an order, when it is billed. Months that are over do not change.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return await self._unary_unary(
@@ -8855,6 +8867,9 @@ class ReportServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "GetRecurringRevenueReportResponse":
         """
         Reports monthly recurring revenue and what moved it, by customer.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return await self._unary_unary(
@@ -8898,6 +8913,9 @@ class ReportServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
         notes, refunds and voided invoices took back, each on its own day.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
         return await self._unary_unary(
