@@ -2,6 +2,7 @@
 
 from services.catalog import events
 from services.catalog.service.categories import Categories
+from services.catalog.service.models import ReadModels
 from services.catalog.service.products import Products
 from services.catalog.service.shared import Shared
 from services.catalog.service.types import ProductTypes
@@ -9,6 +10,7 @@ from services.chassis.host import Parts, Tools
 from weft.catalog.v1.category_pb2_grpc import add_CategoryServiceServicer_to_server
 from weft.catalog.v1.product_pb2_grpc import add_ProductServiceServicer_to_server
 from weft.catalog.v1.product_type_pb2_grpc import add_ProductTypeServiceServicer_to_server
+from weft.catalog.v1.read_model_pb2_grpc import add_ReadModelServiceServicer_to_server
 from weft.inventory.v1.events_pb2 import StockUpdated
 
 
@@ -19,6 +21,7 @@ def build(tools: Tools) -> Parts:
             add_ProductServiceServicer_to_server: Products(shared),
             add_CategoryServiceServicer_to_server: Categories(shared),
             add_ProductTypeServiceServicer_to_server: ProductTypes(shared),
+            add_ReadModelServiceServicer_to_server: ReadModels(shared),
         },
         consumers={StockUpdated: events.mirror_stock},
     )

@@ -11,9 +11,9 @@ from services.catalog import deciding, folding
 from services.catalog.deciding import Draft, canonical
 from services.catalog.domain.lifecycle import State
 from services.catalog.domain.refusals import ProductGone
-from services.catalog.store import tree
+from services.catalog.store import claims, tree
 from services.catalog.tallying import CREATED, UNCHANGED, UPDATED, Numbered, Outcome, Tally
-from services.catalog.writing import Writing, free_slugs, surroundings
+from services.catalog.writing import Writing, surroundings, take_slugs
 from services.chassis import event_store
 from services.chassis.db import ATTEMPTS_MAX, AnyTx, Conflict
 from services.chassis.errors import Refusal
@@ -99,6 +99,8 @@ class ProductImport:
             changed = [draft for draft in drafts.values() if draft.events]
             refused = await self._writing.write(tx, changed)
             lost = {changed[n].product_id: refusal for n, refusal in refused.items()}
+            written = {draft.product_id for draft in changed} - lost.keys()
+            await claims.free(tx, slugs=[slug for each, slug in slugs.items() if each not in written])
             said = [(row.at, _refusal(row, lost) or outcome) for row, outcome in outcomes]
             return await self.tally.keep(tx, said)
 
@@ -132,7 +134,7 @@ async def _slugs(tx: AnyTx, rows: Sequence[Incoming], drafts: dict[UUID, Draft])
         product_id = UUID(row.request.product_id)
         if drafts[product_id].state is State.NONE:
             untitled.setdefault(product_id, row.request.content.title)
-    return await free_slugs(tx, untitled) if untitled else {}
+    return await take_slugs(tx, untitled) if untitled else {}
 
 
 def _outcome(row: Incoming, drafts: dict[UUID, Draft], slugs: dict[UUID, str]) -> Outcome:

@@ -174,12 +174,17 @@ async def surroundings(tx: AnyTx, contents: Iterable[ProductContent]) -> Surroun
     return Surroundings(named, definitions)
 
 
-async def free_slugs(tx: AnyTx, untitled: Mapping[UUID, str]) -> dict[UUID, str]:
-    """A slug for each product that has none, from its title: `untitled` is titles by id."""
+async def take_slugs(tx: AnyTx, untitled: Mapping[UUID, str]) -> dict[UUID, str]:
+    """Claims a slug for each new product that has none, from its title: `untitled` is titles by id.
+
+    Who does not use it gives it back by `claims.free`.
+    """
+    wanted: dict[str, UUID] = {}
     first = {product_id: slug_of(title, str(product_id)) for product_id, title in untitled.items()}
-    owners = await claims.slug_owners(tx, list(first.values()))
-    chosen: dict[UUID, str] = {}
     for product_id, slug in first.items():
-        mine = owners.setdefault(slug, product_id) == product_id
-        chosen[product_id] = slug if mine else marked_slug(slug, str(product_id))
-    return chosen
+        wanted.setdefault(slug, product_id)
+    _, owners = await claims.claim_slugs(tx, wanted)
+    return {
+        product_id: slug if owners[slug] == product_id else marked_slug(slug, str(product_id))
+        for product_id, slug in first.items()
+    }

@@ -15,8 +15,8 @@ from services.chassis import event_store
 from services.chassis.event_store import Snapshots
 from services.chassis.events import Envelope
 from services.chassis.projections import Projection, rebuild
-from tests.catalog.shop import Shop, list_price, new_id, new_sku, variant
-from weft.catalog.v1 import events_pb2
+from tests.catalog.shop import Shop, list_price, new_id, new_sku, refused, variant
+from weft.catalog.v1 import events_pb2, read_model_pb2
 from weft.catalog.v1.content_pb2 import Attribute, ProductContent, VariantContent
 from weft.catalog.v1.definition_pb2 import AttributeDefinition, CategoryContent, ProductTypeContent
 from weft.catalog.v1.product_messages_pb2 import (
@@ -25,6 +25,7 @@ from weft.catalog.v1.product_messages_pb2 import (
     Product,
     RemoveVariantRequest,
 )
+from weft.catalog.v1.read_model_pb2_grpc import ReadModelServiceStub
 from weft.money.v1.money_pb2 import UnitPrice
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,6 +40,15 @@ async def live(shop: Shop, projection: Projection) -> dict[str, list[tuple[Any, 
         rows = await db.fetch(f"select t::text as whole from {table} as t order by 1")
         content[table] = [tuple(row) for row in rows]
     return content
+
+
+async def anew(shop: Shop, projection: Projection) -> None:
+    """As an operator makes it."""
+    models = ReadModelServiceStub(shop.lab.channel)
+    request = read_model_pb2.RebuildReadModelRequest(model=PROJECTIONS.index(projection) + 1)  # type: ignore[arg-type]
+    answer = await models.RebuildReadModel(request, metadata=shop.staff)
+    last = await shop.lab.db("catalog").fetchval("select max(position) from event")
+    assert answer.position == last
 
 
 async def lived_through(shop: Shop, seed: int) -> None:
@@ -97,8 +107,15 @@ async def test_what_is_read_is_the_same_when_it_is_made_anew(empty_shop: Shop) -
         assert all(before.values())
         for table in projection.tables:
             await db.execute(f"delete from {table}")
-        await rebuild(db, projection)
+        await anew(shop, projection)
         assert await live(shop, projection) == before
+
+
+async def test_only_who_may_makes_what_is_read_anew(shop: Shop) -> None:
+    request = read_model_pb2.RebuildReadModelRequest(model=1)
+    async with refused("NOT_PERMITTED"):
+        staff = shop.lab.bearer(scope="catalog.products.write")
+        await ReadModelServiceStub(shop.lab.channel).RebuildReadModel(request, metadata=staff)
 
 
 async def test_products_change_while_they_are_made_anew(empty_shop: Shop) -> None:

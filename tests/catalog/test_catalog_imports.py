@@ -106,6 +106,9 @@ async def test_a_refused_row_gives_back_the_names_it_asked_for(shop: Shop) -> No
     await shop.create(variant(taken))
     slug = f"s{free[4:]}"
     assert counts(await shop.take_in([row(variant(free), variant(taken), slug=slug)])) == (0, 0, 0, 1)
+    titled = row(variant(free), variant(taken), title=slug)
+    bad = row(title=slug, category_ids=[new_id()])
+    assert counts(await shop.take_in([titled, bad])) == (0, 0, 0, 2)
     assert (await shop.create(variant(free), slug=slug)).content.slug == slug
 
 

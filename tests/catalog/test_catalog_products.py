@@ -98,6 +98,8 @@ async def test_products_of_one_title_have_slugs_of_their_own(shop: Shop) -> None
     title = f"Twin {new_sku()}"
     one, two = await shop.create(title=title), await shop.create(title=title)
     assert two.content.slug == f"{one.content.slug}-{two.product_id[:8]}"
+    many = await asyncio.gather(*(shop.create(title=f"{title} x") for _ in range(16)))
+    assert len({each.content.slug for each in many}) == 16
     nameless = await shop.create(title="\u0447\u0430\u0439")
     assert nameless.content.slug == f"product-{nameless.product_id[:8]}"
 

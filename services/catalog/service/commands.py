@@ -10,7 +10,7 @@ from services.catalog.domain.lifecycle import State
 from services.catalog.domain.refusals import ProductGone, ProductIdReused, UnknownProduct, UnknownVariant
 from services.catalog.service.shared import Shared
 from services.catalog.store import claims
-from services.catalog.writing import Decision, free_slugs
+from services.catalog.writing import Decision, take_slugs
 from services.chassis.db import AnyTx, fetch
 from services.chassis.masks import apply_mask
 from services.chassis.method import Call
@@ -124,7 +124,7 @@ async def create(
 ) -> None:
     """Decides upon a new product; `content` gets a slug from its title if it has none."""
     if not content.slug:
-        content.slug = (await free_slugs(tx, {draft.product_id: content.title}))[draft.product_id]
+        content.slug = (await take_slugs(tx, {draft.product_id: content.title}))[draft.product_id]
     deciding.create(draft, content, digest)
     deciding.add_new(draft, variants)
 

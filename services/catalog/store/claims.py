@@ -42,10 +42,6 @@ async def claim_slugs(tx: AnyTx, wanted: Mapping[str, UUID]) -> tuple[set[str], 
     return {row["slug"] for row in taken}, {row["slug"]: row["product_id"] for row in owners}
 
 
-async def slug_owners(tx: AnyTx, slugs: Sequence[str]) -> dict[str, UUID]:
-    return {row["slug"]: row["product_id"] for row in await fetch(tx, SLUG_OWNERS, list(slugs))}
-
-
 async def owners_of_skus(db: Database, skus: Sequence[str]) -> dict[str, UUID]:
     return {row["sku"]: row["product_id"] for row in await db.fetch(SKU_OWNERS, list(skus))}
 

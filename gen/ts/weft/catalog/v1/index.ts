@@ -5,5 +5,6 @@ export * from "./events_pb.js";
 export * from "./product_pb.js";
 export * from "./product_messages_pb.js";
 export * from "./product_type_pb.js";
+export * from "./read_model_pb.js";
 export * from "./search_pb.js";
 export * from "./transfer_pb.js";
