@@ -32,9 +32,9 @@ class Mesh:
     up: tuple[str, ...] = ()  # The words it was started with.
     settings: Mapping[str, str] = field(default_factory=dict)
 
-    def weft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def weft(self, *arguments: str, wait_s: float = START_S_MAX) -> subprocess.CompletedProcess[str]:
         """Runs the launcher against this mesh."""
-        return weft(self.home, *arguments, settings=self.settings)
+        return weft(self.home, *arguments, settings=self.settings, wait_s=wait_s)
 
     def start(self) -> None:
         """Starts it again, with what it was started with."""
@@ -54,12 +54,15 @@ class Mesh:
 
 
 def weft(
-    home: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    home: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    wait_s: float = START_S_MAX,
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "weft"), *arguments]
     environment = {**os.environ, **(settings or {}), "WEFT_HOME": str(home), "WEFT_VENV": sys.prefix}
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=START_S_MAX, check=False
+        command, env=environment, capture_output=True, text=True, timeout=wait_s, check=False
     )
 
 

@@ -105,11 +105,11 @@ async def check(checking: Checking, taking: Taking, expected: Mapping[str, int],
             sum(expected.values()), lambda done: bars.update(task, completed=done)
         )
     orders = await checking.orders()
-    wrong = _show(booked, orders, expected, survey)
+    wrong = _show(booked, orders, expected, taking)
     if not await checking.balanced():
         wrong += 1
         console.print("[red]the ledger's debits and credits are not equal[/]")
-    if (await checking.stock(taking.location_id)) != survey.closing():
+    if (await checking.stock(taking.location_id)) != survey.closing(taking.opened):
         wrong += 1
         console.print("[red]the stock is not what the movements come to[/]")
     return wrong
@@ -119,21 +119,21 @@ def _show(
     booked: Mapping[str, Booked],
     orders: Mapping[str, Counter[str]],
     expected: Mapping[str, int],
-    survey: Survey,
+    taking: Taking,
 ) -> int:
-    table = Table("month", *("orders", "credits", "sales", "returned", "bad debts", "net", ""), box=None)
+    table = Table("month", *("orders", "refunds", "sales", "returned", "bad debts", "net", ""), box=None)
     for column in table.columns[1:-1]:
         column.justify = "right"
     wrong = 0
     for month, found in booked.items():
-        counts = survey.counts[month]
+        count = taking.survey.orders[month]
         listed = (orders[month]["orders"], orders[month]["gross"]) if month in orders else (0, 0)
-        right = found.net == expected[month] and listed == (counts["orders"], found.sales)
+        right = found.net == expected[month] and listed == (count, found.sales)
         wrong += not right
         table.add_row(
             month,
-            f"{counts['orders']:,}",
-            f"{counts['credits']:,}",
+            f"{count:,}",
+            f"{taking.taken.refunds[month]:,}",
             *map(pounds, (found.sales, found.returns, found.debts, found.net)),
             "[green]exact[/]" if right else f"[red]expected {pounds(expected[month])}; listed {listed}[/]",
         )
@@ -168,10 +168,12 @@ def _bars() -> Progress:
 
 async def main(words: Namespace) -> int:
     files, begun = words.files or outside(), time.monotonic()
-    survey = surveyed(files, words.days)
+    with console.status("reading"):
+        survey = surveyed(files, words.days)
     if not survey.net:
         raise NoSales("there is no line that could be taken")
-    known = published(files, survey) if words.days is None else survey.net
+    known = published(files, survey) if words.days is None else dict(survey.net)
+    read = dict(survey.net)
     scope = sha256("\n".join([*(path.name for path in files), str(words.days)]).encode()).hexdigest()[:8]
     console.print(f"files      {len(files)}, {survey.rows:,} lines, {survey.invoices:,} invoices")
     async with edge() as client:
@@ -184,7 +186,7 @@ async def main(words: Namespace) -> int:
             f"{survey.rows / seconds:,.0f} lines a second"
             + (f"; {sender.again} calls were made again" if sender.again else "")
         )
-        expected = {month: pence(net) - taken.lost[month] for month, net in known.items()}
+        expected = {month: pence(net - read[month] + survey.net[month]) for month, net in known.items()}
         wrong = await check(Checking(sender, survey), taking, expected, survey)
     report(taken.refused, words.refused or Path(os.environ["WEFT_REFUSED_FILE"]))
     console.print("[red]something is wrong[/]" if wrong else "[green]all books are exact[/]")

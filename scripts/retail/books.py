@@ -97,13 +97,13 @@ class Moved:
 
 @dataclass
 class Survey:
-    """What must be known of all days before the first of them is taken; its size is that of the assortment."""
+    """What must be known of all days before the first is taken; its size is that of the assortment."""
 
     rows: int = 0
     invoices: int = 0
     refused: list[Refused] = field(default_factory=list)
     net: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))  # Exact, by month.
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    orders: Counter[str] = field(default_factory=Counter)  # By month.
     sales: Counter[str] = field(default_factory=Counter)  # Pence by month, as they are booked: line by line.
     credited: set[Goods] = field(default_factory=set)
     titles: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -119,10 +119,11 @@ class Survey:
         self.invoices += len(day.sales) + len(day.credits)
         for row in day.taken():
             self._note(row)
-        self._sold(day)
-        for row in (row for rows in day.credits.values() for row in rows):
-            self.credited.add(goods(row))
-            self.moved[row.month].back[row.sku] -= row.units
+        for rows in day.sales.values():
+            self.count(rows)
+        for rows in day.credits.values():
+            self.count(rows)
+            self.credited.update(map(goods, rows))
         for row in (row for rows in day.corrections.values() for row in rows):
             self.corrected[row.sku] += row.units
             self.lost[row.sku] += max(0, -row.units)
@@ -135,14 +136,18 @@ class Survey:
         self.titles[row.sku][row.title] += bool(row.title)
         self.prices[row.sku][row.price] += row.price > 0
 
-    def _sold(self, day: Day) -> None:
-        for rows in day.sales.values():
-            self.counts[rows[0].month]["orders"] += 1
-            for row in rows:
-                self.moved[row.month].sold[row.sku] += row.units
-                self.sales[rows[0].month] += pence(row.amount)
-        for rows in day.credits.values():
-            self.counts[rows[0].month]["credits"] += 1
+    def count(self, rows: Sequence[Row], sign: int = 1) -> None:
+        """What one invoice sells or takes back; with -1, that it does not."""
+        month, sells = rows[0].month, rows[0].units > 0
+        self.orders[month] += sign if sells else 0
+        for row in rows:
+            (self.moved[month].sold if sells else self.moved[month].back)[row.sku] += sign * abs(row.units)
+            self.sales[month] += sign * pence(row.amount) if sells else 0
+
+    def withdraw(self, rows: Sequence[Row]) -> None:
+        """It was refused."""
+        self.count(rows, -1)
+        self.net[rows[0].month] -= sum((row.amount for row in rows), Decimal())
 
     def opening(self) -> Counter[str]:
         """What must have lain there for all of it to leave: nobody wrote it down."""
@@ -151,9 +156,9 @@ class Survey:
             units.update(moved.sold)
         return tangible(units)
 
-    def closing(self) -> Counter[str]:
+    def closing(self, opening: Counter[str]) -> Counter[str]:
         """What lies there in the end, by sku."""
-        units = self.opening()
+        units = Counter(opening)
         units.update(self.corrected)
         for moved in self.moved.values():
             units.subtract(moved.sold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scripts.retail.books import Goods, goods
 from scripts.retail.rows import Row
@@ -21,12 +21,10 @@ class _Sold:
 
 @dataclass
 class Matched:
-    """What a credit takes back: units by order and line, and what no order is known for."""
+    """What a credit takes back of one order, or of none that is known."""
 
-    orders: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    unknown: list[Row] = field(
-        default_factory=list
-    )  # Their units are negative, and may be a part of the line's.
+    lines: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # Units by line; none: not known.
+    rows: list[Row] = field(default_factory=list)  # Units are negative; a line may be here in part.
 
 
 class Matching:
@@ -41,30 +39,25 @@ class Matching:
             if row.customer and goods(row) in self._credited:
                 self._sold[goods(row)].append(_Sold(order_id, line_id, row.units))
 
-    def credit(self, rows: Sequence[Row]) -> Matched:
-        matched = Matched()
+    def credit(self, rows: Sequence[Row]) -> dict[str, Matched]:
+        """By order; what none is known for is under an empty id."""
+        matched: dict[str, Matched] = defaultdict(Matched)
         for row in rows:
-            left = self._take(matched, row)
-            if left:
-                matched.unknown.append(row if left == -row.units else part(row, left))
+            wanted, sold = -row.units, self._sold.get(goods(row), [])
+            while wanted and sold:
+                last = sold[-1]
+                units = min(wanted, last.left)
+                matched[last.order_id].lines[last.line_id] += units
+                matched[last.order_id].rows.append(part(row, units))
+                last.left -= units
+                wanted -= units
+                if not last.left:
+                    sold.pop()
+            if wanted:
+                matched[""].rows.append(part(row, wanted))
         return matched
-
-    def _take(self, matched: Matched, row: Row) -> int:
-        """How many units nobody is known to have bought."""
-        wanted = -row.units
-        sold = self._sold.get(goods(row), [])
-        while wanted and sold:
-            last = sold[-1]
-            units = min(wanted, last.left)
-            matched.orders[last.order_id][last.line_id] += units
-            last.left -= units
-            wanted -= units
-            if not last.left:
-                sold.pop()
-        return wanted
 
 
 def part(row: Row, units: int) -> Row:
     """So many units of a credit."""
-    rest = (row.at, row.price, row.customer, row.country)
-    return Row(row.line, row.invoice, row.sku, row.title, -units, *rest)
+    return replace(row, units=-units)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scripts.retail.books import INTANGIBLE, Day, Survey
-from scripts.retail.matching import Matching
+from scripts.retail.matching import Matched, Matching
 from scripts.retail.rows import Row
 from weft.catalog.v1.content_pb2 import ListPrice, ProductContent, VariantContent
 from weft.catalog.v1.product_messages_pb2 import NewVariant, ProductState
@@ -55,7 +55,9 @@ def orders(day: Day, matching: Matching) -> list[tuple[ImportOrdersRequest, Sequ
         matching.sell(order.order_id, zip((line.line_id for line in order.lines), rows, strict=True))
         made.append((ImportOrdersRequest(order=order), rows))
     for invoice, rows in day.credits.items():
-        made += ((ImportOrdersRequest(refund=each), rows) for each in _refunds(invoice, rows, matching))
+        for order_id, matched in matching.credit(rows).items():
+            refund = _refund(invoice, order_id, matched)
+            made.append((ImportOrdersRequest(refund=refund), matched.rows))
     return made
 
 
@@ -88,23 +90,14 @@ def _lines(rows: Sequence[Row]) -> list[ImportedLine]:
     ]
 
 
-def _refunds(invoice: str, rows: Sequence[Row], matching: Matching) -> Iterator[ImportedRefund]:
-    """Of each order that it takes something back of; then of what is not known whose it was."""
-    matched = matching.credit(rows)
-    at = stamp(rows[0].at)
-    for order_id, lines in matched.orders.items():
-        yield ImportedRefund(
-            refund_id=made_id("refund", invoice, order_id),
-            order_id=order_id,
-            lines=[LineUnits(line_id=line_id, units=units) for line_id, units in lines.items()],
-            effective_time=at,
-        )
-    if matched.unknown:
-        yield ImportedRefund(
-            refund_id=made_id("refund", invoice),
-            credited=_lines(matched.unknown),
-            customer_id=customer_id(rows[0]),
-            currency=CURRENCY,
-            country=rows[0].country,
-            effective_time=at,
-        )
+def _refund(invoice: str, order_id: str, matched: Matched) -> ImportedRefund:
+    first = matched.rows[0]
+    refund_id = made_id("refund", *filter(None, (invoice, order_id)))
+    refund = ImportedRefund(refund_id=refund_id, effective_time=stamp(first.at))
+    if order_id:
+        refund.order_id = order_id
+        refund.lines.extend(LineUnits(line_id=each, units=units) for each, units in matched.lines.items())
+    else:
+        refund.credited.extend(_lines(matched.rows))
+        refund.customer_id, refund.currency, refund.country = customer_id(first), CURRENCY, first.country
+    return refund

@@ -33,22 +33,13 @@ TITLE_CHARS_MAX = 200  # As the contract says.
 DECIMALS_MAX = 6  # Of a price, as the contract says.
 CELLS_MAX = 8_192  # Of one column, remembered: the same few thousand come again and again.
 CANCELLED, ADJUSTED = "C", "A"  # How numbers of cancellations and of adjusted debts begin.
-CODES = {
-    **{
-        "United Kingdom": "GB",
-        "EIRE": "IE",
-        "USA": "US",
-        "Australia": "AU",
-        "Austria": "AT",
-        "Bahrain": "BH",
-    },
-    **{"Belgium": "BE", "Brazil": "BR", "Canada": "CA", "Cyprus": "CY", "Czech Republic": "CZ"},
-    **{"Denmark": "DK", "Finland": "FI", "France": "FR", "Germany": "DE", "Greece": "GR", "Hong Kong": "HK"},
-    **{"Iceland": "IS", "Israel": "IL", "Italy": "IT", "Japan": "JP", "Lebanon": "LB", "Lithuania": "LT"},
-    **{"Malta": "MT", "Netherlands": "NL", "Norway": "NO", "Poland": "PL", "Portugal": "PT", "RSA": "ZA"},
-    **{"Saudi Arabia": "SA", "Singapore": "SG", "Spain": "ES", "Sweden": "SE", "Switzerland": "CH"},
-    **{"United Arab Emirates": "AE"},
-}  # "Unspecified", "European Community" and "Channel Islands" are no country: not known.
+COUNTRIES = """
+AE United Arab Emirates|AT Austria|AU Australia|BE Belgium|BH Bahrain|BR Brazil|CA Canada|CH Switzerland
+CY Cyprus|CZ Czech Republic|DE Germany|DK Denmark|ES Spain|FI Finland|FR France|GB United Kingdom|GR Greece
+HK Hong Kong|IE EIRE|IL Israel|IS Iceland|IT Italy|JP Japan|LB Lebanon|LT Lithuania|MT Malta|NL Netherlands
+NO Norway|PL Poland|PT Portugal|SA Saudi Arabia|SE Sweden|SG Singapore|US USA|ZA RSA
+"""  # "Unspecified", "European Community" and "Channel Islands" are no country: not known.
+CODES = {each[3:]: each[:2] for each in re.split("[|\n]", COUNTRIES.strip())}
 
 
 class NoSales(Exception):

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from scripts.jobs.calling import Edge
 
@@ -64,3 +66,11 @@ class Sender:
                     raise
                 self.again += 1
                 await asyncio.sleep(PAUSE_S)
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """Why it was refused, as a word."""
+    info = error_details_pb2.ErrorInfo()
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # It has what a call has.
+    found = (info.reason for detail in (status.details if status else ()) if detail.Unpack(info))
+    return next(found, error.code().name)

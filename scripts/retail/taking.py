@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -16,7 +16,7 @@ from scripts.retail.books import Day, Survey, pence, tangible
 from scripts.retail.matching import Matching
 from scripts.retail.packing import CURRENCY, made_id, stamp
 from scripts.retail.rows import Refused, Row
-from scripts.retail.sending import Sender
+from scripts.retail.sending import Sender, reason
 from weft.catalog.v1.product_pb2_grpc import ProductServiceStub
 from weft.catalog.v1.transfer_pb2 import ImportProductsRequest
 from weft.inventory.v1 import location_pb2, movement_pb2, stock_pb2
@@ -30,7 +30,6 @@ from weft.order.v1.import_pb2_grpc import OrderImportServiceStub
 
 LINES_MAX = 500  # Of one receipt or adjustment, as the contract says.
 PRODUCTS_MAX = 500  # Of one message: about 60 kB.
-NOT_KEPT = {"NEGATIVE_PRICE"}  # Reasons of lines whose amount is none of the books'.
 DEBTS = f"expenses:bad-debts-adjusted:{CURRENCY}"
 RECEIVABLES = f"assets:receivables:{CURRENCY}"
 
@@ -43,24 +42,25 @@ class Taken:
 
     imported: int = 0  # Orders and refunds.
     unchanged: int = 0  # They were there before.
+    refunds: Counter[str] = field(default_factory=Counter)  # By month.
     refused: list[Refused] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)  # Pence by month that were refused.
 
 
 class Taking:
     """Each step can be done again, and changes nothing then."""
 
     def __init__(self, sender: Sender, survey: Survey, scope: str) -> None:
-        self._send, self._survey, self._scope = sender, survey, scope
+        self._send, self.survey, self._scope = sender, survey, scope
         self._matching = Matching(survey.credited)
         self._stock = sender.stub(StockServiceStub)
         self._orders = sender.stub(OrderImportServiceStub)
         self.location_id = made_id(scope, "warehouse")
+        self.opened = Counter[str]()  # Units by sku.
         self.taken = Taken(refused=list(survey.refused))
 
     async def assortment(self) -> int:
         """How many products there are."""
-        rows = list(packing.products(self._survey))
+        rows = list(packing.products(self.survey))
         messages = [
             ImportProductsRequest(import_id=made_id(self._scope, "assortment"), rows=some)
             for some in batched(rows, PRODUCTS_MAX)
@@ -77,11 +77,10 @@ class Taking:
         settings = location_pb2.LocationSettings(name=f"Wholesale {self._scope}", country="GB")
         request = location_pb2.CreateLocationRequest(location_id=self.location_id, settings=settings)
         await self._send.one(stub.CreateLocation, request)
-        units = self._survey.opening()
-        begin = self._survey.begin
+        self.opened, begin = self.survey.opening(), self.survey.begin
         assert begin
-        await self._receive(units, "opening", begin, movement_pb2.MOVEMENT_REASON_PURCHASE)
-        return units.total()
+        await self._receive(self.opened, "opening", begin, movement_pb2.MOVEMENT_REASON_PURCHASE)
+        return self.opened.total()
 
     async def day(self, day: Day) -> None:
         """Its orders and refunds in one stream; then what corrects the stock."""
@@ -90,17 +89,18 @@ class Taking:
             answer = await self._send.all(self._orders.ImportOrders, [request for request, _ in made])
             self.taken.imported += answer.imported
             self.taken.unchanged += answer.unchanged
+            self.taken.refunds.update(rows[0].month for request, rows in made if request.HasField("refund"))
             for refused in answer.rows:
                 request, rows = made[refused.row - 1]
+                self.taken.refunds[rows[0].month] -= request.HasField("refund")
                 self._refuse(day, rows, refused.reason, refused.message)
-                sign = 1 if request.HasField("order") else -1
-                self.taken.lost[rows[0].month] += sign * sum(pence(abs(row.amount)) for row in rows)
+                self.survey.withdraw(rows)
         await self._correct(day)
 
     async def moves(self) -> int:
         """What left and what came back, a month at a time: the movements of single orders are not known."""
         units = 0
-        for month, moved in self._survey.moved.items():
+        for month, moved in self.survey.moved.items():
             assert moved.end
             sold, back = tangible(moved.sold), tangible(moved.back)
             units += sold.total() + back.total()
@@ -145,7 +145,9 @@ class Taking:
         answers = await self._send.together(self._stock.AdjustStock, requests)
         for (_, rows), answer in zip(invoices, answers, strict=True):
             if isinstance(answer, grpc.aio.AioRpcError):
-                self._refuse(day, rows, str(answer.code().name), answer.details() or "")
+                self._refuse(day, rows, reason(answer), answer.details() or "")
+                for row in rows:
+                    self.survey.corrected[row.sku] -= row.units
 
     def _correction(self, invoice: str, rows: Sequence[Row]) -> stock_pb2.AdjustStockRequest:
         found = movement_pb2.MOVEMENT_REASON_FOUND

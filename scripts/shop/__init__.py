@@ -1,0 +1,1 @@
+"""A thing is sold, from its first price to its return: `scripts/weft demo shop`."""
