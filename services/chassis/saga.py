@@ -15,9 +15,12 @@ is unknown (a timeout, a kill) is undone as well, so `undo` must bear that nothi
 tried again: until the deadline on the way forward, for ever on the way back. What cannot be undone is STUCK,
 and a person lets it go on (`retry`).
 
-One replica at a time runs a saga: whoever holds its row (SKIP LOCKED, a lease by the database's clock). One
-that was paused past its lease can still send the call that it was about to send, which is why calls are
-idempotent; it can record nothing more.
+One replica at a time runs a saga: whoever holds its row (SKIP LOCKED), until its connection is gone, or a
+lease by the database's clock is over. One that was paused past its lease can still send the call that it was
+about to send, which is why calls are idempotent; it can record nothing more.
+
+A change is made with the saga's row locked. Who locks both takes the saga's first (`wake`, `call_off`), and
+then what the changes lock.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

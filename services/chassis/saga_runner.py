@@ -21,8 +21,10 @@ from services.chassis.saga import Act, Change, Done, Failure, Run, Saga, Start, 
 from services.chassis.saga_store import Logged, Outcome, Row, State
 
 ROOM = 64  # Sagas one process runs at once; each holds a few kB and now and then a connection.
-MARGIN_S = 5.0  # A holder that has not recorded a step this long after its timeout is dead.
-POLL_S = 1.0  # What another replica left is taken up within about this after its lease.
+MARGIN_S = (
+    5.0  # A holder that lives and has not recorded a step this long after its timeout is taken for dead.
+)
+POLL_S = 1.0  # What a replica that was killed left is taken up within about this.
 RETRY_S, RETRY_S_MAX = 0.1, 30.0  # Between attempts while something is away.
 BUGS_MAX = 5  # Attempts at a step that fails as nobody foresaw.
 REFUSED_UNDO_MAX = 3  # Attempts to undo what is refused: a race may pass, a rule does not.
@@ -62,6 +64,7 @@ class Sagas:
         self._db, self._clock, self._service = db, clock, service
         self._sagas = {saga.kind: saga for saga in sagas}
         self._room, self._margin_s = room, margin_s
+        self._name, self._holder = f"saga.{service}.{secrets.token_hex(8)}", ""
         self._turns = asyncio.Semaphore(
             max(1, room)
         )  # One transaction may start more than there is room for.
@@ -92,7 +95,7 @@ class Sagas:
             created_at=now,
         )
         held_s = self._lease_s(saga, new.step) if len(self._tasks) < self._room else 0.0
-        row = await store.start(tx, new, held_s)
+        row = await store.start(tx, new, held_s, self._holder)
         if row is not None:
             after_commit(tx, lambda: self._begin(row) if held_s else self.poke())
         return row is not None
@@ -133,22 +136,31 @@ class Sagas:
 
     async def run(self) -> None:
         """Takes up what is due, for ever. When it is stopped it lets go of what it holds."""
-        try:
-            while True:
-                self._poked.clear()
-                await self._take_up()
-                await self._keep()
-                await self._sleep()
-        finally:
-            await self._let_go()
+        async with self._db.leases.hold(self._name) as lease:
+            self._holder = self._name
+            try:
+                while True:
+                    lease.check()
+                    self._poked.clear()
+                    await self._take_up()
+                    await self._keep()
+                    await self._sleep()
+            finally:
+                self._holder = ""
+                await self._let_go()
+
+    @property
+    def living(self) -> bool:
+        """Whether others see at once that this process is no more."""
+        return bool(self._holder)
 
     async def _take_up(self) -> None:
         room = self._room - len(self._tasks)
         if room > 0:
             longest = max(step.timeout_s for saga in self._sagas.values() for step in saga.steps)
-            due = await self._db.fetch(
-                store.CLAIM, self._clock.now(), room, longest + self._margin_s, list(self._sagas)
-            )
+            lease_s = longest + self._margin_s
+            wanted = (self._clock.now(), room, lease_s, list(self._sagas), self._holder)
+            due = await self._db.fetch(store.CLAIM, *wanted)
             for record in due:
                 self._begin(store.row_of(record))
 

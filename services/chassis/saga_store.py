@@ -48,17 +48,26 @@ COLUMNS = """kind, saga_id, subject, state, step, attempts, data, actor, trace, 
 
 START = f"""
 insert into saga (kind, saga_id, subject, state, step, data, actor, trace, fence, held_until, due_at,
-    deadline_at, created_at)
+    deadline_at, created_at, holder)
 values ($1, $2, $3, 'RUNNING', $4, $5, $6, $7, 1,
-    case when $8::float8 > 0 then clock_timestamp() + make_interval(secs => $8) end, $9, $10, $9)
+    case when $8::float8 > 0 then clock_timestamp() + make_interval(secs => $8) end, $9, $10, $9, $11)
 on conflict do nothing returning {COLUMNS}
 """
+# A holder that has a name holds a lock on it while its connection lives: who was killed is known at once.
 CLAIM = f"""
+with living as (
+    select (classid::bigint << 32) | objid::bigint as key from pg_locks
+    where locktype = 'advisory' and objsubid = 1 and granted
+        and database = (select oid from pg_database where datname = current_database())
+)
 update saga set fence = fence + 1, attempts = attempts + (held_until is not null)::int,
-    held_until = clock_timestamp() + make_interval(secs => $3)
+    held_until = clock_timestamp() + make_interval(secs => $3), holder = $5
 where (kind, saga_id) in (
     select kind, saga_id from saga
-    where due_at <= $1 and kind = any($4) and (held_until is null or held_until < clock_timestamp())
+    where due_at <= $1 and kind = any($4) and (
+        held_until is null or held_until < clock_timestamp()
+        or holder <> '' and hashtextextended(holder, 0) not in (select key from living)
+    )
     order by due_at limit $2 for update skip locked
 )
 returning {COLUMNS}
@@ -168,10 +177,10 @@ def row_of(record: Any) -> Row:
     return Row(**{**values, "state": State(values["state"]), "data": json.loads(values["data"])})
 
 
-async def start(tx: AnyTx, new: Row, held_s: float) -> Row | None:
+async def start(tx: AnyTx, new: Row, held_s: float, holder: str) -> Row | None:
     """Writes a new process, held for `held_s`; 0: by nobody. None: there is one with this id."""
     about = (new.kind, new.saga_id, new.subject, new.step, json.dumps(dict(new.data)), new.actor, new.trace)
-    made = await fetch(tx, START, *about, held_s, new.created_at, new.deadline_at)
+    made = await fetch(tx, START, *about, held_s, new.created_at, new.deadline_at, holder)
     return row_of(made[0]) if made else None
 
 

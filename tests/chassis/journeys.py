@@ -47,10 +47,11 @@ class World:
     refuses: str = ""  # Step that has no room.
     around: Callable[[str, Run], Awaitable[None]] | None = None  # Called before and after each effect.
     calls: list[tuple[UUID, str]] = field(default_factory=list)
+    name: str = "journey"  # Of the kind; nobody takes up sagas of a kind they do not know.
 
     @property
     def kind(self) -> str:
-        return f"journey refused at {self.refuses}" if self.refuses else "journey"
+        return f"{self.name} refused at {self.refuses}" if self.refuses else self.name
 
     def saga(self, timeout_s: float = 60.0, step_s: float = 5.0) -> Saga:
         """`confirm` changes rows of our own, in the record's transaction."""
@@ -135,12 +136,16 @@ async def live_until(url: str, saga_id: str, point: str, refuses: str) -> None:
         if where == point:
             die()
 
-    world = World(db, refuses, around)
+    world = World(db, refuses, around, name=point)
     if point.startswith("record"):
         _die_around_record(point)
-    sagas = Sagas(db, Clock(), [world.saga(step_s=0.2)], "lab", margin_s=0.2)
+    sagas = Sagas(db, Clock(), [world.saga(step_s=60.0)], "lab")  # Far beyond the test's patience.
+    living = asyncio.create_task(sagas.run())
+    while not sagas.living:  # noqa: ASYNC110 - a connection is opened
+        await asyncio.sleep(0.001)
     await world.begin(sagas, UUID(saga_id))
     await sagas.resting(world.kind, UUID(saga_id))
+    living.cancel()
 
 
 def _die_around_record(point: str) -> None:

@@ -1,5 +1,5 @@
 -- Processes of several steps. `step` is the one that may have begun: it is written before the step begins.
--- Whoever holds a row until `held_until` runs it; `fence` grows with each claim and each record, so that who
+-- Whoever holds a row runs it: until `held_until`, or until the advisory lock on its name, `holder`, is gone; `fence` grows with each claim and each record, so that who
 -- lost it, or does not know that its record was made, can record nothing more.
 create table saga (
     kind text not null,
@@ -18,6 +18,7 @@ create table saga (
     wakes integer not null default 0,
     fence bigint not null,
     held_until timestamptz,
+    holder text not null default '',
     due_at timestamptz,
     deadline_at timestamptz,
     created_at timestamptz not null,
