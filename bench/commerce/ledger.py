@@ -11,7 +11,6 @@ import random
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -96,8 +95,7 @@ async def _load(
     found: Mesh, seconds: float, size: int, callers: int, *, hot: bool
 ) -> tuple[int, list[float]]:
     """Transfers that were booked, and how long each call took, in seconds."""
-    settings = replace(
-        Settings(),
+    settings = Settings(
         development=True,
         mesh_address=f"{HOST}:{found.doors['ledger']}",
         mesh_key=found.secrets["mesh_key"],
