@@ -10,7 +10,7 @@ import pytest
 from services.cart.checkout import Checkouts
 from services.cart.settings import CartSettings
 from services.chassis.clock import FakeClock
-from services.chassis.testing import reason
+from services.chassis.testing import reason, until
 from tests.cart.world import (
     CANCELLED,
     CHECKED_OUT,
@@ -107,6 +107,35 @@ async def test_a_checkout_that_nobody_answered_goes_on_with_the_same_order(shop:
     assert (await guest.check_out(order_id)).order.order_id == order_id
     assert await state(guest) == CHECKED_OUT
     assert len([order for order in shop.orders.made.values() if order.cart_id == guest.cart_id]) == 1
+
+
+async def test_an_answer_that_comes_late_leaves_alone_what_became_of_the_cart_since(shop: World) -> None:
+    guest, first, second, gate = await shop.guest().open("A"), str(uuid4()), str(uuid4()), asyncio.Event()
+    shop.orders.ends = "cancelled"
+    shop.orders.gates = [gate]
+    late = asyncio.create_task(guest.check_out(first))
+    await until(lambda: _asked(shop, first))
+    assert (await guest.check_out(first)).order.state == CANCELLED
+    shop.orders.ends = "confirmed"
+    await guest.check_out(second)
+    gate.set()
+    assert (await late).order.state == CANCELLED
+    cart = await guest.look()
+    assert (cart.state, cart.order_id) == (CHECKED_OUT, second)
+
+
+async def _asked(shop: World, order_id: str) -> bool:
+    return any(request.order_id == order_id for request in shop.orders.requests)
+
+
+async def test_an_order_that_is_there_is_the_carts_though_it_was_asked_for_otherwise(shop: World) -> None:
+    guest, order_id = await shop.guest().open("A"), str(uuid4())
+    shop.orders.ends = "lost"
+    await refusal(guest.check_out(order_id, payment=Payment(token="tok_first")))
+    shop.orders.ends = "confirmed"
+    answer = await guest.check_out(order_id, payment=Payment(token="tok_second"))
+    assert answer.order.order_id == order_id
+    assert await state(guest) == CHECKED_OUT
 
 
 async def test_an_order_id_of_another_cart_is_refused_and_leaves_the_cart_open(shop: World) -> None:

@@ -113,6 +113,8 @@ class Orders(OrderServiceServicer):
     def __init__(self) -> None:
         self.made: dict[str, orders.Order] = {}
         self.requests: list[order_pb2.CreateOrderRequest] = []
+        self.first: dict[str, order_pb2.CreateOrderRequest] = {}
+        self.gates: list[asyncio.Event] = []  # The next calls wait for them, one each, before they answer.
         self.ends = "confirmed"  # Or: refused, cancelled, deaf, lost (made, and nobody hears of it).
         self.away = False
 
@@ -123,20 +125,21 @@ class Orders(OrderServiceServicer):
         self, request: order_pb2.CreateOrderRequest, call: Call
     ) -> order_pb2.CreateOrderResponse:
         self.requests.append(request)
-        await asyncio.sleep(0)
-        if self.ends == "refused":
+        ends, gate = self.ends, self.gates.pop(0) if self.gates else None
+        if gate:
+            await gate.wait()
+        if ends == "refused":
             raise PriceChanged
-        if self.ends == "deaf":
+        if ends == "deaf":
             raise Away
-        first = self.made.get(request.order_id)
-        if first is not None and first.cart_id != request.cart_id:
+        if self.first.setdefault(request.order_id, request) != request:
             raise OrderIdReused
-        state = CANCELLED if self.ends == "cancelled" else CONFIRMED
+        state = CANCELLED if ends == "cancelled" else CONFIRMED
         new = orders.Order(
             order_id=request.order_id, cart_id=request.cart_id, customer_id=request.customer_id, state=state
         )
         made = self.made.setdefault(request.order_id, new)
-        if self.ends == "lost":
+        if ends == "lost":
             raise Away
         return order_pb2.CreateOrderResponse(order=made)
 

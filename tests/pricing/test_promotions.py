@@ -158,6 +158,12 @@ async def test_the_higher_priority_goes_first(shop: World) -> None:
     assert off(await shop.quote("A")) == [2000 + 4000 + 1000]
 
 
+async def test_promotions_of_lines_go_before_those_of_the_order_whatever_their_priority(shop: World) -> None:
+    await shop.promote(fixedAmount={"amount": euro(1000), "level": ORDER}, currency="EUR", priority=9)
+    await shop.promote(percentage={"percent": "10"}, priority=1)
+    assert off(await shop.quote("A")) == [1000 + 1000]
+
+
 async def test_an_exclusive_promotion_goes_alone_or_not_at_all(shop: World) -> None:
     await shop.promote(name="all", percentage={"percent": "10"}, priority=5)
     only = await shop.promote(

@@ -108,6 +108,31 @@ async def test_what_is_given_back_can_be_used_again_and_only_once(shop: World) -
     assert (await shop.promotion(promotion_id)).uses == 1
 
 
+async def test_releasing_again_gives_nothing_back_of_what_others_hold(shop: World) -> None:
+    promotion_id = await shop.promote(**TEN, limits={"usesMax": "9"})
+    held = [await shop.redeem(await shop.quote("A")) for _ in range(5)]
+    for _ in range(3):
+        await shop.release(held[0].redemption_id)
+    assert (await shop.promotion(promotion_id)).uses == 4
+
+
+async def test_orders_that_take_and_give_back_several_uses_never_wait_in_vain(shop: World) -> None:
+    made = sorted([await shop.promote(draft=True, **TEN, limits={"usesMax": "999"}) for _ in range(3)])
+    for n, promotion_id in enumerate(made):  # They are applied in the opposite order of their ids.
+        settings = (await shop.promotion(promotion_id)).settings
+        settings.priority = n
+        update = promotion_pb2.UpdatePromotionRequest(promotion_id=promotion_id, settings=settings)
+        await shop.promotions.UpdatePromotion(update, metadata=shop.me)
+        activate = promotion_pb2.ActivatePromotionRequest(promotion_id=promotion_id)
+        await shop.promotions.ActivatePromotion(activate, metadata=shop.me)
+    held = [await shop.redeem(await shop.quote("A")) for _ in range(20)]
+    quotes = [await shop.quote("A") for _ in range(20)]
+    ends = asyncio.gather(*(shop.release(each.redemption_id) for each in held))
+    assert await race(shop, quotes) == {"": 20}
+    await ends
+    assert [(await shop.promotion(promotion_id)).uses for promotion_id in made] == [20, 20, 20]
+
+
 async def test_a_redemption_that_was_released_stays_so_even_if_it_comes_later(shop: World) -> None:
     promotion_id = await shop.promote(**TEN, limits={"usesMax": "5"})
     quote, early, late = await shop.quote("A"), str(uuid4()), str(uuid4())
