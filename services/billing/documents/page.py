@@ -26,14 +26,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 PRICE_PLACES_MAX = 6  # As weft.money.v1.UnitPrice has them.
 EPC_CENTS_MAX = 99_999_999_999  # Of a payment code, by EPC069-12.
 MISSING = "□"  # Stands for a character that no font has.
-FONTS = (
-    ("fontpkg-noto-sans", "NotoSans"),
-    ("fontpkg-noto-sans-arabic", "NotoSansArabic"),
-    ("fontpkg-noto-sans-devanagari", "NotoSansDevanagari"),
-    ("fontpkg-noto-sans-thai", "NotoSansThai"),
-    ("pylopdf-fonts-he", "NotoSansHebrew"),
-    ("noto-cjk-sans-jp-regular", "NotoSansCJK"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +68,17 @@ def _folders() -> tuple[Path, ...]:
 @cache
 def font_files() -> tuple[Path, ...]:
     """Upright faces, in the order in which they are looked through."""
+    packages = (
+        (distribution("fontpkg-noto-sans"), "NotoSans"),
+        (distribution("fontpkg-noto-sans-arabic"), "NotoSansArabic"),
+        (distribution("fontpkg-noto-sans-devanagari"), "NotoSansDevanagari"),
+        (distribution("fontpkg-noto-sans-thai"), "NotoSansThai"),
+        (distribution("pylopdf-fonts-he"), "NotoSansHebrew"),
+        (distribution("noto-cjk-sans-jp-regular"), "NotoSansCJK"),
+    )
     found = []
-    for package, prefix in FONTS:
-        for file in distribution(package).files or ():
+    for package, prefix in packages:
+        for file in package.files or ():
             if (
                 file.name.startswith((f"{prefix}[", f"{prefix}-", f"{prefix}jp"))
                 and "Italic" not in file.name

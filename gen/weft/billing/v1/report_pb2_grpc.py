@@ -73,6 +73,9 @@ class ReportServiceServicer:
 
         A line is earned by the days of its service, the part before its invoice's month in that month; one
         without a period, and an order, when it is billed. Months that are over do not change.
+
+        Errors:
+        INVALID_ARGUMENT SPAN_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +83,9 @@ class ReportServiceServicer:
 
     def GetRecurringRevenueReport(self, request, context):
         """Reports monthly recurring revenue and what moved it, by customer.
+
+        Errors:
+        INVALID_ARGUMENT SPAN_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +101,9 @@ class ReportServiceServicer:
     def GetTaxReport(self, request, context):
         """Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
         notes, refunds and voided invoices took back, each on its own day.
+
+        Errors:
+        INVALID_ARGUMENT SPAN_REFUSED
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,14 +40,24 @@ class ReportServiceStub:
 
     A line is earned by the days of its service, the part before its invoice's month in that month; one
     without a period, and an order, when it is billed. Months that are over do not change.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
     """
     GetRecurringRevenueReport: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetRecurringRevenueReportRequest, _report_pb2.GetRecurringRevenueReportResponse]
-    """Reports monthly recurring revenue and what moved it, by customer."""
+    """Reports monthly recurring revenue and what moved it, by customer.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
+    """
     GetAgingReport: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetAgingReportRequest, _report_pb2.GetAgingReportResponse]
     """Reports what customers owe on open invoices, by how long it is overdue."""
     GetTaxReport: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetTaxReportRequest, _report_pb2.GetTaxReportResponse]
     """Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
     notes, refunds and voided invoices took back, each on its own day.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
     """
     GetRevenueForecast: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetRevenueForecastRequest, _report_pb2.GetRevenueForecastResponse]
     """Forecasts earned revenue from the months that are over, by whichever simple method would have erred
@@ -69,14 +79,24 @@ class ReportServiceAsyncStub(ReportServiceStub):
 
     A line is earned by the days of its service, the part before its invoice's month in that month; one
     without a period, and an order, when it is billed. Months that are over do not change.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
     """
     GetRecurringRevenueReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetRecurringRevenueReportRequest, _report_pb2.GetRecurringRevenueReportResponse]  # type: ignore[assignment]
-    """Reports monthly recurring revenue and what moved it, by customer."""
+    """Reports monthly recurring revenue and what moved it, by customer.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
+    """
     GetAgingReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetAgingReportRequest, _report_pb2.GetAgingReportResponse]  # type: ignore[assignment]
     """Reports what customers owe on open invoices, by how long it is overdue."""
     GetTaxReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetTaxReportRequest, _report_pb2.GetTaxReportResponse]  # type: ignore[assignment]
     """Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
     notes, refunds and voided invoices took back, each on its own day.
+
+    Errors:
+      INVALID_ARGUMENT SPAN_REFUSED
     """
     GetRevenueForecast: _aio.UnaryUnaryMultiCallable[_report_pb2.GetRevenueForecastRequest, _report_pb2.GetRevenueForecastResponse]  # type: ignore[assignment]
     """Forecasts earned revenue from the months that are over, by whichever simple method would have erred
@@ -101,6 +121,9 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A line is earned by the days of its service, the part before its invoice's month in that month; one
         without a period, and an order, when it is billed. Months that are over do not change.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +132,11 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _report_pb2.GetRecurringRevenueReportRequest,
         context: _typing.Any,
     ) -> _typing.Union[_report_pb2.GetRecurringRevenueReportResponse, _abc.Awaitable[_report_pb2.GetRecurringRevenueReportResponse]]:
-        """Reports monthly recurring revenue and what moved it, by customer."""
+        """Reports monthly recurring revenue and what moved it, by customer.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
+        """
 
     @_abc_1.abstractmethod
     def GetAgingReport(
@@ -127,6 +154,9 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_report_pb2.GetTaxReportResponse, _abc.Awaitable[_report_pb2.GetTaxReportResponse]]:
         """Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
         notes, refunds and voided invoices took back, each on its own day.
+
+        Errors:
+          INVALID_ARGUMENT SPAN_REFUSED
         """
 
     @_abc_1.abstractmethod

@@ -621,6 +621,9 @@ export const ReportService: GenService<{
    * A line is earned by the days of its service, the part before its invoice's month in that month; one
    * without a period, and an order, when it is billed. Months that are over do not change.
    *
+   * Errors:
+   *   INVALID_ARGUMENT SPAN_REFUSED
+   *
    * @generated from rpc weft.billing.v1.ReportService.GetRevenueReport
    */
   getRevenueReport: {
@@ -630,6 +633,9 @@ export const ReportService: GenService<{
   },
   /**
    * Reports monthly recurring revenue and what moved it, by customer.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT SPAN_REFUSED
    *
    * @generated from rpc weft.billing.v1.ReportService.GetRecurringRevenueReport
    */
@@ -651,6 +657,9 @@ export const ReportService: GenService<{
   /**
    * Reports tax by country, category and rate, as a return wants it: what was billed, less what credit
    * notes, refunds and voided invoices took back, each on its own day.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT SPAN_REFUSED
    *
    * @generated from rpc weft.billing.v1.ReportService.GetTaxReport
    */
