@@ -196,6 +196,9 @@ async def main(words: Namespace) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main(parser().parse_args())))
-    except (NoSales, NotSignedIn, grpc.aio.AioRpcError) as error:
+    except grpc.aio.AioRpcError as error:
+        console.print(f"[red]stopped:[/] {error.code().name}: {error.details()}")
+        sys.exit(1)
+    except (NoSales, NotSignedIn) as error:
         console.print(f"[red]stopped:[/] {error}")
         sys.exit(1)

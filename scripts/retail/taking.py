@@ -68,7 +68,8 @@ class Taking:
         stub = self._send.stub(ProductServiceStub)
         report = (await self._send.all(stub.ImportProducts, messages)).report
         for error in report.errors:
-            self.taken.refused.append(Refused("", 0, "", error.subject, error.reason, error.message))
+            sku = rows[error.row].variants[0].content.sku
+            self.taken.refused.append(Refused("", 0, "", sku, error.reason, error.message))
         return len(rows) - int(report.refused)
 
     async def opening(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -88,11 +87,17 @@ class Staff:
         await self.ask("POST", f"{path}:approve", {})
         await self.ask("POST", f"{path}:receive", {})
 
-    async def on_hand(self) -> Mapping[str, int]:
-        """Units that are here, reserved and for sale."""
-        query = {"sku": self.sku, "location_id": self.location_id}
-        stock = (await self.ask("GET", "/v1/inventory/stock:get", **query))["stock"]
-        return {name: int(stock.get(name, 0)) for name in ("onHand", "reserved", "available")}
+    async def on_hand(self, units: int) -> int:
+        """Units at hand, wherever they lie, once there are so many and none of them is reserved."""
+        wanted = f'sku = "{self.sku}"'
+
+        async def there() -> bool:
+            stock = (await self.ask("GET", "/v1/inventory/stock", filter=wanted))["stock"]
+            here, held = (sum(int(each.get(name, 0)) for each in stock) for name in ("onHand", "reserved"))
+            return here == units and not held
+
+        await soon(there)
+        return units
 
     async def entries(self, order_id: str, count: int) -> list[tuple[str, str, int]]:
         """Debited and credited account, and minor units, of all that is booked of an order; oldest first."""

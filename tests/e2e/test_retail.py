@@ -51,8 +51,8 @@ LINES = {
     "NO_INVOICE": [("", "22752", "2", "1.50", ANN, "02 11:00")],
     "NEGATIVE_PRICE": [("T9", "22752", "2", "-1.50", ANN, "02 11:00")],
     "CANCELS_NOTHING": [("CT9", "22752", "2", "1.50", ANN, "02 11:00")],
-    "AMOUNT_OUT_OF_RANGE": [("T10", "22752", "1000000", "999999999999", ANN, "02 12:00")],
-    "UNKNOWN_ORDER": [("CT10", "22752", "-1000000", "999999999999", ANN, "02 13:00")],
+    "AMOUNT_OUT_OF_RANGE": [("T10", "22752", "1000000", "999999999", ANN, "02 12:00")],
+    "UNKNOWN_ORDER": [("CT10", "22752", "-1000000", "999999999", ANN, "02 13:00")],
 }
 KINDS = {"sold", "taken back", "stock", "debts"}
 
@@ -63,18 +63,18 @@ def written(path: Path) -> None:
         out.writerow(COLUMNS)
         for lines in LINES.values():
             for invoice, code, units, price, customer, at in lines:
-                when = f"2032-02-{at}:00"
+                when = f"2009-02-{at}:00"
                 out.writerow([invoice, code, "White  lantern", units, when, price, customer, "EIRE"])
 
 
 @pytest.mark.timeout(180)
 def test_every_mess_is_modelled_or_refused_by_name(mesh: Mesh, tmp_path: Path) -> None:
-    written(tmp_path / "2032-02.csv")
-    words = ("demo", "retail", str(tmp_path / "2032-02.csv"), "--refused", str(tmp_path / "refused.csv"))
+    written(tmp_path / "2009-02.csv")
+    words = ("demo", "retail", str(tmp_path / "2009-02.csv"), "--refused", str(tmp_path / "refused.csv"))
     done = mesh.weft(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     # Sold 20.40 + 0.00 + 30.60 + 18.00; taken back 7 + 1 of 8 lanterns, 2 of nobody knows what, and charges.
-    assert re.search(r"2032-02 +4 +3 +69\.00 +40\.50 +25\.50 +3\.00 +exact", done.stdout), done.stdout
+    assert re.search(r"2009-02 +4 +3 +69\.00 +40\.50 +25\.50 +3\.00 +exact", done.stdout), done.stdout
     with (tmp_path / "refused.csv").open() as file:
         refused = [(row["line"], row["invoice"], row["reason"]) for row in csv.DictReader(file)]
     lines = [(name, line) for name, some in LINES.items() for line in some]

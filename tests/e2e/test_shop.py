@@ -14,7 +14,7 @@ TOLD = (
     r"live: OrderRefunded",
     r"107\.10 EUR refunded to the card",
     r"4 mails came",
-    r"on the shelf: 8, none of them reserved",
+    r"in the house: 8, none of them reserved",
     r"assets:receivables:EUR +income:sales:EUR +270\.00",
     r"assets:receivables:EUR +liabilities:vat:EUR +51\.30",
     r"assets:clearing:sandbox:EUR +assets:receivables:EUR +321\.30",
