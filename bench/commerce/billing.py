@@ -6,7 +6,6 @@ that the second month left into empty tables with the same indexes, by one state
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -87,8 +86,8 @@ async def _month_by_month(found: Mesh, strangers: list[float]) -> dict[str, tupl
     taxes = Taxes(clock, "DE", TaxSettings(vies_url=""))
     biller = Biller(db, clock, TermsOf(), Issuer(taxes))
     figures = {"first month": await _bill(found, db, biller, START, strangers)}
-    await db.execute(USAGE, START + timedelta(days=3))
-    await db.execute("analyze")
+    await _patiently(db, USAGE, START + timedelta(days=3))
+    await _patiently(db, "analyze")
     clock.advance((NEXT - START).total_seconds())
     figures["second month, with usage"] = await _bill(found, db, biller, NEXT, strangers)
     figures["floor: the second month's rows copied"] = await _floor(found, db)
@@ -105,13 +104,20 @@ async def _fresh(found: Mesh) -> None:
 
 async def _subscribe(db: Database) -> None:
     plans = [await _plan(db, Decimal(10 + n)) for n in range(PLANS)]
-    await db.execute(PROFILES, START, SUBSCRIPTIONS)
+    await _patiently(db, PROFILES, START, SUBSCRIPTIONS)
     people = [row["customer_id"] for row in await db.fetch("select customer_id from billing_profile")]
     for begin in range(0, SUBSCRIPTIONS, AT_ONCE):
         subs = [_sub(each, plans[n % PLANS]) for n, each in enumerate(people[begin : begin + AT_ONCE])]
         async with db.fast() as tx:
             await store.insert_all(tx, subs)
-    await db.execute("analyze")
+    await _patiently(db, "analyze")
+
+
+async def _patiently(db: Database, sql: str, *args: Any) -> None:
+    """A statement that may take as long as it does."""
+    connection = await db.dedicated(statement_timeout="0")
+    await connection.execute(sql, *args)
+    await connection.close()
 
 
 async def _plan(db: Database, price: Decimal) -> UUID:
@@ -182,18 +188,16 @@ async def _floor(found: Mesh, db: Database) -> tuple[float, ...]:
     began = perf_counter()
     with Meter(found.only("postgres")) as meter:
         for table in COPIED:
-            await asyncio.wait_for(_copy(db, table), None)
+            await _copy(db, table)
     wall = perf_counter() - began
     return wall, SUBSCRIPTIONS / wall, 0.0, meter.seconds["postgres"] * 1e6 / SUBSCRIPTIONS
 
 
 async def _copy(db: Database, table: str) -> None:
-    connection = await db.dedicated(statement_timeout="0")
     of_month = {
         "invoice": "where issued_at >= $1",
         "event": "where at >= $1",
         "dunning": "where started_at >= $1",
         "subscription": "where updated_at >= $1",
     }.get(table, "where invoice_id in (select invoice_id from invoice where issued_at >= $1)")
-    await connection.execute(f"insert into floor_{table} select * from {table} {of_month}", NEXT)
-    await connection.close()
+    await _patiently(db, f"insert into floor_{table} select * from {table} {of_month}", NEXT)

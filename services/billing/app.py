@@ -14,7 +14,7 @@ from services.billing.documents.composing import Composer
 from services.billing.documents.filing import Filing
 from services.billing.documents.page import Style
 from services.billing.documents.pressing import Press
-from services.billing.events import Hearing, forget
+from services.billing.events import Hearing, Leaving
 from services.billing.issuing import Issuer
 from services.billing.reports.projecting import Projecting
 from services.billing.running import Runner
@@ -88,7 +88,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             PaymentRefunded: hearing.refunded,
             PaymentFailed: hearing.failed,
             PaymentCancelled: hearing.cancelled,
-            UserDeleted: forget,
+            UserDeleted: Leaving(shared.changing).left,
             **projections_of(seller, of_taxes),
         },
         loops=[shared.runner.run, shared.chasing.run, confirming.run, filing.press.run],

@@ -25,7 +25,7 @@ from services.billing.issuing import Draft, Issued, Issuer
 from services.billing.store import plan as plans, profile as profiles, subscription as store
 from services.billing.store.plan import Key, TermsOf
 from services.chassis.clock import Clock, uuid7
-from services.chassis.db import Connection, Database
+from services.chassis.db import AnyTx, Database
 from services.chassis.events import emit
 
 BLOCKING = (Standing.BLOCKED, Standing.SUSPENDED)
@@ -56,20 +56,20 @@ class Changing:
         self._db, self._clock, self._terms = db, clock, terms
         self._issuer, self._biller, self._crediting = issuer, biller, crediting
 
-    async def take(self, tx: Connection, subscription_id: UUID, customer_id: UUID | None) -> Running:
+    async def take(self, tx: AnyTx, subscription_id: UUID, customer_id: UUID | None) -> Running:
         """Locked. Raises UnknownSubscription, also of another customer."""
         sub = await store.lock(tx, subscription_id)
         if customer_id and sub.customer_id != customer_id:
             raise UnknownSubscription(subscription_id=subscription_id)
         return sub
 
-    async def unblocked(self, tx: Connection, customer_id: UUID) -> None:
+    async def unblocked(self, tx: AnyTx, customer_id: UUID) -> None:
         """Raises ChangesBlocked, UnknownProfile."""
         standing = await profiles.standing(tx, customer_id)
         if standing in BLOCKING:
             raise ChangesBlocked(customer_id=customer_id, standing=standing)
 
-    async def wanted(self, tx: Connection, sub: Running, choice: Choice) -> tuple[Key, Wanted]:
+    async def wanted(self, tx: AnyTx, sub: Running, choice: Choice) -> tuple[Key, Wanted]:
         """Raises UnknownPlan, PlanHasEnded, CurrencyDiffers."""
         key = (sub.plan_id, sub.plan_version)
         if choice.plan_id:
@@ -88,7 +88,7 @@ class Changing:
         return key, Wanted(await self._terms.one(tx, *key), quantity)
 
     async def change(
-        self, tx: Connection, sub: Running, choice: Choice, now_or_later: bool | None, bill_later: bool
+        self, tx: AnyTx, sub: Running, choice: Choice, now_or_later: bool | None, bill_later: bool
     ) -> Changed:
         """`now_or_later`: True at once, False with the next period, None as the change is."""
         sub.may("change")
@@ -112,7 +112,7 @@ class Changing:
         return changed
 
     async def _change_lines(
-        self, tx: Connection, sub: Running, old: Terms, key: Key, wanted: Wanted, now: datetime
+        self, tx: AnyTx, sub: Running, old: Terms, key: Key, wanted: Wanted, now: datetime
     ) -> list[Line]:
         seen = await self._biller.seen(tx, [(sub, old)], now)
         lines = periods.change(sub, old, wanted, seen[sub.subscription_id], now)
@@ -121,7 +121,7 @@ class Changing:
         return lines
 
     async def preview(
-        self, tx: Connection, subscription_id: UUID, customer_id: UUID | None, choice: Choice
+        self, tx: AnyTx, subscription_id: UUID, customer_id: UUID | None, choice: Choice
     ) -> tuple[Running, Sequence[Line], bool]:
         """What a change at once would bill; the caller rolls back, or keeps nothing of it."""
         sub = await self.take(tx, subscription_id, customer_id)
@@ -131,7 +131,7 @@ class Changing:
         upgrade = is_upgrade(old, sub.quantity, wanted.terms, wanted.quantity)
         return sub, await self._change_lines(tx, sub, old, key, wanted, self._clock.now()), upgrade
 
-    async def pause(self, tx: Connection, sub: Running) -> Changed:
+    async def pause(self, tx: AnyTx, sub: Running) -> Changed:
         if sub.state is State.PAUSED:
             return Changed(sub)
         sub.may("pause")
@@ -140,7 +140,7 @@ class Changing:
         sub.pending += periods.pause(sub, terms, self._clock.now())
         return await self._saved(tx, sub, before, terms)
 
-    async def resume(self, tx: Connection, sub: Running) -> Changed:
+    async def resume(self, tx: AnyTx, sub: Running) -> Changed:
         if sub.state is State.ACTIVE:
             return Changed(sub)
         sub.may("resume")
@@ -154,7 +154,7 @@ class Changing:
         await store.save(tx, [sub])
         return changed
 
-    async def cancel(self, tx: Connection, sub: Running, *, now: bool, credit: bool) -> Changed:
+    async def cancel(self, tx: AnyTx, sub: Running, *, now: bool, credit: bool) -> Changed:
         if sub.state is State.CANCELLED or (sub.cancel_at and not now):
             return Changed(sub)
         sub.may("cancel" if now else "cancel at the end of its period")
@@ -171,7 +171,7 @@ class Changing:
         await store.save(tx, [sub])
         return changed
 
-    async def keep(self, tx: Connection, sub: Running) -> Changed:
+    async def keep(self, tx: AnyTx, sub: Running) -> Changed:
         """No end, and no change, with the period."""
         if sub.cancel_at is None and sub.next_quantity is None:
             return Changed(sub)
@@ -183,7 +183,7 @@ class Changing:
         return await self._saved(tx, sub, before, terms)
 
     async def _saved(
-        self, tx: Connection, sub: Running, before: telling.Standing, terms: Terms, *, save: bool = True
+        self, tx: AnyTx, sub: Running, before: telling.Standing, terms: Terms, *, save: bool = True
     ) -> Changed:
         """Announces what has become of it. `save`: nothing more happens to it."""
         now = self._clock.now()
@@ -193,7 +193,7 @@ class Changing:
             await store.save(tx, [sub])
         return Changed(sub)
 
-    async def _invoice(self, tx: Connection, sub: Running, lines: list[Line], now: datetime) -> UUID | None:
+    async def _invoice(self, tx: AnyTx, sub: Running, lines: list[Line], now: datetime) -> UUID | None:
         """Of what waited and what is new."""
         waiting, sub.pending = sub.pending, []
         draft = Draft(
@@ -209,9 +209,7 @@ class Changing:
         issued: Issued = await self._issuer.one(tx, draft, now)
         return draft.invoice_id if issued.number else None
 
-    async def _last_invoice(
-        self, tx: Connection, sub: Running, lines: list[Line], now: datetime
-    ) -> UUID | None:
+    async def _last_invoice(self, tx: AnyTx, sub: Running, lines: list[Line], now: datetime) -> UUID | None:
         """What is owed at the end; what is given back beyond that becomes a credit note."""
         invoice_id = await self._invoice(tx, sub, lines, now) if sub.pending or lines else None
         left, sub.pending = sub.pending, []

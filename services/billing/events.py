@@ -4,9 +4,16 @@ from datetime import UTC
 from uuid import UUID
 
 from services.billing import settling
+from services.billing.changing import Changing
 from services.billing.domain.dunning import ActionState
 from services.billing.domain.invoice import InvoiceNotPayable, InvoicePayment, UnknownInvoice
-from services.billing.store import dunning, invoice as invoices, profile as profiles, tax_number
+from services.billing.store import (
+    dunning,
+    invoice as invoices,
+    profile as profiles,
+    subscription as subscriptions,
+    tax_number,
+)
 from services.chassis.clock import Clock
 from services.chassis.db import Tx
 from services.chassis.events import Envelope
@@ -82,9 +89,20 @@ def _payment(
     )
 
 
-async def forget(event: UserDeleted, envelope: Envelope, tx: Tx) -> None:
-    """Whom invoices are addressed to is gone; of finalised ones the law wants name and address kept."""
-    customer_id = UUID(event.user_id)
-    await profiles.erase(tx, customer_id)
-    await invoices.erase_contact(tx, customer_id)
-    await tax_number.erase(tx, customer_id)
+class Leaving:
+    """What is left to do for people who leave."""
+
+    def __init__(self, changing: Changing) -> None:
+        self._changing = changing
+
+    async def left(self, event: UserDeleted, envelope: Envelope, tx: Tx) -> None:
+        """Subscriptions end, and what is owed until now is invoiced; then it is forgotten where to.
+
+        Of finalised invoices the law wants name and address kept.
+        """
+        customer_id = UUID(event.user_id)
+        for sub in await subscriptions.living(tx, customer_id):
+            await self._changing.cancel(tx, sub, now=True, credit=False)
+        await profiles.erase(tx, customer_id)
+        await invoices.erase_contact(tx, customer_id)
+        await tax_number.erase(tx, customer_id)

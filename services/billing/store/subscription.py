@@ -71,11 +71,18 @@ KINDS = (
     ("updated_at", "timestamptz"),
 )
 FIXED = {"subscription_id", "customer_id", "currency", "start_at", "digest", "created_at"}
-NAMES = ", ".join(f"s.{name}" for name, _ in KINDS)
+JSON = {name for name, kind in KINDS if kind == "jsonb"}  # Read and written as text: drivers differ.
+NAMES = ", ".join(f"s.{name}::text" if name in JSON else f"s.{name}" for name, _ in KINDS)
 CHANGING = [(name, kind) for name, kind in KINDS if name not in FIXED]
+
+
+def _sent(kind: str) -> str:
+    return "text" if kind == "jsonb" else kind
+
+
 SAVE = f"""
-update subscription set {", ".join(f"{name} = new.{name}" for name, _ in CHANGING)}
-from unnest($1::uuid[], {", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(CHANGING, 2))})
+update subscription set {", ".join(f"{name} = new.{name}::{kind}" for name, kind in CHANGING)}
+from unnest($1::uuid[], {", ".join(f"${n}::{_sent(kind)}[]" for n, (_, kind) in enumerate(CHANGING, 2))})
     as new (id, {", ".join(name for name, _ in CHANGING)})
 where subscription_id = id
 """
@@ -108,13 +115,13 @@ def running(row: Any) -> Running:
 
 def _value(sub: Running, name: str) -> Any:
     value = getattr(sub, name)
-    return msgspec.json.encode(value).decode() if name in ("billed", "pending") else value
+    return msgspec.json.encode(value).decode() if name in JSON else value
 
 
 async def insert(tx: AnyTx, sub: Running) -> bool:
     """False when its id is taken."""
     names = ", ".join(name for name, _ in KINDS)
-    values = ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(KINDS, 1))
+    values = ", ".join(f"${n}::{_sent(kind)}::{kind}" for n, (_, kind) in enumerate(KINDS, 1))
     sql = f"insert into subscription ({names}) values ({values}) on conflict do nothing returning 1 as new"
     return bool(await fetch(tx, sql, *(_value(sub, name) for name, _ in KINDS)))
 
@@ -148,6 +155,13 @@ async def lock(tx: AnyTx, subscription_id: UUID) -> Running:
     if not rows:
         raise UnknownSubscription(subscription_id=subscription_id)
     return running(rows[0])
+
+
+async def living(tx: AnyTx, customer_id: UUID) -> list[Running]:
+    """Those of a customer that have not ended, locked."""
+    sql = f"""select {NAMES} from subscription s where s.customer_id = $1 and s.state <> 'CANCELLED'
+        order by s.subscription_id for update"""
+    return [running(row) for row in await fetch(tx, sql, customer_id)]
 
 
 async def share(tx: AnyTx, subscription_ids: Collection[UUID]) -> dict[UUID, Running]:
