@@ -30,6 +30,8 @@ from scripts.jobs.showing import console
 from scripts.retail import books
 from scripts.retail.books import Survey, pence
 from scripts.retail.checking import Booked, Checking, published
+from scripts.retail.packing import CURRENCY
+from scripts.retail.paying import Paying
 from scripts.retail.rows import NoSales, Refused, Row
 from scripts.retail.sending import Sender
 from scripts.retail.taking import Taking
@@ -44,6 +46,7 @@ def parser() -> ArgumentParser:
     words = ArgumentParser(prog="weft demo retail", description="Takes a wholesaler's months over.")
     words.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CSV, also as .gz")
     words.add_argument("--days", type=int, metavar="N", help="only the first N days")
+    words.add_argument("--payments", action="store_true", help="pay for it by bank, a statement a day")
     words.add_argument("--kill", action="store_true", help="kill -9 the order service in the middle")
     words.add_argument("--refused", type=Path, metavar="FILE", help="where refused lines are listed")
     return words
@@ -64,7 +67,9 @@ def surveyed(files: Sequence[Path], days: int | None) -> Survey:
     return survey
 
 
-async def take(taking: Taking, files: Sequence[Path], words: Namespace, survey: Survey) -> None:
+async def take(
+    taking: Taking, paying: Paying | None, files: Sequence[Path], words: Namespace, survey: Survey
+) -> None:
     """Everything, in its order, telling each step."""
     products = await taking.assortment()
     console.print(
@@ -77,6 +82,8 @@ async def take(taking: Taking, files: Sequence[Path], words: Namespace, survey: 
         for day in books.days(files, words.days):
             killing(bars, task)
             await taking.day(day)
+            if paying:
+                await paying.day(day, taking.taken.missing)
             debts += day.debts
             bars.advance(task, day.rows)
     console.print(f"inventory  {await taking.moves():,} units left or came back")
@@ -97,15 +104,18 @@ def _killing(words: Namespace) -> Callable[[Progress, int], None]:
     return kill
 
 
-async def check(checking: Checking, taking: Taking, expected: Mapping[str, int], survey: Survey) -> int:
+async def check(
+    checking: Checking, taking: Taking, expected: Mapping[str, int], paid: Counter[str] | None
+) -> int:
     """How much is wrong; shows a table of the months."""
+    survey, sums = taking.survey, (sum(expected.values()), None if paid is None else paid.total())
     with _bars() as bars:
         task = bars.add_task("ledger", total=survey.sales.total())
-        booked = await checking.settled(
-            sum(expected.values()), lambda done: bars.update(task, completed=done)
-        )
+        booked = await checking.settled(*sums, lambda done: bars.update(task, completed=done))
     orders = await checking.orders()
     wrong = _show(booked, orders, expected, taking)
+    if paid is not None:
+        wrong += _came(booked, paid)
     if not await checking.balanced():
         wrong += 1
         console.print("[red]the ledger's debits and credits are not equal[/]")
@@ -113,6 +123,15 @@ async def check(checking: Checking, taking: Taking, expected: Mapping[str, int],
         wrong += 1
         console.print("[red]the stock is not what the movements come to[/]")
     return wrong
+
+
+def _came(booked: Mapping[str, Booked], paid: Counter[str]) -> int:
+    """1 if what came by bank is not what was paid."""
+    right = all(found.paid == paid[month] for month, found in booked.items())
+    mark = "[green]exact[/]" if right else f"[red]expected {pounds(paid.total())}[/]"
+    came = sum(found.paid for found in booked.values())
+    console.print(f"payment    {pounds(came)} {CURRENCY} came by bank: {mark}")
+    return int(not right)
 
 
 def _show(
@@ -178,8 +197,8 @@ async def main(words: Namespace) -> int:
     console.print(f"files      {len(files)}, {survey.rows:,} lines, {survey.invoices:,} invoices")
     async with edge() as client:
         sender = Sender(client)
-        taking = Taking(sender, survey, scope)
-        await take(taking, files, words, survey)
+        taking, paying = Taking(sender, survey, scope), Paying(sender) if words.payments else None
+        await take(taking, paying, files, words, survey)
         seconds, taken = time.monotonic() - begun, taking.taken
         console.print(
             f"order      {taken.imported:,} orders and refunds are new, {taken.unchanged:,} were there; "
@@ -187,7 +206,8 @@ async def main(words: Namespace) -> int:
             + (f"; {sender.again} calls were made again" if sender.again else "")
         )
         expected = {month: pence(net - read[month] + survey.net[month]) for month, net in known.items()}
-        wrong = await check(Checking(sender, survey), taking, expected, survey)
+        paid = paying.paid if paying else None
+        wrong = await check(Checking(sender, survey), taking, expected, paid)
     report(taken.refused, words.refused or Path(os.environ["WEFT_REFUSED_FILE"]))
     console.print("[red]something is wrong[/]" if wrong else "[green]all books are exact[/]")
     return 1 if wrong else 0

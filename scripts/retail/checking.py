@@ -25,6 +25,7 @@ from weft.order.v1.order_pb2_grpc import OrderServiceStub
 
 PUBLISHED = "expected_totals_by_month.csv"
 SALES, RETURNS = f"income:sales:{CURRENCY}", f"income:returns:{CURRENCY}"
+BANK = f"assets:clearing:bank:{CURRENCY}"
 PAGE = 200
 STILL_S = 60.0  # A ledger to which nothing was added for so long has all that it will get.
 LOOK_S = 0.5
@@ -37,6 +38,7 @@ class Booked:
     sales: int = 0
     returns: int = 0
     debts: int = 0
+    paid: int = 0  # By bank.
 
     @property
     def net(self) -> int:
@@ -56,18 +58,21 @@ class Checking:
         for each in (await self._send.one(self._ledger.ListTurnovers, request)).turnovers:
             sums[each.month][each.code] += each.debits_minor - each.credits_minor
         return {
-            month: Booked(-sums[month][SALES], sums[month][RETURNS], sums[month][DEBTS]) for month in months
+            month: Booked(-sums[month][SALES], sums[month][RETURNS], sums[month][DEBTS], sums[month][BANK])
+            for month in months
         }
 
-    async def settled(self, wanted: int, tell: Callable[[int], None]) -> dict[str, Booked]:
-        """The ledger's months once they sum to `wanted`, or once nothing is added any more."""
+    async def settled(self, net: int, paid: int | None, tell: Callable[[int], None]) -> dict[str, Booked]:
+        """The ledger's months once they sum to that, or once nothing is added any more; None: to any."""
         last, since = None, time.monotonic()
         while True:
             found = await self.booked()
             if found != last:
                 last, since = found, time.monotonic()
                 tell(sum(month.sales for month in found.values()))
-            if sum(month.net for month in found.values()) == wanted or time.monotonic() - since > STILL_S:
+            came = sum(month.paid for month in found.values())
+            there = sum(month.net for month in found.values()) == net and paid in (None, came)
+            if there or time.monotonic() - since > STILL_S:
                 return found
             await asyncio.sleep(LOOK_S)
 

@@ -44,6 +44,7 @@ class Taken:
     unchanged: int = 0  # They were there before.
     refunds: Counter[str] = field(default_factory=Counter)  # By month.
     refused: list[Refused] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)  # Invoices whose order was refused.
 
 
 class Taking:
@@ -94,6 +95,8 @@ class Taking:
             for refused in answer.rows:
                 request, rows = made[refused.row - 1]
                 self.taken.refunds[rows[0].month] -= request.HasField("refund")
+                if request.HasField("order"):
+                    self.taken.missing.add(rows[0].invoice)
                 self._refuse(day, rows, refused.reason, refused.message)
                 self.survey.withdraw(rows)
         await self._correct(day)

@@ -70,11 +70,13 @@ def written(path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_every_mess_is_modelled_or_refused_by_name(mesh: Mesh, tmp_path: Path) -> None:
     written(tmp_path / "2009-02.csv")
-    words = ("demo", "retail", str(tmp_path / "2009-02.csv"), "--refused", str(tmp_path / "refused.csv"))
+    words = ("demo", "retail", str(tmp_path / "2009-02.csv"), "--payments")
+    words += ("--refused", str(tmp_path / "refused.csv"))
     done = mesh.weft(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     # Sold 20.40 + 0.00 + 30.60 + 18.00; taken back 7 + 1 of 8 lanterns, 2 of nobody knows what, and charges.
     assert re.search(r"2009-02 +4 +3 +69\.00 +40\.50 +25\.50 +3\.00 +exact", done.stdout), done.stdout
+    assert "38.40 GBP came by bank: exact" in done.stdout, "what nobody bought nobody pays"
     with (tmp_path / "refused.csv").open() as file:
         refused = [(row["line"], row["invoice"], row["reason"]) for row in csv.DictReader(file)]
     lines = [(name, line) for name, some in LINES.items() for line in some]
