@@ -100,7 +100,7 @@ COMMANDS = {
     "logs": Command("what the parts wrote", "logs:logs", None, _logs),
     "restart": Command("restart one process", "mesh:restart", None, _service),
     "reset": Command("stop the mesh and remove its data (asks first)", "mesh:reset", None, _reset),
-    "demo": Command("run the main job against the running mesh", "tools:demo", DEV, rest=True),
+    "demo": Command("the main job; or `demo shop`, `retail`, `import`", "tools:demo", DEV, rest=True),
     "worker": Command("run jobs in the foreground: `worker MODULE...`", "tools:worker", rest=True),
     "jobs": Command("jobs: run, list, watch, retry, cancel, top", "tools:jobs", rest=True),
     "psql": Command("psql on a service's database", "tools:psql", None, _service, rest=True),

@@ -67,6 +67,14 @@ def surveyed(files: Sequence[Path], days: int | None) -> Survey:
     return survey
 
 
+def scope_of(files: Sequence[Path], days: int | None) -> str:
+    """Names what is imported, by its content: another file is another assortment, and another warehouse."""
+    digest = sha256(str(days).encode())
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
 async def take(
     taking: Taking, paying: Paying | None, files: Sequence[Path], words: Namespace, survey: Survey
 ) -> None:
@@ -193,7 +201,7 @@ async def main(words: Namespace) -> int:
         raise NoSales("there is no line that could be taken")
     known = published(files, survey) if words.days is None else dict(survey.net)
     read = dict(survey.net)
-    scope = sha256("\n".join([*(path.name for path in files), str(words.days)]).encode()).hexdigest()[:8]
+    scope = scope_of(files, words.days)
     console.print(f"files      {len(files)}, {survey.rows:,} lines, {survey.invoices:,} invoices")
     async with edge() as client:
         sender = Sender(client)
