@@ -31,7 +31,7 @@ from services.scheduler.domain.webhook import (
     signature,
 )
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.store import webhook as store
+from services.scheduler.store import glance, webhook as store
 from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
 
 LOOK_EVERY_S = 0.5
@@ -72,7 +72,7 @@ class Deliverer:
         """Begins attempts that are due, as far as there is room. False: nothing was begun."""
         now, under_way = self._clock.now(), Counter(self._tasks.values())
         room = ATTEMPTS_MAX - under_way.total()
-        if not room:
+        if not room or not await glance.is_due(self._db, glance.DELIVERIES, now):
             return False
         busy = [endpoint_id for endpoint_id, count in under_way.items() if count >= ENDPOINT_ATTEMPTS_MAX]
         lease = timedelta(seconds=self._timeout_s) + LEASE_SPARE

@@ -24,7 +24,7 @@ from services.scheduler.domain.schedule import Cause, Due, Overlap, Policy, RunS
 from services.scheduler.domain.workflow import InputRefused, UnknownWorkflow
 from services.scheduler.launching import Launcher
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.store import calendar as calendars, schedule as store
+from services.scheduler.store import calendar as calendars, glance, schedule as store
 from weft.scheduler.v1.events_pb2 import ScheduleRunEnded
 from weft.scheduler.v1.schedule_pb2 import ScheduleSettings
 from weft.scheduler.v1.schedule_run_pb2 import RunState as WireRunState
@@ -72,7 +72,9 @@ class Firing:
 
     async def round(self) -> tuple[int, datetime | None]:
         """Fires one batch. Returns how many schedules, and when the next is due."""
-        now = self._steady.now()
+        now, next_at = self._steady.now(), await glance.next_schedule(self._db)
+        if next_at is None or next_at > now:
+            return 0, next_at
         async with self._db.transaction() as tx:
             rows = await store.due(tx, now)
             if rows:

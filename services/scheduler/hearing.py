@@ -21,7 +21,7 @@ from services.scheduler.firing import Firing
 from services.scheduler.launching import Launcher
 from services.scheduler.requesting import JSON
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.store import schedule as store, workflow as workflows
+from services.scheduler.store import glance, schedule as store, workflow as workflows
 from weft.jobs.v1.job_pb2 import EndReason, JobState, Payload
 from weft.queue.v1 import job_pb2  # noqa: F401 - its service, which the stub looks up
 from weft.queue.v1.job_messages_pb2 import CancelJobRequest, GetJobRequest, GetJobResponse
@@ -76,9 +76,10 @@ class Hearing:
         """Calls off what is to be called off, for ever."""
         provenance.set(Provenance("service:scheduler"))
         while True:
-            now = self._clock.now()
-            async with self._db.transaction() as tx:
-                rows = await store.to_cancel(tx, now, now + CANCEL_AGAIN)
+            now, rows = self._clock.now(), list[AwaitedJob]()
+            if await glance.is_due(self._db, glance.CANCELLATIONS, now):
+                async with self._db.transaction() as tx:
+                    rows += await store.to_cancel(tx, now, now + CANCEL_AGAIN)
             for row in rows:
                 await self._cancel(row)
             if len(rows) < store.ASKED_MAX:
@@ -95,10 +96,11 @@ class Hearing:
         """Asks for jobs of which nothing was heard for long, for ever."""
         provenance.set(Provenance("service:scheduler"))
         while True:
-            now = self._clock.now()
+            now, rows = self._clock.now(), list[AwaitedJob]()
             again = now + timedelta(seconds=self._settings.ask_after_s)
-            async with self._db.transaction() as tx:
-                rows = await store.to_ask(tx, now, again)
+            if await glance.is_due(self._db, glance.QUESTIONS, now):
+                async with self._db.transaction() as tx:
+                    rows += await store.to_ask(tx, now, again)
             for row in rows:
                 await self._ask(row, now)
             if len(rows) < store.ASKED_MAX:

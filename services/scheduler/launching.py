@@ -26,7 +26,7 @@ from services.scheduler.domain.schedule import RunIdReused
 from services.scheduler.domain.webhook import DeliveryState, WebhookDelivery
 from services.scheduler.domain.workflow import Definition
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.store import schedule as jobs, webhook as webhooks, workflow as store
+from services.scheduler.store import glance, schedule as jobs, webhook as webhooks, workflow as store
 from services.scheduler.store.once import written
 from weft.scheduler.v1.events_pb2 import WorkflowRunChanged
 from weft.scheduler.v1.timing_pb2 import JobTemplate
@@ -103,8 +103,10 @@ class Launcher:
     async def watch_deadlines(self) -> None:
         """Calls off what has run for too long, for ever."""
         while True:
-            async with self._db.transaction() as tx:
-                late = await store.past_deadline(tx, self._clock.now())
+            now, late = self._clock.now(), list[UUID]()
+            if await glance.is_due(self._db, glance.DEADLINES, now):
+                async with self._db.transaction() as tx:
+                    late += await store.past_deadline(tx, now)
             for run_id in late:
                 await self._time_out(run_id)
             if len(late) < store.TIMED_OUT_MAX:
