@@ -1,6 +1,7 @@
 """Puts the service together."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf.message import Message
@@ -71,7 +72,8 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     settings = load(BillingSettings, environ, PREFIX)
     seller, of_taxes = load(SellerSettings, environ, PREFIX), load(TaxSettings, environ, PREFIX)
     taxes = Taxes(tools.clock, seller.seller_country, of_taxes)
-    shared, hearing = shared_of(tools, settings, taxes), Hearing(tools.clock)
+    hold = timedelta(days=settings.tax_hold_days if of_taxes.vies_url else 0)
+    shared, hearing = shared_of(tools, settings, Issuer(taxes, hold)), Hearing(tools.clock)
     confirming = Confirming(tools.db, tools.clock, Vies(of_taxes), of_taxes.vies_poll_s, told)
     filing = filing_of(tools, seller)
     return Parts(
@@ -95,8 +97,8 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     )
 
 
-def shared_of(tools: Tools, settings: BillingSettings, taxes: Taxes) -> Shared:
-    db, clock, terms, issuer, crediting = tools.db, tools.clock, TermsOf(), Issuer(taxes), Crediting()
+def shared_of(tools: Tools, settings: BillingSettings, issuer: Issuer) -> Shared:
+    db, clock, terms, crediting = tools.db, tools.clock, TermsOf(), Crediting()
     biller = Biller(db, clock, terms, issuer)
     return Shared(
         db=db,

@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.billing.domain.coupon import Discount
 from services.billing.domain.credit import Balance
 from services.billing.domain.dunning import DEFAULT, Policy, policy_from, steps
-from services.billing.domain.invoice import InvoiceKind, InvoiceState, number_text
+from services.billing.domain.invoice import InvoiceKind, InvoiceState, TaxUnconfirmed, number_text
 from services.billing.domain.profile import Standing, UnknownProfile
 from services.billing.domain.subscription import Running
 from services.billing.domain.totals import Line, Rate, Totals, totals
@@ -80,8 +80,14 @@ class _Rows:
 class Issuer:
     """Issues invoices in transactions of others."""
 
-    def __init__(self, taxes: Taxes) -> None:
-        self._taxes = taxes
+    def __init__(self, taxes: Taxes, hold: timedelta = timedelta()) -> None:
+        """`hold`: how long an invoice waits for its buyer's VAT number to be confirmed."""
+        self._taxes, self._hold = taxes, hold
+
+    def _holds(self, draft: Draft, now: datetime) -> bool:
+        """Changes in the middle of a period are not held: somebody waits for them."""
+        begun = min(draft.at, draft.created_at)
+        return draft.kind is not InvoiceKind.CHANGE and now - begun < self._hold
 
     async def one(self, tx: AnyTx, draft: Draft, now: datetime) -> Issued:
         """Raises what refuses it."""
@@ -104,8 +110,8 @@ class Issuer:
                 made.append(Issued(draft, refused=UnknownProfile(customer_id=draft.customer_id)))
                 continue
             spendable = balances.get((draft.customer_id, draft.currency), [])
-            of_it = discounts.get(draft.customer_id, [])
-            made.append(_reckoned(draft, customer, of_it, spendable, rates))
+            means = _Means(discounts.get(draft.customer_id, []), spendable)
+            made.append(_reckoned(draft, customer, means, rates, self._holds(draft, now)))
         billed = [each for each in made if each.totals and each.totals.lines]
         if billed:
             await store.use(tx, [d for each in discounts.values() for d in each if d.used], now)
@@ -149,22 +155,35 @@ def buyer_of(customer: Any) -> Buyer:
     return Buyer(customer["country"], customer["postal_code"], customer["vat_number"], customer["tax_exempt"])
 
 
-def _reckoned(
-    draft: Draft, customer: Any, discounts: Sequence[Discount], balances: Sequence[Balance], rates: Known
-) -> Issued:
-    """Its totals; what does not fit waits in its subscriptions."""
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What a customer has to pay with."""
+
+    discounts: Sequence[Discount]
+    balances: Sequence[Balance]
+
+
+def _reckoned(draft: Draft, customer: Any, means: _Means, rates: Known, held: bool) -> Issued:
+    """Its totals; what does not fit waits in its subscriptions. `held`: an open question of tax holds it."""
     buyer = buyer_of(customer)
 
     def rate_of(line: Line) -> Rate:
-        rate = rates[case_of(buyer, line, draft.at)]
-        if isinstance(rate, Refusal):
-            raise rate
-        return rate
+        found = rates[case_of(buyer, line, draft.at)]
+        if isinstance(found, Refusal):
+            raise found
+        if found.provisional and held:
+            raise TaxUnconfirmed
+        return found.rate
 
     try:
-        made = totals(draft.lines, discounts, draft.currency, rate_of, balances)
+        made = totals(draft.lines, means.discounts, draft.currency, rate_of, means.balances)
     except Refusal as refused:
         return Issued(draft, refused=refused)
+    _told_to_subscriptions(draft, made)
+    return Issued(draft, made)
+
+
+def _told_to_subscriptions(draft: Draft, made: Totals) -> None:
     by_id = {sub.subscription_id: sub for sub in draft.subs}
     for line in made.carried:
         if line.subscription_id in by_id:
@@ -172,7 +191,6 @@ def _reckoned(
     for position, line in enumerate(made.lines, 1):
         if line.subscription_id in by_id:
             _noted(by_id[line.subscription_id], line, draft.invoice_id, position)
-    return Issued(draft, made)
 
 
 def _noted(sub: Running, line: Line, invoice_id: UUID, position: int) -> None:

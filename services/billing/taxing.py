@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from services.billing.domain.tax import Kind, NoTaxRate, Supply
+from services.billing.domain.tax import Kind, NoTaxRate, Supply, Tax
 from services.billing.domain.totals import Line, Rate
 from services.billing.tax.determining import Question, Taxes
 from services.chassis.db import AnyTx
@@ -30,7 +30,15 @@ class Case:
     at: datetime
 
 
-Known = Mapping[Case, Rate | NoTaxRate]
+@dataclass(frozen=True, slots=True)
+class Determined:
+    """How a case is taxed. `provisional`: unless the buyer's number turns out to be valid."""
+
+    rate: Rate
+    provisional: bool
+
+
+Known = Mapping[Case, Determined | NoTaxRate]
 
 
 def case_of(buyer: Buyer, line: Line, at: datetime) -> Case:
@@ -45,11 +53,11 @@ async def determined(taxes: Taxes, tx: AnyTx, cases: Iterable[Case]) -> Known:
     except NoTaxRate as refused:
         if len(wanted) == 1:
             return {wanted[0]: refused}
-        known: dict[Case, Rate | NoTaxRate] = {}
+        known: dict[Case, Determined | NoTaxRate] = {}
         for case in wanted:  # One of them has none: the others are none the worse.
             known |= await determined(taxes, tx, [case])
         return known
-    return {case: _rate(tax) for case, tax in zip(wanted, found, strict=True)}
+    return {case: _determined(tax) for case, tax in zip(wanted, found, strict=True)}
 
 
 def _question(case: Case) -> Question:
@@ -63,5 +71,5 @@ def _question(case: Case) -> Question:
     )
 
 
-def _rate(tax: Any) -> Rate:
-    return Rate(str(tax.code), tax.percent, tax.note)
+def _determined(tax: Tax) -> Determined:
+    return Determined(Rate(str(tax.code), tax.percent, tax.note), tax.provisional)

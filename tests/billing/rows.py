@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -42,11 +42,11 @@ async def billing_rows(postgres: str) -> AsyncIterator[Database]:
         await db.close()
 
 
-def biller(db: Database, clock: Clock | None = None) -> Biller:
+def biller(db: Database, clock: Clock | None = None, hold: timedelta = timedelta()) -> Biller:
     """One of many that might run."""
     time = clock or FakeClock(START)
     taxes = Taxes(time, "DE", TaxSettings(vies_url=""))
-    return Biller(db, time, TermsOf(), Issuer(taxes))
+    return Biller(db, time, TermsOf(), Issuer(taxes, hold))
 
 
 async def until_none(one: Biller, run_id: UUID | None = None) -> int:

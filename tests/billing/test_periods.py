@@ -102,8 +102,13 @@ def test_periods_of_the_calendar_begin_with_it(unit: Unit, count: int, begins: s
 
 @pytest.mark.parametrize(
     ("day", "start", "first"),
-    [(31, "2026-02-10", "2026-02-28"), (15, "2026-02-10", "2026-02-15"), (10, "2026-02-10", "2026-03-10")],
-    ids=["last", "later", "today"],
+    [
+        (31, "2026-02-28", "2026-03-31"),
+        (31, "2026-02-10", "2026-02-28"),
+        (15, "2026-02-10", "2026-02-15"),
+        (10, "2026-02-10", "2026-03-10"),
+    ],
+    ids=["begun-on-the-last", "last", "later", "today"],
 )
 def test_the_day_that_was_chosen_ends_the_first_part(day: int, start: str, first: str) -> None:
     cycle = on_day(day, Unit.MONTH, 1, at(start), UTC_ZONE)

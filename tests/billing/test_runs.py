@@ -74,6 +74,33 @@ async def test_one_that_cannot_be_taxed_holds_up_no_other_and_is_tried_again(row
     await judge(rows, 4)
 
 
+async def test_who_waits_for_vies_is_billed_when_it_answers_or_has_not_for_three_days(rows: Database) -> None:
+    plan_id = await plan(rows, Decimal(10))
+    sure, unsure = await customers(rows, 2, country="FR")
+    number = """insert into billing_party values ($1, 'SARL', '{}', '75001', 'Paris', '', '', 'fr', $2)"""
+    await rows.execute(number, sure, "FR40303265045")
+    await rows.execute(number, unsure, "FR83404833048")
+    await subscribe(rows, [(sure, plan_id), (unsure, plan_id)])
+    hold = timedelta(days=3)
+    assert await until_none(biller(rows, hold=hold)) == 0
+    assert await rows.fetchval("select min(problem) from subscription") == "TAX_UNCONFIRMED"
+    await rows.execute(
+        """insert into vat_check values (gen_random_uuid(), $1, 'FR40303265045', '', 'FR', 'VALID',
+        '', '', '', '', 1, $2, $2, null)""",
+        sure,
+        START,
+    )
+    await biller(rows, FakeClock(START + timedelta(hours=2)), hold).batch(START)
+    await biller(rows, FakeClock(START + hold), hold).batch(START)
+    taxes = await rows.fetch(
+        "select customer_id, tax_code, tax_rate from invoice join invoice_tax using (invoice_id)"
+    )
+    assert {(row["customer_id"], row["tax_code"], row["tax_rate"]) for row in taxes} == {
+        (sure, "AE", Decimal(0)),
+        (unsure, "S", Decimal(20)),
+    }
+
+
 async def test_a_run_counts_what_it_did_and_begins_by_itself(own_world: World) -> None:
     plan_id = await own_world.plan(flat("10"))
     soon = stamp(own_world.clock.now() + timedelta(hours=1))

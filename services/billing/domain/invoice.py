@@ -41,6 +41,10 @@ class InvoiceIsPaidInPart(FailedPrecondition):
     """Invoice {invoice_id} was paid in part; write a credit note instead."""
 
 
+class TaxUnconfirmed(FailedPrecondition):
+    """The buyer's VAT number waits for its register to answer; the invoice waits for it, for a while."""
+
+
 class PaymentIdReused(AlreadyExists):
     """Payment {payment_id} is another one."""
 

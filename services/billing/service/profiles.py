@@ -1,6 +1,7 @@
 """weft.billing.v1.BillingProfileService."""
 
-from uuid import UUID
+import hashlib
+from uuid import UUID, uuid5
 
 from services.billing.domain.invoice import InvoiceParty
 from services.billing.domain.profile import (
@@ -11,9 +12,11 @@ from services.billing.domain.profile import (
     Standing,
     zone,
 )
+from services.billing.domain.tax_number import VatCheck, number
 from services.billing.service.shared import Shared
 from services.billing.service.stamps import maybe_id, stamp
-from services.billing.store import dunning, profile as store
+from services.billing.service.tax_numbers import told
+from services.billing.store import dunning, profile as store, tax_number
 from services.billing.store.once import written
 from services.chassis.db import Tx
 from services.chassis.events import emit
@@ -41,7 +44,11 @@ class Profiles(BillingProfileServiceServicer):
                 row.revision += 1
             row.country, row.time_zone = request.country, request.time_zone or "UTC"
             row.method_id, row.updated_at = maybe_id(request.method_id), self._shared.clock.now()
+            before = await store.party(tx, customer_id)
+            fresh = request.vat_number and (before is None or before.vat_number != request.vat_number)
             party = await tx.merge(party_of(customer_id, request))
+            if fresh:
+                await self._check_number(tx, row, request.vat_number)
             await self._changed(tx, row)
         return pb.PutBillingProfileResponse(profile=to_pb(row, party))
 
@@ -62,6 +69,15 @@ class Profiles(BillingProfileServiceServicer):
             created_at=now,
             updated_at=now,
         )
+
+    async def _check_number(self, tx: Tx, row: BillingProfile, vat_number: str) -> None:
+        """Has it confirmed, without waiting for that."""
+        of = number(vat_number)
+        check_id = uuid5(row.customer_id, f"{row.revision}:{of.compact}")
+        digest = hashlib.sha256(f"{of.compact}/{row.customer_id}".encode()).digest()
+        check = VatCheck.begin(check_id, row.customer_id, of, digest, self._shared.clock.now())
+        if await written(tx, check):
+            await told(tx, await tax_number.get(tx, check_id))
 
     async def _changed(self, tx: Tx, row: BillingProfile) -> None:
         await tx.flush()
