@@ -34,7 +34,7 @@ class Customer:
             customer_id=self.customer_id,
             **(details or {"card_token": "tok_visa"}),
         )
-        made: method_pb2.Method = (await self.stub.AttachMethod(request, metadata=self.me)).method
+        made: method_pb2.Method = (await self.till.ask(self.stub.AttachMethod, request, self.me)).method
         return made
 
     async def account(self, number: str = GOOD) -> method_pb2.Method:

@@ -64,8 +64,6 @@ async def shop(servers: Shared) -> Any:
             "stripe_webhook_secret": SECRET,
             "poll_s": "300",
             "retry_max_s": "600",
-            "call_s": "5",
-            "lease_s": "6",
         }
         async with till(servers, **settings) as made:
             yield Shop(made, server)

@@ -24,7 +24,7 @@ from services.payment.domain.settling import Captured, Ended, Opened, Settlement
 from services.payment.gateways.stripe import minor, units
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-LEGAL = [(each, other) for each in State for other in FOLLOWING[each]]
+LEGAL = [(each, other) for each in State for other in State if other in FOLLOWING[each]]
 ILLEGAL = [pair for pair in product(State, State) if pair not in LEGAL]
 
 

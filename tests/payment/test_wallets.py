@@ -29,7 +29,8 @@ class Purse:
         return made
 
     async def pay(self, minor: int, **rest: object) -> pb.Intent:
-        return await self.till.pay(minor=minor, customer_id=self.customer_id, **WALLET, **rest)
+        made = await self.till.pay(minor=minor, customer_id=self.customer_id, **WALLET, **rest)
+        return await self.till.settled(made)
 
     async def balance(self) -> tuple[int, int]:
         """The balance, and what is held of it."""

@@ -20,7 +20,7 @@ from weft.payment.v1.intent_pb2_grpc import IntentServiceStub
 from weft.payment.v1.refund_pb2_grpc import RefundServiceStub
 
 VISA = "pm_card_visa"
-SWIFT = {"ROUND_S": "0.05", "RETRY_FIRST_S": "0.05", "POLL_S": "0.2", "LEASE_S": "2", "CALL_S": "1"}
+SWIFT = {"ROUND_S": "0.1", "RETRY_FIRST_S": "0.05", "POLL_S": "0.2", "LEASE_S": "10", "CALL_S": "8"}
 
 
 class Till:
@@ -34,11 +34,11 @@ class Till:
     def me(self) -> tuple[tuple[str, str], ...]:
         return self.lab.bearer()
 
-    async def ask(self, method: Any, request: Any) -> Any:
+    async def ask(self, method: Any, request: Any, who: Any = None) -> Any:
         """As a caller does who asks again while there is no room: every request here has an id of its own."""
         while True:
             try:
-                return await method(request, metadata=self.me)
+                return await method(request, metadata=who or self.me)
             except grpc.aio.AioRpcError as error:
                 if error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise
@@ -94,6 +94,18 @@ class Till:
     async def get(self, intent_id: str) -> pb.Intent:
         answer = await self.ask(self.intents.GetIntent, pb.GetIntentRequest(intent_id=intent_id))
         found: pb.Intent = answer.intent
+        return found
+
+    async def settled(self, intent: pb.Intent) -> pb.Intent:
+        """Once its gateway has answered: on a machine that is busy it may be asked again."""
+        found = intent
+
+        async def answered() -> bool:
+            nonlocal found
+            found = found if state_of(found) != "PROCESSING" else await self.get(intent.intent_id)
+            return state_of(found) != "PROCESSING"
+
+        await until(answered)
         return found
 
     async def becomes(self, intent_id: str, state: str, **amounts: int) -> pb.Intent:
