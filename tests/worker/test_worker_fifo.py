@@ -56,6 +56,32 @@ async def test_every_key_keeps_its_order_while_workers_are_killed_and_frozen(
     assert kept_order(trail)
 
 
+async def test_a_wait_for_a_retry_outlives_its_worker_and_holds_its_key_back(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    """The next owner of the lane knows from the record when the next attempt is due, and its number."""
+    shop.modules = ("tests.worker.handlers",)
+    first = await shop.worker("--queue", "ledger")
+    again_s = 8
+    failing = await shop.enqueue("raise", Order(again_s, "retry"), queue="ledger", key="k")
+    behind = await shop.enqueue("echo", Order(1), queue="ledger", key="k")
+
+    async def retries() -> bool:
+        return (await shop.get(failing)).state == JobState.JOB_STATE_RETRYING
+
+    await until(retries, 20)
+    due = (await shop.get(failing)).due_time.ToNanoseconds()
+    first.kill()
+    await shop.worker("--queue", "ledger")
+
+    async def second_attempt() -> Any:
+        return [each.report for each in await shop.attempts(failing) if each.report.attempt == 2]
+
+    [report] = await until(second_attempt, 40)
+    assert report.start_time.ToNanoseconds() >= due
+    assert (await shop.get(behind)).state == JobState.JOB_STATE_QUEUED
+
+
 async def ends(trail: Path, count: int) -> bool:
     """Whether so many jobs have ended, at least once."""
     return len(await asyncio.to_thread(ended, trail)) >= count

@@ -40,6 +40,26 @@ async def test_a_killed_workers_job_goes_on_from_its_checkpoint(shop: Workshop, 
     assert {int(pid) for _, pid in pid_by_row} == {first.pid, second.pid}
 
 
+async def test_a_killed_workers_attempt_is_in_the_history_and_the_next_has_the_next_number(
+    shop: Workshop,
+) -> None:
+    first = await shop.worker("--name", "first")
+    job_id = await shop.enqueue("wait", Order(3600), execution_timeout={"seconds": 3600})
+    await until(lambda: _running(shop, job_id))
+    first.kill()
+    await shop.worker("--name", "second")
+
+    async def second_runs() -> bool:
+        job = await shop.get(job_id)
+        return (job.state, job.worker, job.attempt) == (JobState.JOB_STATE_RUNNING, "second", 2)
+
+    await until(second_runs, 30)
+    [lost] = await shop.attempts(job_id)
+    assert (lost.report.attempt, lost.worker) == (1, "first")
+    assert lost.report.reason == EndReason.END_REASON_WORKER_LOST
+    assert lost.report.start_time.ToNanoseconds() < lost.report.end_time.ToNanoseconds()
+
+
 async def test_a_frozen_worker_that_wakes_corrupts_nothing(shop: Workshop, tmp_path: Path) -> None:
     """What it held has gone elsewhere meanwhile: each job ends once, by whoever was first."""
     frozen = await shop.worker("--slots", "1", "--threads", "1", "--processes", "1")
