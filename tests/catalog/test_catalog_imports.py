@@ -101,6 +101,17 @@ async def test_a_refused_row_is_named_and_keeps_no_other_out(shop: Shop) -> None
     assert report.errors[1].subject == "no-id"
 
 
+async def test_a_row_changes_all_that_it_says_or_nothing(shop: Shop) -> None:
+    made = await shop.create(variant())
+    half = row(variant(new_sku(), list_price("-1")), product_id=made.product_id, title="New title")
+    other = row(product_id=made.product_id, title=made.content.title, description="Other row")
+    report = await shop.take_in([half, other])
+    assert errors(report) == [(0, "PRICE_REFUSED")]
+    read = await shop.get(made.product_id)
+    assert (read.content.title, read.content.description) == (made.content.title, "Other row")
+    assert len(read.variants) == 2
+
+
 async def test_a_refused_row_gives_back_the_names_it_asked_for(shop: Shop) -> None:
     taken, free = new_sku(), new_sku()
     await shop.create(variant(taken))

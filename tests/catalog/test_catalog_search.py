@@ -10,7 +10,7 @@ from services.chassis.testing import until
 from tests.catalog.shop import Shop, list_price, new_sku, refused, variant
 from weft.catalog.v1.content_pb2 import Attribute
 from weft.catalog.v1.definition_pb2 import AttributeDefinition
-from weft.catalog.v1.product_messages_pb2 import ArchiveProductRequest
+from weft.catalog.v1.product_messages_pb2 import ArchiveProductRequest, RemoveVariantRequest
 from weft.catalog.v1.search_pb2 import FacetFilter, PriceRange, SearchProductsRequest, SearchProductsResponse
 from weft.inventory.v1.events_pb2 import StockUpdated
 from weft.money.v1.money_pb2 import UnitPrice
@@ -161,6 +161,19 @@ async def test_prices_are_those_of_the_cheapest_variant_now(shop: Shop) -> None:
     assert titles(await search(shop, word, price=PriceRange(max=low))) == [f"{word} a"]
     dollars = await search(shop, word, order_by="price", currency="USD")
     assert [each.price_from.amount for each in dollars.products] == ["0.0004"]
+
+
+async def test_the_price_is_another_when_the_cheapest_variant_goes(shop: Shop) -> None:
+    word, cheap = rare_word(), new_sku()
+    made = await shop.on_sale(variant(cheap, list_price("3")), variant("", list_price("4")), title=word)
+
+    async def price() -> str:
+        return (await search(shop, word, currency="EUR")).products[0].price_from.amount
+
+    assert await price() == "3"
+    gone = RemoveVariantRequest(product_id=made.product_id, sku=cheap)
+    await shop.products.RemoveVariant(gone, metadata=shop.staff)
+    assert await price() == "4"
 
 
 @pytest.mark.parametrize(
