@@ -20,6 +20,7 @@ from services.chassis.db import Database, Tx
 SYNTAX = {Format.PDF: None, Format.UBL: Syntax.UBL, Format.CII: Syntax.CII}
 OF_CURRENCY = "BR-DEC"  # The rules on decimals; a currency with three keeps none of them.
 Kept = tuple[DocumentFile, bytes]
+Load = Callable[[Tx, UUID], Awaitable[store.Source]]
 Told = Callable[[Tx, DocumentFile, UUID], Awaitable[None]]
 
 
@@ -35,22 +36,23 @@ class Filing:
     told: Told  # Announces a new document of a customer.
     flights: dict[tuple[UUID, Format], asyncio.Task[Kept]] = field(default_factory=dict)  # Being made.
 
-    async def document(self, subject_id: UUID, source: store.Source, format: Format) -> Kept:
-        """Raises DocumentRefused, NoElectronicInvoice, DocumentsBusy."""
-        async with self.db.transaction() as tx:
-            if found := await store.kept(tx, subject_id, format):
-                return found
+    async def document(self, subject_id: UUID, format: Format, load: Load) -> Kept:
+        """One that is not there yet, made of what `load` reads.
+
+        Made once however many ask at once, and whoever gives up asking. Raises DocumentRefused,
+        NoElectronicInvoice, DocumentsBusy.
+        """
         flight = self.flights.get((subject_id, format))
         if flight is None:
-            flight = asyncio.create_task(self._new(subject_id, source, format))
+            flight = asyncio.create_task(self._new(subject_id, format, load))
             self.flights[subject_id, format] = flight
             flight.add_done_callback(lambda _: self.flights.pop((subject_id, format)))
         return await asyncio.shield(flight)
 
-    async def _new(self, subject_id: UUID, source: store.Source, format: Format) -> Kept:
-        """Made by one of those who ask at once, and whoever gives up asking."""
-        document = self.composer.document(source)
-        made = await self._made(document, format)
+    async def _new(self, subject_id: UUID, format: Format, load: Load) -> Kept:
+        async with self.db.transaction() as tx:
+            source = await load(tx, subject_id)
+        made = await self._made(self.composer.document(source), format)
         row = DocumentFile(
             subject_id=subject_id,
             format=format,
@@ -62,9 +64,7 @@ class Filing:
         async with self.db.transaction() as tx:
             if await store.keep(tx, row, made.content):
                 await self.told(tx, row, source.invoice["customer_id"])
-            kept = await store.kept(tx, subject_id, format)
-        assert kept
-        return kept
+            return await store.kept(tx, subject_id, format)
 
     async def _made(self, document: Document, format: Format) -> Made:
         """XML that breaks a rule of the standard goes to nobody."""

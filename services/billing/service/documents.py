@@ -5,7 +5,7 @@ from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
 
-from services.billing.documents.filing import Filing
+from services.billing.documents.filing import Filing, Load
 from services.billing.domain.credit_note import UnknownCreditNote
 from services.billing.domain.document import DraftHasNoDocument
 from services.billing.domain.document_file import DocumentFile, Format
@@ -26,34 +26,38 @@ class Documents(DocumentServiceServicer):
     async def GetInvoiceDocument(
         self, request: pb.GetInvoiceDocumentRequest, call: Call
     ) -> pb.GetInvoiceDocumentResponse:
-        invoice_id = UUID(request.invoice_id)
-        async with self._filing.db.transaction() as tx:
-            source = await store.invoice(tx, invoice_id)
-        if request.customer_id not in ("", str(source.invoice["customer_id"])):
+        invoice_id, format = UUID(request.invoice_id), from_pb(request.format)
+        filed = await store.filed_invoice(self._filing.db, invoice_id, format)
+        if request.customer_id not in ("", str(filed.customer_id)):
             raise UnknownInvoice(invoice_id=invoice_id)
-        if source.invoice["state"] == InvoiceState.DRAFT:
+        if filed.state == InvoiceState.DRAFT:
             raise DraftHasNoDocument(invoice_id=invoice_id)
-        return pb.GetInvoiceDocumentResponse(**await self._answer(invoice_id, source, request.format))
+        answer = await self._answer(invoice_id, format, filed, store.invoice)
+        return pb.GetInvoiceDocumentResponse(**answer)
 
     async def GetCreditNoteDocument(
         self, request: pb.GetCreditNoteDocumentRequest, call: Call
     ) -> pb.GetCreditNoteDocumentResponse:
-        credit_note_id = UUID(request.credit_note_id)
-        async with self._filing.db.transaction() as tx:
-            source = await store.credit_note(tx, credit_note_id)
-        if request.customer_id not in ("", str(source.note["customer_id"])):
+        credit_note_id, format = UUID(request.credit_note_id), from_pb(request.format)
+        filed = await store.filed_note(self._filing.db, credit_note_id, format)
+        if request.customer_id not in ("", str(filed.customer_id)):
             raise UnknownCreditNote(credit_note_id=credit_note_id)
-        return pb.GetCreditNoteDocumentResponse(**await self._answer(credit_note_id, source, request.format))
+        answer = await self._answer(credit_note_id, format, filed, store.credit_note)
+        return pb.GetCreditNoteDocumentResponse(**answer)
 
     async def _answer(
-        self, subject_id: UUID, source: store.Source, format: pb.DocumentFormat.ValueType
+        self, subject_id: UUID, format: Format, filed: store.Filed, load: Load
     ) -> dict[str, Any]:
-        wanted = Format(pb.DocumentFormat.Name(format or pb.DOCUMENT_FORMAT_PDF).rpartition("_")[2])
-        row, content = await self._filing.document(subject_id, source, wanted)
+        found: store.Filed | DocumentFile = filed
+        content = filed.content
+        if content is None:
+            found, content = await self._filing.document(subject_id, format, load)
         facts = pb.DocumentFacts(
-            sha256=row.sha256.hex(), electronic=row.electronic, broken_rules=row.broken_rules
+            sha256=(found.sha256 or b"").hex(),
+            electronic=bool(found.electronic),
+            broken_rules=found.broken_rules,
         )
-        return {"body": HttpBody(content_type=wanted.media_type, data=content), "facts": facts}
+        return {"body": HttpBody(content_type=format.media_type, data=content), "facts": facts}
 
     async def CheckElectronicInvoice(
         self, request: pb.CheckElectronicInvoiceRequest, call: Call
@@ -73,6 +77,10 @@ class Documents(DocumentServiceServicer):
                 for finding in report.findings
             ],
         )
+
+
+def from_pb(format: pb.DocumentFormat.ValueType) -> Format:
+    return Format(pb.DocumentFormat.Name(format or pb.DOCUMENT_FORMAT_PDF).rpartition("_")[2])
 
 
 async def told(tx: Tx, row: DocumentFile, customer_id: UUID) -> None:

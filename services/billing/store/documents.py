@@ -1,15 +1,25 @@
 """Documents, and what they are made of."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.billing.domain.credit_note import UnknownCreditNote
 from services.billing.domain.document_file import DocumentContent, DocumentFile, Format
 from services.billing.domain.invoice import UnknownInvoice
 from services.billing.store.once import written
-from services.chassis.db import Tx, fetch
+from services.chassis.db import Database, Tx, fetch
 
+FILED_INVOICE = """
+select customer_id, state, sha256, electronic, broken_rules, content
+from invoice left join document on subject_id = invoice_id and format = $2
+left join document_content using (sha256) where invoice_id = $1
+"""
+FILED_NOTE = """
+select customer_id, '' as state, sha256, electronic, broken_rules, content
+from credit_note left join document on subject_id = credit_note_id and format = $2
+left join document_content using (sha256) where credit_note_id = $1
+"""
 INVOICE = """
 select invoice.*, coalesce(time_zone, 'UTC') as time_zone
 from invoice left join billing_profile using (customer_id) where invoice_id = $1
@@ -58,11 +68,35 @@ async def credit_note(tx: Tx, credit_note_id: UUID) -> Source:
     return Source(about.invoice, about.party, lines, taxes, note=found[0])
 
 
-async def kept(tx: Tx, subject_id: UUID, format: Format) -> tuple[DocumentFile, bytes] | None:
-    """A document that was made before, with its bytes."""
-    row = await tx.get(DocumentFile, (subject_id, format))
-    content = await tx.get(DocumentContent, row.sha256) if row else None
-    return (row, content.content) if row and content else None
+class Filed(NamedTuple):
+    """What is told before a document is given out; without `content` it is to be made yet."""
+
+    customer_id: UUID
+    state: str  # Of an invoice.
+    sha256: bytes | None
+    electronic: bool | None
+    broken_rules: list[str] | None
+    content: bytes | None
+
+
+async def filed_invoice(db: Database, invoice_id: UUID, format: Format) -> Filed:
+    """Raises UnknownInvoice."""
+    if (row := await db.fetchrow(FILED_INVOICE, invoice_id, format)) is None:
+        raise UnknownInvoice(invoice_id=invoice_id)
+    return Filed(**row)
+
+
+async def filed_note(db: Database, credit_note_id: UUID, format: Format) -> Filed:
+    """Raises UnknownCreditNote."""
+    if (row := await db.fetchrow(FILED_NOTE, credit_note_id, format)) is None:
+        raise UnknownCreditNote(credit_note_id=credit_note_id)
+    return Filed(**row)
+
+
+async def kept(tx: Tx, subject_id: UUID, format: Format) -> tuple[DocumentFile, bytes]:
+    """A document that was made, with its bytes."""
+    row = await tx.get_one(DocumentFile, (subject_id, format))
+    return row, (await tx.get_one(DocumentContent, row.sha256)).content
 
 
 async def keep(tx: Tx, row: DocumentFile, content: bytes) -> bool:

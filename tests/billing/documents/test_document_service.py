@@ -60,16 +60,14 @@ class World:
         return customer_id
 
     async def invoice(
-        self, customer_id: str, *, final: bool = True, currency: str = "EUR", **line: Any
+        self, customer_id: str, *also: dict[str, Any], final: bool = True, currency: str = "EUR", **line: Any
     ) -> str:
-        told = {
-            "description": "Pro plan",
-            "units": "3",
-            "unit_price": UnitPrice(amount="33.335", currency=currency),
-        }
-        made = invoices.NewInvoiceLine(line_id=str(uuid4()), **{**told, **line})
+        """Of one line, and of others like it but for what `also` says."""
+        price = UnitPrice(amount="33.335", currency=currency)
+        told = {"description": "Pro plan", "units": "3", "unit_price": price, **line}
+        lines = [invoices.NewInvoiceLine(line_id=str(uuid4()), **(told | more)) for more in ({}, *also)]
         request = invoices.CreateInvoiceRequest(
-            invoice_id=str(uuid4()), customer_id=customer_id, currency=currency, lines=[made], memo="Hello"
+            invoice_id=str(uuid4()), customer_id=customer_id, currency=currency, lines=lines, memo="Hello"
         )
         stub = InvoiceServiceStub(self.lab.channel)
         await stub.CreateInvoice(request, metadata=self.lab.bearer())
@@ -206,6 +204,17 @@ async def test_an_export_is_an_electronic_invoice_that_says_why_it_bears_no_tax(
     made = await world.document(invoice_id, UBL)
     assert made.facts.electronic
     assert text(made.body.data, "TaxExemptionReasonCode") == ["VATEX-EU-G"]
+
+
+async def test_goods_and_services_exported_together_have_a_page_and_xml_by_no_rule(world: World) -> None:
+    """The standard lets category O stand with no other (BR-O-11)."""
+    abroad = await world.customer("US", name="Acme", city="Boston", postal_code="02101")
+    invoice_id = await world.invoice(abroad, {"goods": False}, goods=True)
+    made = await world.document(invoice_id)
+    assert not made.facts.electronic
+    assert "BR-O-11" in made.facts.broken_rules
+    assert made.body.data.startswith(b"%PDF-")
+    assert await world.refusal(invoice_id, UBL) == "NO_ELECTRONIC_INVOICE"
 
 
 async def test_a_name_with_control_characters_is_legible(world: World) -> None:

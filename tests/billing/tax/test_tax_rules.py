@@ -166,6 +166,10 @@ def test_consumers_abroad_were_taxed_at_the_origin_once(supply: Supply, day: dat
     assert short(sold("DE", "FR", supply=supply, at=day, one_stop_shop=False)) == "S 19 DE"
 
 
+def test_a_seller_from_outside_the_union_owes_consumers_countries_whatever_its_scheme() -> None:
+    assert short(sold("US", "FR", supply=SERVICES, one_stop_shop=False)) == "S 20 FR"
+
+
 def test_the_united_kingdom_was_a_member_until_the_end_of_2020_by_its_own_clock() -> None:
     before, after = datetime(2020, 12, 31, 23, 59, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
     assert short(sold("DE", "GB", number=VALID, at=before)) == "K 0 GB"
