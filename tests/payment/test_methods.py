@@ -12,7 +12,8 @@ from services.payment.domain import iban
 from services.payment.domain.intent import bank_reference, bank_references
 from services.payment.domain.method import IbanRefused
 from tests.data import shared
-from tests.payment.till import Till, money, refused, state_of
+from tests.payment.till import Till, money, refused, state_of, till
+from tests.servers import Shared
 from weft.identity.v1.events_pb2 import UserDeleted
 from weft.payment.v1 import intent_pb2 as pb, method_pb2
 from weft.payment.v1.method_pb2_grpc import MethodServiceStub
@@ -144,6 +145,13 @@ async def test_a_limit_holds_when_many_are_promised_at_once(customer: Customer, 
     asked = [shared_till.create(minor=1000, **mine) for _ in range(16)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(each, pb.Intent) for each in answers) == 5
+
+
+async def test_where_there_are_no_cards_nobody_pays_or_keeps_one(servers: Shared) -> None:
+    async with till(servers, cards="none") as bare:
+        assert await refused(bare.pay()) == "KIND_NOT_OFFERED"
+        assert await refused(Customer(bare).attach()) == "KIND_NOT_OFFERED"
+        assert state_of(await bare.pay(kind=pb.METHOD_KIND_BANK_TRANSFER)) == "REQUIRES_ACTION"
 
 
 async def test_customers_attach_to_themselves_and_grant_nothing(customer: Customer) -> None:

@@ -202,6 +202,7 @@ class Intents(IntentServiceServicer):
     async def _start(self, tx: Tx, row: Intent) -> Operation:
         """The gateway is about to be asked."""
         operation = row.start(self._clock.now())
+        self._shared.at(row.kind, row.gateway)
         operation.attempts, operation.due_at = 1, self._payer.lease()
         row.gateway_ref = self._payer.ref(row)
         tx.add(operation)
@@ -248,7 +249,7 @@ class Intents(IntentServiceServicer):
             raise MoreThanAuthorised(
                 intent_id=row.intent_id, left=row.money(left), wanted=row.money(operation.amount)
             )
-        gateway = self._shared.means.gateways[row.gateway]
+        gateway = self._shared.at(row.kind, row.gateway)
         if not gateway.several_captures and not operation.final and operation.amount < left:
             raise CaptureMustBeFinal(gateway=row.gateway)
         gateway.check(operation.money)

@@ -46,6 +46,13 @@ class Shared:
             raise KindNotOffered(kind=kind.value)
         return found
 
+    def at(self, kind: str, name: str) -> Gateway:
+        """The gateway that a payment is at. Raises KindNotOffered where it is not configured any more."""
+        found = self.means.gateways.get(name)
+        if found is None:
+            raise KindNotOffered(kind=kind)
+        return found
+
 
 def optional(text: str) -> UUID | None:
     """The id that a field holds, if any."""
