@@ -191,7 +191,7 @@ class Shopper:
 
     async def open(self, *skus: str, currency: str = "EUR") -> "Shopper":
         request = cart_pb2.CreateCartRequest(cart_id=self.cart_id, currency=currency, country="DE")
-        answer = await self._carts.CreateCart(request, metadata=self.me)
+        answer = await patiently(self._carts.CreateCart, request, self.me)
         self.token = answer.cart_token
         for sku in skus:
             await self.add(sku)
@@ -199,7 +199,7 @@ class Shopper:
 
     async def add(self, sku: str, units: int = 1, version: int = 0) -> resource_pb2.Cart:
         request = line_pb2.AddLineRequest(sku=sku, units=units, version=version, **self.cart)
-        made: resource_pb2.Cart = (await self._carts.AddLine(request, metadata=self.me)).cart
+        made: resource_pb2.Cart = (await patiently(self._carts.AddLine, request, self.me)).cart
         return made
 
     async def change(
@@ -208,41 +208,51 @@ class Shopper:
         request = line_pb2.ChangeLineRequest(
             sku=sku, units=units, saved_for_later=saved, version=version, **self.cart
         )
-        made: resource_pb2.Cart = (await self._carts.ChangeLine(request, metadata=self.me)).cart
+        made: resource_pb2.Cart = (await patiently(self._carts.ChangeLine, request, self.me)).cart
         return made
 
     async def remove(self, sku: str) -> resource_pb2.Cart:
         request = line_pb2.RemoveLineRequest(sku=sku, **self.cart)
-        made: resource_pb2.Cart = (await self._carts.RemoveLine(request, metadata=self.me)).cart
+        made: resource_pb2.Cart = (await patiently(self._carts.RemoveLine, request, self.me)).cart
         return made
 
     async def apply(self, code: str) -> resource_pb2.Cart:
         request = line_pb2.ApplyCouponRequest(code=code, **self.cart)
-        made: resource_pb2.Cart = (await self._carts.ApplyCoupon(request, metadata=self.me)).cart
+        made: resource_pb2.Cart = (await patiently(self._carts.ApplyCoupon, request, self.me)).cart
         return made
 
     async def withdraw(self, code: str) -> resource_pb2.Cart:
         request = line_pb2.RemoveCouponRequest(code=code, **self.cart)
-        made: resource_pb2.Cart = (await self._carts.RemoveCoupon(request, metadata=self.me)).cart
+        made: resource_pb2.Cart = (await patiently(self._carts.RemoveCoupon, request, self.me)).cart
         return made
 
     async def look(self, *, bare: bool = False) -> resource_pb2.Cart:
         request = cart_pb2.GetCartRequest(bare=bare, **self.cart)
-        found: resource_pb2.Cart = (await self._carts.GetCart(request, metadata=self.me)).cart
+        found: resource_pb2.Cart = (await patiently(self._carts.GetCart, request, self.me)).cart
         return found
 
     async def merge(self, guest: "Shopper") -> resource_pb2.Cart:
         request = cart_pb2.MergeCartRequest(customer_id=self.customer_id, **guest.cart)
-        merged: resource_pb2.Cart = (await self._carts.MergeCart(request, metadata=self.me)).cart
+        merged: resource_pb2.Cart = (await patiently(self._carts.MergeCart, request, self.me)).cart
         return merged
 
     async def check_out(self, order_id: str = "", **rest: Any) -> cart_pb2.CheckoutResponse:
         request = cart_pb2.CheckoutRequest(order_id=order_id or str(uuid4()), **self.cart, **rest)
-        made: cart_pb2.CheckoutResponse = await self._carts.Checkout(request, metadata=self.me)
+        made: cart_pb2.CheckoutResponse = await patiently(self._carts.Checkout, request, self.me)
         return made
 
     async def contents(self) -> dict[str, int]:
         return {line.sku: line.units for line in (await self.look(bare=True)).lines}
+
+
+async def patiently(rpc: Any, request: Any, metadata: Any) -> Any:
+    """As a client calls: what a busy database had no room for is asked again."""
+    while True:
+        try:
+            return await rpc(request, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if reason(error) != "DATABASE_BUSY":
+                raise
 
 
 async def refusal(doing: Any) -> str:
