@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from bench import machine, mesh
-from bench.jobs import systems
+from bench.jobs import ours, systems
 from bench.jobs.brokers import Missing
 from bench.jobs.systems import SYSTEMS, Result
 from bench.report import Report
 
 __all__ = ["run"]
 
-COUNT = 20_000  # Jobs that do nothing.
+COUNT = int(os.environ.get("WEFT_BENCH_COUNT", "20000"))  # Jobs that do nothing.
+WHAT = os.environ.get("WEFT_BENCH_JOBS", "peers")  # `weft`: what only Weft is asked for; `all`: both.
 CORES = "0"  # Servers and clients share it; the other core is left to the machine.
 
 
@@ -18,8 +21,14 @@ def run(seconds: float, repeats: int) -> Report:
     """Each system once: a run takes as long as its jobs do, whatever `seconds` and `repeats` say."""
     report = Report("Jobs (`bench jobs`)")
     report.say(f"{COUNT:,} jobs that do nothing; servers, client and worker on core {CORES}.")
-    found, python = mesh.up(), systems.environment().python
+    found = mesh.up()
     machine.pin(found.pids.values(), CORES)
+    if WHAT != "peers":
+        ours.report(report, found, COUNT, CORES)
+    if WHAT == "weft":
+        return report
+    machine.pin(found.pids.values(), CORES)
+    python = systems.environment().python
     rows: list[list[object]] = []
     for system in SYSTEMS:
         try:

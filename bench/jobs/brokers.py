@@ -37,7 +37,7 @@ def redis(cores: Cores) -> Iterator[str]:
     port, program = unused_port(), _program("redis-server")
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
         words = [program, "--port", str(port), "--bind", HOST, "--dir", folder, "--save", ""]
-        with _process([*words, "--appendonly", "yes", "--appendfsync", "everysec"], port, cores):
+        with process([*words, "--appendonly", "yes", "--appendfsync", "everysec"], port, cores):
             yield f"redis://{HOST}:{port}/0"
 
 
@@ -54,7 +54,7 @@ def rabbitmq(cores: Cores) -> Iterator[str]:
             "RABBITMQ_LOG_BASE": folder,
             "HOME": folder,
         }
-        with _process([program], port, cores, own):
+        with process([program], port, cores, own):
             yield f"amqp://guest:guest@{HOST}:{port}/%2F"
 
 
@@ -63,7 +63,7 @@ def nats(cores: Cores) -> Iterator[str]:
     port, program = unused_port(), Path(sys.prefix) / "bin" / "nats-server"
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
         words = [str(program), "-a", HOST, "-p", str(port), "-js", "-sd", folder]
-        with _process(words, port, cores):
+        with process(words, port, cores):
             yield f"nats://{HOST}:{port}"
 
 
@@ -114,20 +114,20 @@ def _program(name: str) -> str:
 
 
 @contextmanager
-def _process(
+def process(
     words: Sequence[str], port: int, cores: Cores, environ: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         ["taskset", "-c", cores, *words],
         env={**os.environ, **(environ or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        listening(process, port)
+        listening(started, port)
         yield
     finally:
-        for pid in machine.tree(process.pid):
+        for pid in machine.tree(started.pid):
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).terminate()
-        process.wait(STOP_S)
+        started.wait(STOP_S)

@@ -118,6 +118,11 @@ class Run:
             self._do("setup")
         yield
 
+    def read(self, count: int) -> dict[str, list[float]]:
+        """Times in ms, rising, of each kind of read."""
+        times: dict[str, list[float]] = json.loads(self._do("read", str(count)))
+        return times
+
     def fed(self, verb: str, count: int) -> float:
         """Seconds that it took; 0 when the system has no such verb."""
         return float(json.loads(self._do(verb, str(count)).splitlines()[-1]) or 0)
@@ -125,8 +130,8 @@ class Run:
     def drained(self, marks: Marks) -> float:
         """Seconds from the first job's start to the last's; of ours, until there is nothing left to do."""
         settling = self._started("settle") if self._system.ours else None
-        with self._worker():
-            self._until(lambda: marks.missing == 0)
+        with self.worker():
+            self.until(lambda: marks.missing == 0)
             if settling is None:
                 return marks.seconds()
             said, _ = settling.communicate(timeout=STEP_S_MAX)
@@ -136,12 +141,12 @@ class Run:
         """p50, p95, p99 in ms, and the worker's memory in MB."""
         self._environ[PATH] = str(path)
         marks = Marks(path, count)
-        with self._worker() as worker:
+        with self.worker() as worker:
             self._do("enqueue", "1")  # A worker that is still starting would be measured as one that is late.
-            self._until(lambda: marks.missing < count)
+            self.until(lambda: marks.missing < count)
             marks.clear()
             self._do("pace", str(count))
-            self._until(lambda: marks.missing == 0)
+            self.until(lambda: marks.missing == 0)
             memory = sum(psutil.Process(pid).memory_info().rss for pid in machine.tree(worker.pid))
         cuts = quantiles(marks.latencies_ms(), n=100)
         return cuts[49], cuts[94], cuts[98], memory / 1e6
@@ -170,7 +175,7 @@ class Run:
         return done.stdout
 
     @contextmanager
-    def _worker(self) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             self._command("work"), cwd=ROOT, env=self._environ, stdout=subprocess.DEVNULL
         )
@@ -181,7 +186,7 @@ class Run:
                 psutil.Process(pid).kill()
             process.wait()
 
-    def _until(self, done: Callable[[], bool]) -> None:
+    def until(self, done: Callable[[], bool]) -> None:
         ends = time.monotonic() + STEP_S_MAX
         while not done():
             if time.monotonic() > ends:

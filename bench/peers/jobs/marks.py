@@ -54,6 +54,10 @@ class Marks:
         """When the first job was started."""
         return min(started for _, started in self._times())
 
+    def starts(self) -> list[float]:
+        """When each job was started."""
+        return [started for _, started in self._times()]
+
     def latencies_ms(self) -> list[float]:
         """From sending to starting, rising."""
         return sorted((started - sent) * 1000 for sent, started in self._times())
