@@ -171,8 +171,9 @@ async def append_all(
 ) -> list[Envelope]:
     """Appends to many aggregates at once: by key, the expected version and the events after it.
 
-    `at` is when it was decided, now if it is left out. Returns the events as they were written, in the order of `changes`. Raises VersionConflict for the
-    first that another was quicker with; then nothing is written.
+    `at` is when it was decided, now if it is left out. Returns the events as they were written, in the
+    order of `changes`. Raises VersionConflict for the first that another was quicker with; then nothing is
+    written.
     """
     await lock(tx, kind, list(changes))
     rows = await database.fetch(tx, VERSIONS, kind, list(changes))
