@@ -25,6 +25,7 @@ NAMES = {
     "commerce.catalog": "products taken in, found and made anew, and the event store below",
     "commerce.inventory": "reservations of a hot SKU and of 10,000, against bare PostgreSQL",
     "commerce.ledger": "transfers, against pgbench's TPC-B",
+    "commerce.order": "checkouts through the edge, and searches among a million orders",
     "commerce.pricing": "quotes and redemptions, by what they hold",
     "stream": "an account's activity fanned out to many watchers",
     "sign-in": "sign-ins, and the share that Argon2 takes",

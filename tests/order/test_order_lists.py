@@ -78,7 +78,7 @@ async def test_orders_are_found_by_words_of_what_and_whom_they_are_for(store: Sh
     )
     order = await store.order(("wool", 1), contact=zoe, reference="Bestellung 77/4")
     await store.order(("wool", 1), contact=Contact(name="Someone Else"))
-    for text in ("zoe", "Zoë løvens", "77/4 merino", "ZOE@LØVEN.EXAMPLE", "ærø"):
+    for text in ("zoe", "Zoë løvens*", "77/4 merino", "ZOE@LØVEN.EXAMPLE", "ærø"):
         assert await searched(store, text) == [order.order_id], text
     assert await searched(store, "zoe needle") == []
     assert await searched(store, "zoe", filter="state = CANCELLED") == []

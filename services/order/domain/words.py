@@ -25,11 +25,16 @@ def words(texts: Iterable[str]) -> list[str]:
 
 
 def query(text: str) -> str:
-    """A tsquery in PostgreSQL's own writing: all words, the last as a beginning. Raises NoWords."""
-    wanted = [word for chunk in _plain(text).split() for word in PART.findall(chunk)][:QUERY_WORDS_MAX]
+    """A tsquery in PostgreSQL's own writing: all words; `wo*` is a beginning. Raises NoWords."""
+    wanted: list[str] = []
+    for chunk in _plain(text).split():
+        parts = [f"'{part[:WORD_CHARS_MAX]}'" for part in PART.findall(chunk)]
+        if parts and chunk.endswith("*"):
+            parts[-1] += ":*"
+        wanted += parts
     if not wanted:
         raise NoWords(field="text")
-    return " & ".join(f"'{word[:WORD_CHARS_MAX]}'" for word in wanted) + ":*"
+    return " & ".join(wanted[:QUERY_WORDS_MAX])
 
 
 def _plain(text: str) -> str:

@@ -82,7 +82,7 @@ class OrderServiceStub:
     """
     SearchOrders: _grpc.UnaryUnaryMultiCallable[_order_lists_pb2.SearchOrdersRequest, _order_lists_pb2.SearchOrdersResponse]
     """Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-    is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+    is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
 
     Errors:
       INVALID_ARGUMENT NO_WORDS
@@ -189,7 +189,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """
     SearchOrders: _aio.UnaryUnaryMultiCallable[_order_lists_pb2.SearchOrdersRequest, _order_lists_pb2.SearchOrdersResponse]  # type: ignore[assignment]
     """Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-    is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+    is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
 
     Errors:
       INVALID_ARGUMENT NO_WORDS
@@ -317,7 +317,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _typing.Any,
     ) -> _typing.Union[_order_lists_pb2.SearchOrdersResponse, _abc.Awaitable[_order_lists_pb2.SearchOrdersResponse]]:
         """Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-        is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+        is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
 
         Errors:
           INVALID_ARGUMENT NO_WORDS

@@ -592,7 +592,7 @@ export const OrderService: GenService<{
   },
   /**
    * Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-   * is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+   * is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
    *
    * Errors:
    *   INVALID_ARGUMENT NO_WORDS

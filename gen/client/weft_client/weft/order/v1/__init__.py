@@ -3591,7 +3591,7 @@ class OrderServiceSyncStub:
     def search_orders(self, message: "SearchOrdersRequest") -> "SearchOrdersResponse":
         """
         Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-        is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+        is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
 
         Errors:
           INVALID_ARGUMENT NO_WORDS
@@ -3822,7 +3822,7 @@ class OrderServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "SearchOrdersResponse":
         """
         Finds orders by words: of titles and skus, of its reference, of the name, address and e-mail of whom it
-        is for. All words must occur; the last may be a beginning. Filters as for ListOrders; newest first.
+        is for. All words must occur; `wo*` is the beginning of one. Filters as for ListOrders; newest first.
 
         Errors:
           INVALID_ARGUMENT NO_WORDS
