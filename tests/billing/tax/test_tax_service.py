@@ -160,7 +160,8 @@ async def test_64_callers_make_one_rate(lab: Lab, rates: TaxRateServiceStub) -> 
             try:
                 answer = await rates.CreateTaxRate(new, metadata=lab.bearer())
             except grpc.aio.AioRpcError as error:
-                assert error.code() == grpc.StatusCode.UNAVAILABLE
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
             else:
                 return answer.SerializeToString()
 
