@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from asyncpg.pgproto.pgproto import UUID  # Made and hashed five times as fast as the library's own.
-
+from services.chassis.ids import UUID
 from services.queue.domain.ends import EndKind, Ends
 from services.queue.domain.job import REPORT_BYTES_MAX, RESULT_BYTES_MAX, MisshapenReport
 from services.queue.domain.states import ENDS, Outcome, State
