@@ -29,7 +29,7 @@ from weft.catalog.v1 import content_pb2 as weft_dot_catalog_dot_v1_dot_content__
 from weft.catalog.v1 import product_messages_pb2 as weft_dot_catalog_dot_v1_dot_product__messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eweft/catalog/v1/transfer.proto\x12\x0fweft.catalog.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/catalog/v1/content.proto\x1a&weft/catalog/v1/product_messages.proto\"\xaf\x01\n\nProductRow\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x30\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1f.weft.catalog.v1.ProductContent\x12-\n\x08variants\x18\x03 \x03(\x0b\x32\x1b.weft.catalog.v1.NewVariant\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.weft.catalog.v1.ProductState\"\x8c\x01\n\x15ImportProductsRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x04rows\x18\x02 \x03(\x0b\x32\x1b.weft.catalog.v1.ProductRowB\x0c\xbaH\t\x92\x01\x03\x10\xe8\x07\xd8\x01\x03\x12\x1a\n\tfirst_row\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"G\n\x16ImportProductsResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"\x82\x01\n\x10ImportCsvRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12*\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x1a.weft.catalog.v1.CsvFormat\x12\"\n\x04\x66ile\x18\x03 \x01(\x0b\x32\x14.google.api.HttpBody\"\xcc\x01\n\tCsvFormat\x12\x18\n\x07\x63harset\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1a\n\tdelimiter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x01\x12\x15\n\rdecimal_comma\x18\x03 \x01(\x08\x12\x42\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\'.weft.catalog.v1.CsvFormat.ColumnsEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x64\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x11ImportCsvResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"\x89\x02\n\x0cImportReport\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x11\n\trows_done\x18\x02 \x01(\x03\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x0f\n\x07updated\x18\x04 \x01(\x03\x12\x11\n\tunchanged\x18\x05 \x01(\x03\x12\x0f\n\x07refused\x18\x06 \x01(\x03\x12,\n\x06\x65rrors\x18\x07 \x03(\x0b\x32\x1c.weft.catalog.v1.ImportError\x12.\n\nbegin_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x0bImportError\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\x03\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"/\n\x10GetImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x11GetImportResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"s\n\x17ListImportErrorsRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"a\n\x18ListImportErrorsResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1c.weft.catalog.v1.ImportError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x15\x45xportProductsRequest\x12%\n\x10\x61\x66ter_product_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12 \n\x0b\x63\x61tegory_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x36\n\x05state\x18\x03 \x01(\x0e\x32\x1d.weft.catalog.v1.ProductStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\"C\n\x16\x45xportProductsResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.weft.catalog.v1.ProductRowb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eweft/catalog/v1/transfer.proto\x12\x0fweft.catalog.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/catalog/v1/content.proto\x1a&weft/catalog/v1/product_messages.proto\"\xaf\x01\n\nProductRow\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x30\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x1f.weft.catalog.v1.ProductContent\x12-\n\x08variants\x18\x03 \x03(\x0b\x32\x1b.weft.catalog.v1.NewVariant\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.weft.catalog.v1.ProductState\"\x8e\x01\n\x15ImportProductsRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04rows\x18\x02 \x03(\x0b\x32\x1b.weft.catalog.v1.ProductRowB\x0e\xbaH\x0b\x92\x01\x08\x10\xe8\x07\"\x03\xd8\x01\x03\x12\x1a\n\tfirst_row\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"G\n\x16ImportProductsResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"\x82\x01\n\x10ImportCsvRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12*\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x1a.weft.catalog.v1.CsvFormat\x12\"\n\x04\x66ile\x18\x03 \x01(\x0b\x32\x14.google.api.HttpBody\"\xcc\x01\n\tCsvFormat\x12\x18\n\x07\x63harset\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1a\n\tdelimiter\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x01\x12\x15\n\rdecimal_comma\x18\x03 \x01(\x08\x12\x42\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\'.weft.catalog.v1.CsvFormat.ColumnsEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x64\x1a.\n\x0c\x43olumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\x11ImportCsvResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"\x89\x02\n\x0cImportReport\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x11\n\trows_done\x18\x02 \x01(\x03\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x0f\n\x07updated\x18\x04 \x01(\x03\x12\x11\n\tunchanged\x18\x05 \x01(\x03\x12\x0f\n\x07refused\x18\x06 \x01(\x03\x12,\n\x06\x65rrors\x18\x07 \x03(\x0b\x32\x1c.weft.catalog.v1.ImportError\x12.\n\nbegin_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x0bImportError\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\x03\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"/\n\x10GetImportRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x11GetImportResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.weft.catalog.v1.ImportReport\"s\n\x17ListImportErrorsRequest\x12\x1b\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"a\n\x18ListImportErrorsResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1c.weft.catalog.v1.ImportError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x15\x45xportProductsRequest\x12%\n\x10\x61\x66ter_product_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12 \n\x0b\x63\x61tegory_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x36\n\x05state\x18\x03 \x01(\x0e\x32\x1d.weft.catalog.v1.ProductStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\"C\n\x16\x45xportProductsResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.weft.catalog.v1.ProductRowb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['import_id']._loaded_options = None
   _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['import_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['rows']._loaded_options = None
-  _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['rows']._serialized_options = b'\272H\t\222\001\003\020\350\007\330\001\003'
+  _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['rows']._serialized_options = b'\272H\013\222\001\010\020\350\007\"\003\330\001\003'
   _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['first_row']._loaded_options = None
   _globals['_IMPORTPRODUCTSREQUEST'].fields_by_name['first_row']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_IMPORTCSVREQUEST'].fields_by_name['import_id']._loaded_options = None
@@ -69,31 +69,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCTROW']._serialized_start=212
   _globals['_PRODUCTROW']._serialized_end=387
   _globals['_IMPORTPRODUCTSREQUEST']._serialized_start=390
-  _globals['_IMPORTPRODUCTSREQUEST']._serialized_end=530
-  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_start=532
-  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_end=603
-  _globals['_IMPORTCSVREQUEST']._serialized_start=606
-  _globals['_IMPORTCSVREQUEST']._serialized_end=736
-  _globals['_CSVFORMAT']._serialized_start=739
-  _globals['_CSVFORMAT']._serialized_end=943
-  _globals['_CSVFORMAT_COLUMNSENTRY']._serialized_start=897
-  _globals['_CSVFORMAT_COLUMNSENTRY']._serialized_end=943
-  _globals['_IMPORTCSVRESPONSE']._serialized_start=945
-  _globals['_IMPORTCSVRESPONSE']._serialized_end=1011
-  _globals['_IMPORTREPORT']._serialized_start=1014
-  _globals['_IMPORTREPORT']._serialized_end=1279
-  _globals['_IMPORTERROR']._serialized_start=1281
-  _globals['_IMPORTERROR']._serialized_end=1371
-  _globals['_GETIMPORTREQUEST']._serialized_start=1373
-  _globals['_GETIMPORTREQUEST']._serialized_end=1420
-  _globals['_GETIMPORTRESPONSE']._serialized_start=1422
-  _globals['_GETIMPORTRESPONSE']._serialized_end=1488
-  _globals['_LISTIMPORTERRORSREQUEST']._serialized_start=1490
-  _globals['_LISTIMPORTERRORSREQUEST']._serialized_end=1605
-  _globals['_LISTIMPORTERRORSRESPONSE']._serialized_start=1607
-  _globals['_LISTIMPORTERRORSRESPONSE']._serialized_end=1704
-  _globals['_EXPORTPRODUCTSREQUEST']._serialized_start=1707
-  _globals['_EXPORTPRODUCTSREQUEST']._serialized_end=1859
-  _globals['_EXPORTPRODUCTSRESPONSE']._serialized_start=1861
-  _globals['_EXPORTPRODUCTSRESPONSE']._serialized_end=1928
+  _globals['_IMPORTPRODUCTSREQUEST']._serialized_end=532
+  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_start=534
+  _globals['_IMPORTPRODUCTSRESPONSE']._serialized_end=605
+  _globals['_IMPORTCSVREQUEST']._serialized_start=608
+  _globals['_IMPORTCSVREQUEST']._serialized_end=738
+  _globals['_CSVFORMAT']._serialized_start=741
+  _globals['_CSVFORMAT']._serialized_end=945
+  _globals['_CSVFORMAT_COLUMNSENTRY']._serialized_start=899
+  _globals['_CSVFORMAT_COLUMNSENTRY']._serialized_end=945
+  _globals['_IMPORTCSVRESPONSE']._serialized_start=947
+  _globals['_IMPORTCSVRESPONSE']._serialized_end=1013
+  _globals['_IMPORTREPORT']._serialized_start=1016
+  _globals['_IMPORTREPORT']._serialized_end=1281
+  _globals['_IMPORTERROR']._serialized_start=1283
+  _globals['_IMPORTERROR']._serialized_end=1373
+  _globals['_GETIMPORTREQUEST']._serialized_start=1375
+  _globals['_GETIMPORTREQUEST']._serialized_end=1422
+  _globals['_GETIMPORTRESPONSE']._serialized_start=1424
+  _globals['_GETIMPORTRESPONSE']._serialized_end=1490
+  _globals['_LISTIMPORTERRORSREQUEST']._serialized_start=1492
+  _globals['_LISTIMPORTERRORSREQUEST']._serialized_end=1607
+  _globals['_LISTIMPORTERRORSRESPONSE']._serialized_start=1609
+  _globals['_LISTIMPORTERRORSRESPONSE']._serialized_end=1706
+  _globals['_EXPORTPRODUCTSREQUEST']._serialized_start=1709
+  _globals['_EXPORTPRODUCTSREQUEST']._serialized_end=1861
+  _globals['_EXPORTPRODUCTSRESPONSE']._serialized_start=1863
+  _globals['_EXPORTPRODUCTSRESPONSE']._serialized_end=1930
 # @@protoc_insertion_point(module_scope)
