@@ -14,7 +14,8 @@ from launcher.problem import Problem, warn
 
 EPILOG = """\
 Variables: WEFT_HOME (data folder, default .weft), WEFT_VENV (environment, default .venv),
-WEFT_PROCESSES, WEFT_PORT_BASE, WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root),
+WEFT_PROCESSES, WEFT_SERVICES (a,b: only these), WEFT_PORT_BASE,
+WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root),
 WEFT_POSTGRES_OPTIONS ("NAME=VALUE ..."), WEFT_NATS_SYNC (default always; 10s: a power cut may
 cost 10 s of streams).
 Everything listens on 127.0.0.1 only."""

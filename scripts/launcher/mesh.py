@@ -25,7 +25,7 @@ HELD_BY_ANOTHER = 3  # The supervisor's exit code when the data folder has one a
 def plan(arguments: Namespace) -> Plan:
     """What the flags and the environment ask for. Raises Problem."""
     flags = {each.name: getattr(arguments, f"{each.name}_port") for each in fields(Ports)}
-    names = roster.services(paths.root())
+    names = roster.chosen(paths.root(), os.environ)
     wish = arguments.processes or os.environ.get("WEFT_PROCESSES", "")
     ports = Ports.chosen({**flags, "base": arguments.port_base}, os.environ)
     return Plan(ports, roster.processes(wish, len(names)), not arguments.no_edge)
@@ -37,7 +37,7 @@ def up(arguments: Namespace) -> int:
     home.make()
     if state.held(home):
         return _join(home)
-    preflight.check(wanted, home, roster.services(paths.root()))
+    preflight.check(wanted, home, roster.chosen(paths.root(), os.environ))
     process = _launch(home, wanted, attached=arguments.foreground)
     try:
         _await_serving(home, process)

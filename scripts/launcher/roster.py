@@ -36,6 +36,14 @@ def services(root: Path) -> list[str]:
     return names
 
 
+def chosen(root: Path, environ: Mapping[str, str]) -> list[str]:
+    """All services, or those that WEFT_SERVICES names: `WEFT_SERVICES=identity,audit`. Raises Problem."""
+    names, wanted = services(root), [name for name in environ.get("WEFT_SERVICES", "").split(",") if name]
+    if unknown := sorted(set(wanted) - set(names)):
+        raise Problem(f"WEFT_SERVICES: there is no service {unknown[0]}", f"these are: {', '.join(names)}")
+    return [name for name in names if not wanted or name in wanted]
+
+
 def processes(text: str, count: int) -> int:
     """How many processes `count` services get. `text` is a number, `each`, or empty: the cores to spare."""
     if text == EACH:

@@ -33,8 +33,8 @@ class Supervisor:
     def __init__(self, plan: Plan, home: paths.Home) -> None:
         self._plan, self._home = plan, home
         self._state = state.State(os.getpid(), plan.ports.rows(), plan.edge)
-        names = roster.services(paths.root())
-        self._credentials = Credentials.of(home.secrets, names)
+        names = roster.chosen(paths.root(), os.environ)
+        self._credentials = Credentials.of(home.secrets, roster.services(paths.root()))
         self._groups = roster.groups(names, plan.processes, plan.ports)
         self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
         self._stop = asyncio.Event()

@@ -78,7 +78,7 @@ def test_an_unknown_charset_is_refused(charset: str) -> None:
 def test_a_long_file_is_read_in_bounded_memory() -> None:
     def parts() -> Iterator[bytes]:
         yield b"sku,title\n"
-        for n in range(250):
+        for n in range(1_000):
             yield b"".join(b"SKU-%d,Title %d\n" % (n, k) for k in range(20))
 
     sheet, count = Sheet(), 0
@@ -87,8 +87,8 @@ def test_a_long_file_is_read_in_bounded_memory() -> None:
         count += sum(1 for _ in sheet.feed(part))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert count == 5_001
-    assert peak < 100_000  # The file has twice that.
+    assert count == 20_001
+    assert peak < 200_000  # The file has three times that, and more.
 
 
 HEADER = "sku,title,description,price.EUR,weight_g,tax_category,state,attribute.colour:choice"

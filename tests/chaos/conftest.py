@@ -11,6 +11,8 @@ from tests.meshes import Mesh
 
 pytest.register_assert_rewrite("tests.chaos.verdict")
 
+OWN = "identity,audit,notification,queue,worker"  # What is killed here; each is a process.
+SHOP = "identity,audit,notification,catalog,inventory,pricing,order,payment,billing"
 SETTINGS = {
     "WEFT_POSTGRES_OPTIONS": "fsync=off",  # Processes die here, the kernel does not.
     "WEFT_RATE_FACTOR": "100",  # Callers here stand for many.
@@ -24,13 +26,23 @@ SETTINGS = {
     "WEFT_NOTIFICATION_SMTP_TIMEOUT_S": "4",
     "WEFT_NOTIFICATION_LEASE_S": "6",  # An attempt whose sender was killed is dead after this.
 }
+APART = {"test_order_kills.py", "test_payment_kills.py"}  # They need no mesh of the others'.
 SEED = "WEFT_CHAOS_SEED"  # Repeats the order of a run.
 
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
-    """Started once a run; every test of this folder is in the xdist group `chaos`, so in one worker."""
-    with meshes.running("--processes", "each", settings=SETTINGS) as mesh:
+    """Started once a run; the tests that use it are in the xdist group `chaos`, so in one worker."""
+    settings = {**SETTINGS, "WEFT_SERVICES": OWN}
+    with meshes.running("--processes", "each", settings=settings) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Mesh]:
+    """All that a checkout needs."""
+    settings = {**SETTINGS, "WEFT_SERVICES": SHOP}
+    with meshes.running("--processes", "each", settings=settings) as mesh:
         yield mesh
 
 
@@ -45,4 +57,5 @@ def seed() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chaos" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("chaos"))
+            group = "shop" if item.path.name in APART else "chaos"
+            item.add_marker(pytest.mark.xdist_group(group))

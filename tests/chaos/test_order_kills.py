@@ -160,30 +160,30 @@ async def judge(one: Trade) -> Counter[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_orders_outlive_the_death_of_all_that_they_need(mesh: Mesh, seed: int) -> None:
-    async with trade(mesh, seed) as one:
+async def test_orders_outlive_the_death_of_all_that_they_need(shop: Mesh, seed: int) -> None:
+    async with trade(shop, seed) as one:
         buying = [asyncio.create_task(one.buy()) for _ in range(BUYERS)]
         for part in one.chance.sample(PARTS, len(PARTS)):
-            for dead, pid in kill(mesh, part).items():
-                await back(mesh, dead, pid)
+            for dead, pid in kill(shop, part).items():
+                await back(shop, dead, pid)
         one.stopping.set()
         await asyncio.gather(*buying)
         ended = await judge(one)
         assert set(ended) == {"CONFIRMED", "CANCELLED"}
-        await healthy(mesh)
+        await healthy(shop)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-async def test_thousands_of_orders_outlive_many_deaths(mesh: Mesh, seed: int) -> None:
-    async with trade(mesh, seed) as one:
+async def test_thousands_of_orders_outlive_many_deaths(shop: Mesh, seed: int) -> None:
+    async with trade(shop, seed) as one:
         buying = [asyncio.create_task(one.buy()) for _ in range(BUYERS)]
         for _ in range(60):
             parts = one.chance.sample(PARTS, one.chance.randint(1, 2))
-            for dead, pid in kill(mesh, *parts).items():
-                await back(mesh, dead, pid)
+            for dead, pid in kill(shop, *parts).items():
+                await back(shop, dead, pid)
             await asyncio.sleep(one.chance.uniform(0, 3))
         one.stopping.set()
         await asyncio.gather(*buying)
         await judge(one)
-        await healthy(mesh)
+        await healthy(shop)

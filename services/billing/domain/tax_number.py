@@ -135,6 +135,11 @@ class VatCheck(Row):
             retry_at=now if asked else None,
         )
 
+    def asked_at_once(self) -> None:
+        """Whoever makes it asks; the loop, which would ask too, waits for what becomes of that."""
+        if self.retry_at is not None:
+            self.retry_at += timedelta(seconds=RETRY_S)
+
     def hear(self, answer: Answer, now: datetime) -> bool:
         """Takes an answer. Returns whether the state changed; what was answered once stays."""
         if self.answered_at is not None:

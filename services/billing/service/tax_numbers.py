@@ -28,6 +28,7 @@ class VatNumbers(VatNumberServiceServicer):
         of, check_id, now = number(request.vat_number), UUID(request.check_id), self._shared.clock.now()
         digest = hashlib.sha256(f"{of.compact}/{request.customer_id}".encode()).digest()
         new = VatCheck.begin(check_id, maybe_id(request.customer_id), of, digest, now)
+        new.asked_at_once()
         async with self._shared.db.transaction() as tx:
             first = await written(tx, new)
             row = await store.get(tx, check_id)
