@@ -1,6 +1,7 @@
 """A mesh of some services only, as WEFT_SERVICES names them."""
 
 import pytest
+
 from launcher import paths, roster
 from launcher.problem import Problem
 
