@@ -89,6 +89,7 @@ def test_every_mess_is_modelled_or_refused_by_name(mesh: Mesh, tmp_path: Path) -
     assert "0 orders and refunds are new, 7 were there" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_day_of_a_real_wholesaler_comes_out_to_the_penny(mesh: Mesh) -> None:
     files = sorted(shared(OUTSIDE).glob("*.csv.gz"))
