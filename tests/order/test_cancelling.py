@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from services.chassis.clock import FakeClock
 from services.chassis.testing import until
 from tests.order.shop import ACT, HANG, Shop, refused, shop, standing
-from tests.order.test_checkout import ANN
+from tests.order.test_order_checkout import ANN
 from tests.order.till import captured
 from tests.order.world import Out
 from tests.servers import Shared

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from services.chassis.testing import until
 from tests.order.shop import Shop, refused, standing
-from tests.order.test_checkout import ANN
+from tests.order.test_order_checkout import ANN
 from tests.order.world import Out
 from weft.order.v1 import order_pb2 as pb, resource_pb2 as resource, shipment_pb2
 
