@@ -49,6 +49,7 @@ async def buy(staff: Staff, buyer: Buyer) -> None:
     async with buyer.watching():
         order = await buyer.check_out(quote.gross_total)
         captured = amount(order.paid.captured)
+        await buyer.heard("OrderConfirmed")
         tell(f"7  gRPC   ordered and confirmed; {captured} captured from a card of the sandbox")
         await deliver(staff, buyer)
 
@@ -61,6 +62,7 @@ async def deliver(staff: Staff, buyer: Buyer) -> None:
     return_id = await buyer.send_back(SENT_BACK)
     await staff.take_back(buyer.order_id, return_id)
     order = await buyer.refunded()
+    await buyer.heard("OrderRefunded")
     tell(f"9  gRPC   {SENT_BACK} came back; {amount(order.paid.refunded)} refunded to the card")
 
 

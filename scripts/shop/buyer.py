@@ -114,7 +114,10 @@ class Buyer:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Tells what happens to the order as it happens, by a gRPC stream, while the block runs."""
-        task = asyncio.create_task(self._watch())
+        request = order_lists_pb2.WatchOrdersRequest(customer_id=self.person.user_id)
+        stream = self._orders.WatchOrders(request, metadata=self.person.bearer)
+        await stream.initial_metadata()  # Nothing that happens from here on is missed.
+        task = asyncio.create_task(self._watch(stream))
         try:
             yield
         finally:
@@ -122,12 +125,19 @@ class Buyer:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _watch(self) -> None:
-        request = order_lists_pb2.WatchOrdersRequest(customer_id=self.person.user_id)
-        async for told in self._orders.WatchOrders(request, metadata=self.person.bearer):
+    async def _watch(self, stream: Any) -> None:
+        async for told in stream:
             if told.event:
                 self.events.append(told.event)
                 tell(f"    live: {told.event}{_state(told)}")
+
+    async def heard(self, event: str) -> None:
+        """Waits until the stream has told of it."""
+
+        async def there() -> Any:
+            return event in self.events
+
+        await soon(there)
 
 
 def _state(told: Any) -> str:
