@@ -3,10 +3,11 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import databases
+from tests import databases, spread
 from tests.servers import Shared
 
 VARIABLE = "WEFT_TEST_SERVERS"  # Tells xdist's workers where the run keeps its servers.
@@ -17,6 +18,15 @@ def pytest_configure(config: pytest.Config) -> None:
         shared = Shared.new()
         os.environ[VARIABLE] = str(shared.folder)
         config.add_cleanup(shared.stop)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spread.ByPlace:
+    config.option.loadscopereorder = False  # Not by their number of tests: some take a minute each.
+    return spread.ByPlace(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: spread.order(item.nodeid))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def test(arguments: Namespace) -> int:
         if any(word.startswith(("-n", "--numprocesses", "-p")) for word in told)
         else ["-n", str(TEST_WORKERS)]
     )
-    return run([sys.executable, "-m", "pytest", *parallel, "--dist", "loadgroup", *told])
+    return run([sys.executable, "-m", "pytest", *parallel, *told])
 
 
 def gen(arguments: Namespace) -> int:

@@ -17,6 +17,7 @@ from services.chassis import saga_store as store, telemetry
 from services.chassis.clock import Clock
 from services.chassis.db import AnyTx, Database, after_commit
 from services.chassis.events import Provenance, provenance
+from services.chassis.lease import Lease
 from services.chassis.saga import Act, Change, Done, Failure, Run, Saga, Start, Step, TimedOut, Wait, failure
 from services.chassis.saga_store import Logged, Outcome, Row, State
 
@@ -136,18 +137,24 @@ class Sagas:
 
     async def run(self) -> None:
         """Takes up what is due, for ever. When it is stopped it lets go of what it holds."""
-        async with self._db.leases.hold(self._name) as lease:
-            self._holder = self._name
-            try:
-                while True:
-                    lease.check()
-                    self._poked.clear()
-                    await self._take_up()
-                    await self._keep()
-                    await self._sleep()
-            finally:
-                self._holder = ""
-                await self._let_go()
+        try:
+            async with self._db.leases.hold(self._name) as lease:
+                await self._loop(lease)
+        finally:
+            await self._let_go()  # Of what began before there was a lease, too.
+
+    async def _loop(self, lease: Lease) -> None:
+        self._holder = self._name
+        try:
+            while True:
+                lease.check()
+                self._poked.clear()
+                await self._take_up()
+                await self._keep()
+                await self._sleep()
+        finally:
+            self._holder = ""
+            await self._let_go()
 
     @property
     def living(self) -> bool:

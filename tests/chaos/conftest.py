@@ -26,13 +26,12 @@ SETTINGS = {
     "WEFT_NOTIFICATION_SMTP_TIMEOUT_S": "4",
     "WEFT_NOTIFICATION_LEASE_S": "6",  # An attempt whose sender was killed is dead after this.
 }
-APART = {"test_order_kills.py", "test_payment_kills.py"}  # They need no mesh of the others'.
 SEED = "WEFT_CHAOS_SEED"  # Repeats the order of a run.
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mesh() -> Iterator[Mesh]:
-    """Started once a run; the tests that use it are in the xdist group `chaos`, so in one worker."""
+    """Started once for the folder, whose tests all run in one worker."""
     settings = {**SETTINGS, "WEFT_SERVICES": OWN}
     with meshes.running("--processes", "each", settings=settings) as mesh:
         yield mesh
@@ -52,10 +51,3 @@ def seed() -> int:
     chosen = int(os.environ.get(SEED) or random.randrange(1_000_000))
     print(f"{SEED}={chosen}")  # noqa: T201
     return chosen
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "chaos" in item.path.parts:
-            group = "shop" if item.path.name in APART else "chaos"
-            item.add_marker(pytest.mark.xdist_group(group))

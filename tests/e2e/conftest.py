@@ -12,9 +12,9 @@ from tests import meshes
 from tests.meshes import Mesh
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mesh() -> Iterator[Mesh]:
-    """Started once a run; every test of this folder is in the xdist group `mesh`, so in one worker."""
+    """Started once for the folder, whose tests all run in one worker."""
     with meshes.running() as mesh:
         yield mesh
 
@@ -33,12 +33,6 @@ async def member(journey: Journey) -> Journey:
     await journey.confirm()
     await journey.sign_in()
     return journey
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("mesh"))
 
 
 async def eventually(call: Any, wait_s: float = 30.0) -> Any:

@@ -9,7 +9,8 @@ from tests.e2e.conftest import Mesh
 TOLD = (
     r"3 x 100\.00 less 30\.00 EUR is 270\.00 EUR, tax 51\.30 EUR: 321\.30 EUR",
     r"the guest's cart is the customer's: 3 units",
-    r"live: OrderConfirmed, confirmed",
+    r"live: OrderStatusUpdated, confirmed",
+    r"live: OrderConfirmed",
     r"321\.30 EUR captured",
     r"live: OrderRefunded",
     r"107\.10 EUR refunded to the card",

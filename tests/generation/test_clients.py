@@ -6,13 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from generation.protoc import NODE, run
 from weft.identity.v1 import user_pb2 as pb
-
-pytestmark = pytest.mark.xdist_group("generation")
 
 SAMPLE = pb.User(
     user_id="0198c2a4-7c4e-7b60-8f3e-0a6f5d0c9b11",

@@ -104,7 +104,6 @@ def thing(document: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.xdist_group("generation")
 def test_our_document_is_valid_openapi_3_1(made: Path, tmp_path: Path) -> None:
     document = json.loads((made / "openapi" / "weft.json").read_text())
     assert document["openapi"] == "3.1.0"
@@ -118,7 +117,6 @@ def test_the_validator_refuses_a_broken_document(document: dict[str, Any], tmp_p
     assert not _valid(broken, tmp_path)
 
 
-@pytest.mark.xdist_group("generation")
 def test_every_reference_leads_somewhere(made: Path) -> None:
     document = json.loads((made / "openapi" / "weft.json").read_text())
     references = set(_references(document))

@@ -26,7 +26,6 @@ AGAIN = """if True:
 STRANGE = {"compilerOptions": {"baseUrl": str(ROOT / "web" / "node_modules"), "paths": {"*": ["*"]}}}
 
 
-@pytest.mark.xdist_group("generation")
 def test_a_second_process_writes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     path = f"{ROOT}:{ROOT / 'scripts'}"
     (tmp_path / "tsconfig.json").write_text(json.dumps(STRANGE))
@@ -53,7 +52,6 @@ def test_differences_are_changed_missing_and_left_over_files(tmp_path: Path) -> 
     assert not (old / "b" / "left").exists()
 
 
-@pytest.mark.xdist_group("generation")
 def test_the_edge_gets_every_file_with_options_and_without_comments(made: Path) -> None:
     image = FileDescriptorSet.FromString((made / "envoy" / "weft.binpb").read_bytes())
     names = [file.name for file in image.file]
@@ -66,7 +64,6 @@ def test_the_edge_gets_every_file_with_options_and_without_comments(made: Path) 
     assert all(contract.option(method, "weft.options.v1.access") for method in contract.methods)
 
 
-@pytest.mark.xdist_group("generation")
 def test_the_inventory_names_every_method_and_marked_field(made: Path) -> None:
     inventory = json.loads((made / "inventory.json").read_text())
     assert inventory["methods"]["weft.identity.v1.UserService.GetUser"] == {
@@ -93,7 +90,6 @@ def test_protos_that_do_not_compile_are_refused_with_file_and_line(plant: Plant)
         plant("message Ask { Absent field = 1; }")
 
 
-@pytest.mark.xdist_group("generation")
 def test_validation_finds_the_rules_of_generated_messages(made: Path, tmp_path: Path) -> None:
     script = """if True:
         import protovalidate

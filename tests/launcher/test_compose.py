@@ -17,7 +17,6 @@ from launcher.credentials import Credentials
 from launcher.ports import Ports
 from tests.launcher.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("launcher")
 NAMES = roster.services(ROOT)
 CONTAINER = {"postgres", "databases", "nats", "edge", "edge-files"}
 

@@ -18,8 +18,6 @@ from launcher.environment import DEV, RUN, Environment
 from launcher.problem import Problem
 from tests.launcher.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("launcher")
-
 
 def _wheel(folder: Path, version: str) -> str:
     """A wheel of one module, and the line that pins it."""

@@ -11,7 +11,6 @@ import pytest
 from launcher import account
 from tests.launcher.conftest import Mesh, until
 
-pytestmark = pytest.mark.xdist_group("launcher")
 LONG = "a-folder-whose-name-alone-is-longer-than-what-is-left-of-a-socket's-path-" * 2
 
 

@@ -16,7 +16,6 @@ from launcher.ports import Ports
 from launcher.problem import Problem
 from tests.launcher.conftest import ROOT, Mesh
 
-pytestmark = pytest.mark.xdist_group("launcher")
 NOBODY = 65_534
 
 

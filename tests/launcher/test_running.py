@@ -6,13 +6,10 @@ import signal
 import stat
 
 import psutil
-import pytest
 
 from launcher import state
 from launcher.credentials import Credentials
 from tests.launcher.conftest import Mesh, until
-
-pytestmark = pytest.mark.xdist_group("launcher")
 
 
 def test_a_second_up_finds_what_runs(running: Mesh) -> None:

@@ -16,16 +16,14 @@ KEPT = (
     "tests/conftest.py",
     "tests/servers.py",
     "tests/databases.py",
+    "tests/spread.py",
     "tests/test_tidy.py",
     "tests/test_schema.py",
 )
 RUN_S_MAX = 200  # A busy machine takes ten times what a quiet one does.
 LINT_IMPORTS = "import sys; sys.path.insert(0, 'gen'); from importlinter.cli import *; lint_imports_command()"
 
-pytestmark = [
-    pytest.mark.xdist_group("new_service"),  # One tree serves every test.
-    pytest.mark.timeout(2 * RUN_S_MAX),
-]
+pytestmark = pytest.mark.timeout(2 * RUN_S_MAX)
 
 
 @dataclass(frozen=True)
