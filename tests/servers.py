@@ -20,7 +20,7 @@ from pathlib import Path
 from shutil import which
 from urllib.parse import quote
 
-ACCOUNTS = 200  # NATS accounts, each a world of its own; a test takes one, and they are taken in turn.
+ACCOUNTS = 2_000  # NATS accounts, each a world of its own; no two tests of a run get the same.
 START_S_MAX = 30.0
 POSTGRES_SETTINGS = {
     "fsync": "off",
@@ -178,12 +178,13 @@ class Shared:
         return self._once("nats", lambda folder: start_nats(folder, accounts=ACCOUNTS))
 
     def account(self) -> str:
-        """A NATS URL with an account that no other test of this run has had lately."""
+        """A NATS URL with an account that no other test of this run has."""
         url = self.nats()
         with self._locked() as notes:
             number = int(notes.get("account", {}).get("next", 0))
             notes["account"] = {"next": str(number + 1)}
-        return url.replace("://", f"://t{number % ACCOUNTS}:t@")
+        assert number < ACCOUNTS, "ACCOUNTS is too small for so many tests"
+        return url.replace("://", f"://t{number}:t@")
 
     def _once(self, name: str, start: Callable[[Path], Server]) -> str:
         with self._locked() as notes:

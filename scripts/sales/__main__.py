@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from subprocess import Popen
 
 import grpc.aio
 from rich.progress import Progress, TaskID
@@ -85,8 +85,8 @@ async def enqueue(client: Edge, files: Mapping[Path, Totals]) -> dict[str, Path]
     return dict(zip(answer.job_ids, files, strict=True))
 
 
-async def follow(client: Edge, jobs: Mapping[str, Path], victim: Any) -> list[Job]:
-    """Shows a bar for each until all have ended; kills the victim on the way."""
+async def follow(client: Edge, jobs: Mapping[str, Path], victims: Mapping[str, Popen[bytes]]) -> list[Job]:
+    """Shows a bar for each until all have ended; on the way kills a worker that has one, of `victims`."""
     with showing.progress() as bars:
         tasks = {each: bars.add_task("", total=100, type=path.name, state="") for each, path in jobs.items()}
         while True:
@@ -94,10 +94,11 @@ async def follow(client: Edge, jobs: Mapping[str, Path], victim: Any) -> list[Jo
             percent = sum(_shown(bars, tasks[job.envelope.job_id], job) for job in found) / len(found)
             if all(job.state in showing.FINAL for job in found):
                 return found
-            if victim is not None and percent >= KILL_AT:
+            at_work = [job.worker for job in found if job.state == JobState.JOB_STATE_RUNNING]
+            if percent >= KILL_AT and (victim := next(filter(None, map(victims.get, at_work)), None)):
                 victim.kill()
                 bars.console.print(f"[red]kill -9[/] worker process {victim.pid}, at {percent:.0f} % of all")
-                victim = None
+                victims = {}
             await asyncio.sleep(LOOK_S)
 
 
@@ -155,7 +156,7 @@ async def main(words: Namespace) -> int:
         async with edge() as client:
             jobs = await enqueue(client, expected)
             with workers(WORKERS, Path(folder)) as started:
-                found = await follow(client, jobs, None if words.no_kill else started[0])
+                found = await follow(client, jobs, {} if words.no_kill else started)
     wrong = compare(found, jobs, expected)
     verdict = f"[red]{wrong} files are wrong[/]" if wrong else "[green]all totals are exact[/]"
     showing.console.print(verdict)

@@ -24,7 +24,7 @@ ASK_S, ASK_S_MAX = 0.003, 0.2  # Both connections of a dead worker end, but one 
 ASKS_MAX = 8  # Then it is frozen, or the network is: the wait for its acks decides.
 LOOK_EVERY_S = 2.0  # For what was announced to nobody; spread, so that not all look at once.
 LOOK_S_MAX = 1.0  # What a worker has to answer a look.
-GONE_S = 6.0  # Missed that long without an announcement: whoever lost its server has found another by then.
+GONE_S = 3.5  # Missed that long without an announcement: whoever lost its server looks for one every 2 s.
 
 log = logging.getLogger("weft.worker")
 

@@ -215,6 +215,7 @@ async def test_one_relay_of_two_works_and_the_other_takes_over(
         assert not standby.leading
         await db.execute(
             "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+            " and database = (select oid from pg_database where datname = current_database())"
         )
         with pytest.raises(LeaseLost):
             await first

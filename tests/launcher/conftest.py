@@ -83,6 +83,7 @@ class Mesh:
         process = subprocess.Popen(
             [*self.command, "up", "--no-edge", "--foreground"],
             env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # As in a terminal.
         )  # fmt: skip
         with process:
             assert process.stdout

@@ -4,10 +4,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+from services.chassis.jetstream import acks
 from services.chassis.jetstream.publisher import Publisher
 from services.chassis.jetstream.pulling import Delivery, Pull
 from services.chassis.jobs import subjects
 from services.chassis.jobs.sending import envelope, item
+from services.chassis.jobs.streams import ACK_WAIT_S
 from services.chassis.testing import until
 from services.queue.service.upkeep import PURGE_EVERY_S
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
@@ -125,6 +127,24 @@ async def test_what_was_acknowledged_is_purged_and_what_waits_stays(plant: Plant
     assert await plant.stream.last(subjects.later("purged", waiting))
     (left,) = await plant.take("purged")
     assert envelope_of(left).job_id == ids[2]
+
+
+async def test_what_was_given_back_while_nobody_waits_is_there_for_who_comes(plant: Plant) -> None:
+    """A purge in between made the server keep it until its acknowledgement wait was over."""
+    await plant.create("given-back")
+    ids = await publish(plant, *(JobSpec(type="noop", queue="given-back") for _ in range(2)))
+    came = await plant.take("given-back", count=2)
+    await plant.acknowledge(came[:1])
+    acks.send(plant.connection, [came[1].reply], acks.NAK)
+    await asyncio.sleep(PURGE_EVERY_S * 1.5)  # A round of the janitor, which tells nobody.
+    (again,) = await plant.take("given-back", wait_s=ACK_WAIT_S / 3)
+    assert (envelope_of(again).job_id, again.deliveries) == (ids[1], 2)
+    await plant.acknowledge([again])
+
+    async def gone() -> bool:
+        return await plant.stream.get(again.sequence) is None
+
+    assert await until(gone)
 
 
 async def test_what_the_record_has_not_read_is_not_purged(plant: Plant) -> None:

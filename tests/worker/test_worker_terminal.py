@@ -31,7 +31,7 @@ class Signed(Edge):
         super().__init__(lab.channel, "", "")
         self._lab = lab
 
-    async def _who(self) -> Any:
+    async def who(self) -> Any:
         return self._lab.bearer()
 
 

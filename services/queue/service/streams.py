@@ -81,6 +81,15 @@ def floor(found: api.ConsumerInfo) -> int:
     return reached.stream_seq if reached else 0
 
 
+def all_handed_out(found: api.ConsumerInfo) -> bool:
+    """Whether nothing that was given back waits for a worker.
+
+    A purge makes the server (2.15) forget that it does, and then it comes when its ack wait is over. To one
+    who waits it has gone already.
+    """
+    return not found.num_ack_pending or bool(found.num_waiting)
+
+
 async def history(bus: Bus) -> api.ConsumerInfo:
     found: api.ConsumerInfo = await bus.js.consumer_info(subjects.STREAM, subjects.HISTORY)
     return found

@@ -25,6 +25,7 @@ EXPIRE_EVERY_S = 1.0
 EXPIRE_MAX = 500  # Jobs that one round ends.
 OVERLAP = timedelta(seconds=60)  # Jobs may come into the record later than they expire.
 PURGE_EVERY_S = 2.0
+PURGE_ANYWAY = 100_000  # Sequences of one place: then space matters more than what a purge delays.
 LETTERS_MAX = 5_000  # Dead letters that one round deletes.
 
 log = logging.getLogger("weft.queue")
@@ -115,7 +116,8 @@ class Upkeep:
             for place, found in (await streams.info(bus, queue)).items():
                 floor = min(streams.floor(found), read.stream_seq if read else 0)
                 subject = subjects.due(queue.queue, place)
-                if floor > self._purged.get(subject, 0):
+                done = floor - self._purged.get(subject, 0)
+                if done > (0 if streams.all_handed_out(found) else PURGE_ANYWAY):
                     await self._shared.wire.jobs.purge(subject, before=floor + 1)
                     self._purged[subject] = floor
 
