@@ -23,6 +23,7 @@ from weft.queue.v1.record_pb2 import LeaseTokensRequest, LeaseTokensResponse, Sl
 QUEUE = ""  # The limit of a whole queue, where others are named by a job type.
 STARTS_MAX = 1_000  # Asked for at once; as many begin before the next answer is here.
 AGAIN_S = 0.1  # Until slots that others hold are asked for again.
+IDLE_S = 0.2  # A slot that nobody used so long is given back: another worker may wait for it.
 AWAY_S = 1.0  # Until a queue that is away is asked again.
 
 log = logging.getLogger("weft.worker")
@@ -46,6 +47,7 @@ class Gate:
         self._starts, self._wanted_starts = 0, 0
         self._slots: dict[str, int] = {}
         self._until, self._renew_at = 0.0, 0.0
+        self._look: asyncio.TimerHandle | None = None  # At what is idle; None: nothing ended lately.
         self._stirred = asyncio.Event()
         self.limit(queue)
         self._task = asyncio.create_task(self._keep(), name=f"tokens of {queue.name}")
@@ -83,6 +85,14 @@ class Gate:
         if any(self.used[each] <= self._leased(each) for each in limits):
             self._opened()
         self.used.subtract([each for each in limits if self.used[each] > 0])
+        if self._look is None:
+            self._look = self._loop.call_later(IDLE_S, self._spare)
+
+    def _spare(self) -> None:
+        """Something ended a while ago: if nothing took its place, its slot is not ours to keep."""
+        self._look = None
+        if any(count > self.used[each] for each, count in self._slots.items()):
+            self._stirred.set()
 
     async def _keep(self) -> None:
         """Asks when somebody waits, and renews."""
@@ -122,6 +132,8 @@ class Gate:
     async def close(self) -> None:
         """Gives all slots back."""
         self._task.cancel()
+        if self._look:
+            self._look.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         none = [Slots(type=each, count=0) for each in sorted(self._limits)]
         try:

@@ -49,7 +49,7 @@ def test_a_service_that_cannot_start_is_named_with_its_last_words(mesh: Mesh) ->
     assert done.returncode == 1
     assert "services-1 is crash-looping: ended with 1" in done.stderr
     assert "no heart to go on" in done.stderr
-    assert not mesh.processes()
+    until(lambda: not mesh.processes(), "something stayed behind")
 
 
 def test_a_data_folder_with_a_long_path_works(empty: Mesh) -> None:

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, status_pb2
 
 from services.chassis.errors import CallFailed
 from services.chassis.jobs.queues import Known
+from services.chassis.testing import until
 from services.worker import tokens
 from services.worker.delivery import Delivery
 from services.worker.ending import SUCCEEDED
@@ -109,6 +110,19 @@ async def test_two_workers_share_a_limit() -> None:
             together = max(together, len(one.runner.running) + len(two.runner.running))
             await asyncio.sleep(0.002)
         assert 1 < together <= 4
+
+
+async def test_what_nobody_needs_here_is_soon_anothers() -> None:
+    """Long before it would be renewed."""
+    lender, settings = Lender(queue=1, lease_s=300), {"concurrency": {"queue": 1}}
+    async with limited(lender, settings, "w1") as one, limited(lender, settings, "w2") as two:
+        await one.run(delivery("nothing"))
+        await two.run(delivery("nothing"))
+        await until(lambda: _is_given_back(lender))
+
+
+async def _is_given_back(lender: Lender) -> bool:
+    return lender.held == {"w1": {"": 0}, "w2": {"": 0}}
 
 
 async def test_no_more_begin_than_the_rate_lets() -> None:
