@@ -23,7 +23,7 @@ from services.chassis.errors import CallFailed, Refusal
 from services.chassis.jetstream import acks
 from services.chassis.jetstream.connection import Connection, answer
 from services.chassis.jetstream.errors import JetStreamError
-from services.chassis.jetstream.pulling import Delivery as Message, Pull
+from services.chassis.jetstream.pulling import EXPIRES_S, Delivery as Message, Pull
 from services.chassis.jetstream.stream import Stream
 from services.chassis.jobs import subjects
 from services.chassis.jobs.queues import Known
@@ -37,6 +37,7 @@ BYTES_MAX = 8 * 1024 * 1024  # Of payloads of one lane here, beyond which no mor
 REQUEST_BYTES_MAX = 4 * 1024 * 1024  # Of what one request may bring: at least four of the largest jobs.
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0  # Between two tries to take a lane over, or to look jobs up.
 LOOKUP_MAX = 500  # Jobs looked up at once.
+LOOK_S = 0.2  # Between a take-over and the first look for messages that went astray; later ones take longer.
 
 log = logging.getLogger("weft.worker")
 
@@ -107,15 +108,23 @@ class Lane:
         try:
             while True:
                 await self._take_over()
-                while not self._again:
-                    await self._stirred.wait()
-                    self._stirred.clear()
-                    await self._admit()
+                await self._serve()
         finally:
             off()
             self.halt()
             if self._pull:
                 await self._pull.stop()
+
+    async def _serve(self) -> None:
+        """Until the order is broken."""
+        looking = asyncio.create_task(self._look(), name="looking for what went astray")
+        try:
+            while not self._again:
+                await self._stirred.wait()
+                self._stirred.clear()
+                await self._admit()
+        finally:
+            looking.cancel()
 
     def resize(self, room: int) -> None:
         """Takes no more than so many; 0: no more at all."""
@@ -184,6 +193,26 @@ class Lane:
                 log.info("a lane waits: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, AGAIN_S_MAX)
+
+    async def _look(self) -> None:
+        """Breaks the order when all that came since we took over went elsewhere.
+
+        An owner that is frozen has requests open, which the server serves before ours until they expire.
+        """
+        wait_s, astray = LOOK_S, -1
+        while wait_s < EXPIRES_S:
+            await asyncio.sleep(wait_s)
+            if await self._patiently(self._delivered) <= self._nth + len(self._came):
+                wait_s, astray = wait_s * 2, -1
+            elif astray == self._nth:  # It was so before: not merely under way.
+                return self._break()
+            else:
+                astray = self._nth
+
+    async def _delivered(self) -> int:
+        """How many messages the consumer has handed out since it was set back."""
+        info = await self._connection.api(f"CONSUMER.INFO.{subjects.STREAM}.{self._consumer}")
+        return int(info["delivered"]["consumer_seq"])
 
     def _arrive(self, messages: list[Message]) -> None:
         self._came.extend(messages)

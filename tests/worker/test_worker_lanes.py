@@ -14,6 +14,7 @@ import pytest
 from launcher import nats
 from services.chassis.bus import Bus
 from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.pulling import Delivery, Pull
 from services.chassis.jetstream.servers import Options
 from services.chassis.jobs.streams import ensure_queue, ensure_streams
 from services.worker import lanes, leasing
@@ -100,6 +101,23 @@ async def test_jobs_of_a_key_run_in_order_and_one_at_a_time(
         return not any(info["num_pending"] + info["num_ack_pending"] for info in infos)
 
     await until(acknowledged)
+
+
+async def test_what_the_server_gives_to_a_frozen_owner_comes_long_before_its_ack_wait(
+    connection: Connection, start: Start, ledger: Ledger
+) -> None:
+    """Its requests are older, so they are served first."""
+    frozen: list[Delivery] = []
+    pulls = [Pull(connection, "jobs", f"{QUEUE}_k{lane}", frozen.extend, 20) for lane in range(LANES)]
+    for pull in pulls:
+        pull.start()
+    await connection.flush()
+    await start()
+    await enqueue(connection, jobs(keys=10, each=2))
+    await until(lambda: len(ledger.finals) == 20)  # By then no ack wait is over.
+    assert frozen
+    for pull in pulls:
+        await pull.stop()
 
 
 async def test_a_key_has_as_many_at_once_as_its_queue_allows(
