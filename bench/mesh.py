@@ -69,10 +69,17 @@ def weft(*words: str, home: Path = HOME, environ: Mapping[str, str] | None = Non
     return done.stdout
 
 
-def up(*, processes: str = "each") -> Mesh:
-    """Starts the mesh of the benchmarks, unless it runs."""
+def up(*services: str, processes: str = "each") -> Mesh:
+    """Starts the mesh of the benchmarks, unless it runs; of these services alone (absent: all).
+
+    On the cores of one machine each service that only listens to the events (audit, say) takes from those
+    that are measured.
+    """
     HOME.mkdir(parents=True, exist_ok=True)
-    weft("up", "--port-base", str(PORT_BASE), "--processes", processes)
+    if services:
+        weft("down")
+    named = {"WEFT_SERVICES": ",".join(services)}
+    weft("up", "--port-base", str(PORT_BASE), "--processes", processes, environ=named)
     return seen()
 
 

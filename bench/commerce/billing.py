@@ -58,7 +58,7 @@ select customer_id, 'Somebody', '{}', '10115', 'Berlin', '', 'a@example.com', 'd
 
 def run(seconds: float, repeats: int) -> Report:
     """`seconds` says nothing here: a run is as long as it is."""
-    found = mesh.up()
+    found = mesh.up("identity", "billing")
     report = Report("Billing run (`bench commerce.billing`)")
     rows: dict[str, list[tuple[float, ...]]] = {}
     strangers: list[float] = []

@@ -108,7 +108,7 @@ SEARCHES: dict[str, Ask] = {
 
 
 def run(seconds: float, repeats: int) -> Report:
-    found = mesh.up()
+    found = mesh.up("identity", "catalog")
     report, strangers = Report("Catalog (`bench commerce.catalog`)"), []
     report.say(f"{PRODUCTS:,} products of one variant; us are processor time a row.")
     moved = []

@@ -73,7 +73,7 @@ WAYS: dict[str, tuple[int, int, Work]] = {
 
 
 def run(seconds: float, repeats: int) -> Report:
-    found = mesh.up()
+    found = mesh.up("identity", "inventory")
     report = Report("Inventory (`bench commerce.inventory`)")
     began = perf_counter()
     skus = asyncio.run(_stock(found))

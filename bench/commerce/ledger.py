@@ -44,7 +44,7 @@ WAYS = {
 
 
 def run(seconds: float, repeats: int) -> Report:
-    found = mesh.up()
+    found = mesh.up("identity", "ledger")
     report = Report("Ledger (`bench commerce.ledger`)")
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in WAYS}
     peers, strangers = [], []

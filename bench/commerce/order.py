@@ -19,7 +19,10 @@ from bench.mesh import HOST, Mesh
 from bench.report import Report
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import Surroundings, surrounding
-from weft.catalog.v1 import product_messages_pb2 as catalog, product_pb2
+from weft.catalog.v1 import (
+    product_messages_pb2 as catalog,
+    product_pb2,  # noqa: F401 - its service, which the stub looks up
+)
 from weft.catalog.v1.content_pb2 import ListPrice, ProductContent, VariantContent
 from weft.catalog.v1.product_pb2_grpc import ProductServiceStub
 from weft.inventory.v1 import location_pb2, movement_pb2, stock_pb2
@@ -29,6 +32,7 @@ from weft.money.v1.money_pb2 import UnitPrice
 from weft.order.v1 import order_lists_pb2 as lists, order_pb2 as pb, resource_pb2 as resource
 from weft.order.v1.order_pb2_grpc import OrderServiceStub
 
+SELLING = ("catalog", "inventory", "pricing", "order", "payment", "billing", "ledger")
 SKUS, UNITS, LINES = 200, 900_000_000, 3
 BUYERS = (1, 16, 64)
 ORDERS = 1_000_000
@@ -57,7 +61,7 @@ Ask = Callable[[OrderServiceStub, random.Random], Awaitable[object]]
 
 
 def run(seconds: float, repeats: int) -> Report:
-    found = mesh.up()
+    found = mesh.up("identity", "notification", *SELLING)
     report = Report("Orders (`bench commerce.order`)")
     rows, strangers = [], []
     skus = uvloop.run(_open(found))
@@ -111,7 +115,7 @@ async def _open(found: Mesh) -> list[str]:
             content = ProductContent(title=f"Thing {sku}")
             made = catalog.CreateProductRequest(product_id=product_id, content=content, variants=[variant])
             await products.CreateProduct(made)
-            await products.PublishProduct(product_pb2.PublishProductRequest(product_id=product_id))
+            await products.PublishProduct(catalog.PublishProductRequest(product_id=product_id))
         settings = location_pb2.LocationSettings(name="Bench")
         location = location_pb2.CreateLocationRequest(location_id=location_id, settings=settings)
         await LocationServiceStub(around.mesh).CreateLocation(location)

@@ -81,7 +81,7 @@ class Bench:
 
 
 def run(seconds: float, repeats: int) -> Report:
-    found = mesh.up()
+    found = mesh.up("identity", "catalog", "pricing")
     report = Report("Pricing (`bench commerce.pricing`)")
     samples, strangers = [], list[float]()
     for _ in range(repeats):
