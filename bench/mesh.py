@@ -70,14 +70,14 @@ def weft(*words: str, home: Path = HOME, environ: Mapping[str, str] | None = Non
 
 
 def up(*services: str, processes: str = "each") -> Mesh:
-    """Starts the mesh of the benchmarks, unless it runs; of these services alone (absent: all).
+    """Starts the mesh of the benchmarks, unless it runs; of these services alone and from nothing, if named.
 
     On the cores of one machine each service that only listens to the events (audit, say) takes from those
-    that are measured.
+    that are measured, and so does who still reads the events of an earlier run.
     """
     HOME.mkdir(parents=True, exist_ok=True)
     if services:
-        weft("down")
+        weft("reset", "--yes")
     named = {"WEFT_SERVICES": ",".join(services)}
     weft("up", "--port-base", str(PORT_BASE), "--processes", processes, environ=named)
     return seen()

@@ -6,11 +6,13 @@ batch commits, the next gathers: each caller waits for one commit, and none cost
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import accumulate, groupby
 from uuid import UUID
 
+from services.chassis.clock import uuid7
 from services.chassis.db import AnyTx, Database
-from services.chassis.events import Provenance, emit, provenance
+from services.chassis.events import Envelope, Provenance, announcement, provenance, write as write_events
 from services.chassis.grouping import Grouping
 from services.chassis.sealing import Seal
 from services.ledger import pack
@@ -66,18 +68,10 @@ class Journal:
         await self._seal_memos(tx, wanted)
         outcomes = book.book(wanted, now)
         await writing.write(tx, book, now)
-        mine = provenance.get()
-        for who, entries in groupby(book.written, lambda entry: (by or {}).get(entry.transfer_id, mine)):
-            await self._tell(tx, who, list(entries))
+        mine, at = provenance.get(), self._db.clock.now()
+        told = groupby(book.written, lambda entry: (by or {}).get(entry.transfer_id, mine))
+        await write_events(tx, [event for who, entries in told for event in _events(list(entries), who, at)])
         return outcomes
-
-    async def _tell(self, tx: AnyTx, who: Provenance, entries: Sequence[Entry]) -> None:
-        mark = provenance.set(who)
-        try:
-            for start in range(0, len(entries), EVENT_MAX):
-                await emit(tx, pack.recorded(entries[start : start + EVENT_MAX]))
-        finally:
-            provenance.reset(mark)
 
     async def _seal_memos(self, tx: AnyTx, wanted: Sequence[Wanted]) -> None:
         noted = []
@@ -97,3 +91,13 @@ class Journal:
     async def memo_of(self, entries: Sequence[Entry]) -> dict[str, bytes]:
         """Keys that open the memos of these."""
         return await memos.keys(self._db, self._seal, {e.memo_owner_id for e in entries if e.memo})
+
+
+def _events(entries: Sequence[Entry], who: Provenance, now: datetime) -> list[Envelope]:
+    """What was booked for one caller."""
+    mark = provenance.set(who)
+    try:
+        parts = [entries[start : start + EVENT_MAX] for start in range(0, len(entries), EVENT_MAX)]
+        return [announcement(pack.recorded(part), uuid7(now), now) for part in parts]
+    finally:
+        provenance.reset(mark)

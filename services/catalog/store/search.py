@@ -136,13 +136,13 @@ class Results:
     async def rows(self, db: Database, page: Page) -> Sequence[Any]:
         """Rows with `product_id` and what they are ordered by."""
         sql, arguments = page.sql(select(*self._found.c))
-        return await db.fetch(sql, *arguments)
+        return await db.search(sql, *arguments)
 
 
 async def total(db: Database, wanted: Wanted) -> int:
     matching, values = _matching(wanted)
     sql, arguments = _plain(f"select count(*) from {matching}", values)
-    return int(await db.fetchval(sql, *arguments))
+    return int((await db.search(sql, *arguments))[0][0])
 
 
 async def count_terms(
@@ -158,7 +158,7 @@ async def count_terms(
         where {where} and ({asked}) group by term order by products desc, term
     """
     sql, arguments = _plain(counted, values)
-    return await db.fetch(sql, *arguments)
+    return await db.search(sql, *arguments)
 
 
 async def count_in_stock(db: Database, wanted: Wanted) -> Sequence[Any]:
@@ -166,7 +166,7 @@ async def count_in_stock(db: Database, wanted: Wanted) -> Sequence[Any]:
     matching, values = _matching(wanted, "in_stock")
     counted = f"select {STOCKED} as in_stock, count(*) as products from {matching} group by 1"
     sql, arguments = _plain(counted, values)
-    return await db.fetch(sql, *arguments)
+    return await db.search(sql, *arguments)
 
 
 async def prices(

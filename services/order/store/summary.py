@@ -96,7 +96,7 @@ async def page(db: Database, page: Page, customer_id: UUID | None) -> tuple[Sequ
     if customer_id:
         wanted = wanted.where(Summary.customer_id == customer_id)
     sql, args = page.sql(wanted)
-    return page.cut(await db.fetch(sql, *args))
+    return page.cut(await db.search(sql, *args))
 
 
 async def found(db: Database, page: Page, query: str) -> tuple[Sequence[Any], str]:
@@ -107,7 +107,7 @@ async def found(db: Database, page: Page, query: str) -> tuple[Sequence[Any], st
         .where(Detail.words.op("@@")(cast(query, TSQUERY)))
     )
     sql, args = page.sql(wanted)
-    return page.cut(await db.fetch(sql, *args))
+    return page.cut(await db.search(sql, *args))
 
 
 async def count(db: Database) -> int:
