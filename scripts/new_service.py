@@ -1,6 +1,7 @@
 """Writes a complete small service: contract, code, migration and tests, ready to run and to grow.
 
-A folder with an app.py is a service; the edge's routes and compose.yaml are derived. So nothing is edited.
+A folder with an app.py is a service; the edge's routes, compose.yaml and deploy/ are derived. So nothing is
+edited.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import compose, roster
+from launcher.kubernetes import writing
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "service"
@@ -205,6 +207,7 @@ def write(noun: Noun, root: Path) -> list[str]:
         _run([sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", *python], root)
         _run([sys.executable, "scripts/gen.py"], root)
         (root / "compose.yaml").write_text(compose.text(roster.services(root)))
+        writing.write(root, roster.services(root))
     except BaseException:
         _unwrite(noun, root)
         raise

@@ -84,6 +84,14 @@ def _compose(parser: ArgumentParser) -> None:
     parser.add_argument("--secrets", action="store_true", help="write deploy/secrets/ (never committed)")
 
 
+def _kubernetes(parser: ArgumentParser) -> None:
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--secrets", action="store_true", help="write deploy/secrets/kubernetes.yaml instead")
+    one.add_argument(
+        "--canary", metavar="IMAGE", help="print a canary of the Deployment that stdin has as JSON"
+    )
+
+
 def _install(parser: ArgumentParser) -> None:
     parser.add_argument("--dev", action="store_true", help="with what tests and generation need")
 
@@ -113,6 +121,9 @@ COMMANDS = {
     "gen": Command("write gen/ anew from protos/", "tools:gen", DEV, rest=True),
     "new-service": Command("write a new service's first files", "tools:new_service", DEV, _name, rest=True),
     "compose": Command("write compose.yaml, or its secrets", "compose:compose", shape=_compose),
+    "kubernetes": Command(
+        "write deploy/ for Kubernetes, or its secrets", "kubernetes.writing:kubernetes", shape=_kubernetes
+    ),
     "install": Command(
         "make or update the environment, and nothing else", "commands:install", None, _install
     ),

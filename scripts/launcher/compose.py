@@ -69,7 +69,7 @@ def document(names: list[str]) -> dict[str, Any]:
         "services": services,
         "configs": {
             "nats.conf": {"content": _nats_configuration()},
-            "edge.json": {"content": _edge_settings(names)},
+            "edge.json": {"content": json.dumps(edge_values(names), indent=2) + "\n"},
         },
         "volumes": {"postgres": {}, "nats": {}, "edge": {}, "certificates": {}},
     }
@@ -210,8 +210,9 @@ def _doubled(values: Mapping[str, Any]) -> str:
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in values.items())
 
 
-def _edge_settings(names: list[str]) -> str:
-    values = {
+def edge_values(names: list[str]) -> dict[str, Any]:
+    """The settings file of `python -m envoy`."""
+    return {
         "services": {name: [f"{name}:{PORTS.services}"] for name in names},
         "host": EVERYWHERE,
         "ports": {"https": PORTS.edge, "http": PORTS.plain, "mesh": PORTS.mesh},
@@ -220,7 +221,6 @@ def _edge_settings(names: list[str]) -> str:
         "access_log": "/dev/stdout",
         "development": True,
     }
-    return json.dumps(values, indent=2) + "\n"
 
 
 def secrets(names: list[str], known: Credentials) -> dict[str, str]:

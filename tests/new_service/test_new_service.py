@@ -84,9 +84,11 @@ def service(tree: Tree) -> Tree:
 
 
 def test_nothing_but_the_service_and_what_is_generated_is_written(service: Tree) -> None:
-    own, derived = ("services/thread/", "protos/weft/thread/", "tests/thread/"), ("gen/", "compose.yaml")
+    own = ("services/thread/", "protos/weft/thread/", "tests/thread/")
+    derived = ("gen/", "compose.yaml", "deploy/")
     assert {name for name in service.written() if not name.startswith((*own, *derived))} == set()
     assert "thread" in (service.root / "compose.yaml").read_text()
+    assert (service.root / "deploy/base/thread.yaml").exists()
 
 
 def test_its_rpcs_are_described_to_the_edge_and_to_people(service: Tree) -> None:
