@@ -7,6 +7,7 @@ which version it decided upon, and loses if another got there first.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -120,18 +121,20 @@ async def load(
     snapshots: Snapshots[S] | None = None,
 ) -> tuple[S, int]:
     """The state and its version; (`initial`, 0) for what never was. Leaves a snapshot now and then."""
-    if isinstance(source, Database):
+    if isinstance(source, Database) and snapshots:
         async with source.fast() as tx:
             return await load(tx, kind, key, fold, initial, snapshots)
+    fetch = source.fetch if isinstance(source, Database) else partial(database.fetch, source)
     state, version, kept = initial, 0, 0
     if snapshots:
-        for row in await database.fetch(source, SNAPSHOT, kind, key, snapshots.schema):
+        for row in await fetch(SNAPSHOT, kind, key, snapshots.schema):
             state, version = snapshots.load(row["payload"]), row["version"]
             kept = version
-    for row in await database.fetch(source, EVENTS, kind, key, version):
+    for row in await fetch(EVENTS, kind, key, version):
         event = envelope(row)
         state, version = fold(state, decode(event), event), event.version or 0
     if snapshots and version - kept >= snapshots.every:
+        assert not isinstance(source, Database)
         await database.execute(source, KEEP, kind, key, version, snapshots.schema, snapshots.dump(state))
     return state, version
 
