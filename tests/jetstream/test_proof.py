@@ -112,9 +112,14 @@ async def test_a_user_is_known_by_a_credentials_file(tmp_path: Path, connect: Co
         await connect(server.url, credentials=str(tmp_path / "none"))
 
 
+def _damaged(seed: str) -> str:
+    """With another last byte of its checksum: of one key in 256 that is zero already."""
+    return seed[:-2] + ("BA" if seed.endswith("AA") else "AA")
+
+
 @pytest.mark.parametrize(
     "seed",
-    ["", "SU", "not base32!", Nkey("account").seed, Nkey("user").seed[:-2] + "AA"],
+    ["", "SU", "not base32!", Nkey("account").seed, _damaged(Nkey("user").seed)],
     ids=["empty", "short", "not-base32", "an-accounts", "checksum"],  # Two workers must agree on them.
 )
 def test_what_is_no_users_seed_is_refused_and_not_shown(seed: str) -> None:
