@@ -146,7 +146,15 @@ class Feeder:
                 self._beat()
 
     def _room(self) -> int:
-        return 0 if self._stopped or self._reporter.full else self._runner.capacity
+        """As much as can run at once, and in advance only what can soon be told of."""
+        if self._stopped or not (left := self._reporter.room):
+            return 0
+        return min(self._runner.capacity, max(self._runner.slots, left))
+
+    @property
+    def behind(self) -> bool:
+        """Whether more has ended than can soon be told of."""
+        return not self._reporter.room
 
     def _beat(self) -> None:
         """Nobody else gets what we are at work on."""
@@ -309,6 +317,8 @@ class _Tap:
         self._feeder = feeder
 
     def ran(self, delivery: Delivery) -> None:
+        if self._feeder.behind:
+            self.pull.resize(0)  # Until the feeder looks again: jobs may end by the hundred before it does.
         self.pull.done()
 
     def done(self, deliveries: Sequence[Delivery]) -> None:

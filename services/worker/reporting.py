@@ -29,7 +29,9 @@ from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
 
 GROUP_MAX = 1_000  # Attempts in one report; JetStream's batches have as many.
-WAITING_MAX = 10_000  # Ends that wait for their group: some seconds of them, should the queue be slow.
+WAITING_MAX, WAITING_MIN = 10_000, 250  # Ends that may wait for their group, by the queue's pace.
+BEHIND_S = 0.25  # No more may wait than the queue writes down in this time: an end is to be heard of soon.
+SAMPLE_MIN = 50  # Attempts of a report whose time tells of the queue's pace; that of fewer is mostly the way.
 GROUP_BYTES_MAX = 2 * 1024 * 1024  # Of results, tracebacks and logs: half of what a call may carry.
 TOGETHER_MAX = 3  # Groups under way at once: one is written down while another is acknowledged.
 RETRY_S, RETRY_S_MAX = 0.1, 5.0  # Between two calls of a queue that is away.
@@ -61,6 +63,7 @@ class Reporter:
         self._publisher = Publisher(connection)
         self._waiting: deque[Ended] = deque()
         self._groups: set[asyncio.Task[None]] = set()
+        self._waiting_max = WAITING_MIN
         self.away = False  # The queue does not answer.
 
     def put(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
@@ -70,9 +73,9 @@ class Reporter:
             self._begin()
 
     @property
-    def full(self) -> bool:
-        """Take no more: the queue does not answer, or not as fast as jobs end."""
-        return self.away or len(self._waiting) > WAITING_MAX
+    def room(self) -> int:
+        """How many more may end now; 0: the queue does not answer, or not as fast as jobs end."""
+        return 0 if self.away else max(0, self._waiting_max - len(self._waiting))
 
     async def close(self, patience_s: float) -> None:
         """Waits until all was told; what could not be in time comes again, and is run again."""
@@ -131,10 +134,11 @@ class Reporter:
         """Until it is written down. Returns those that are not to be acknowledged."""
         if not group:
             return []
-        delay = RETRY_S
+        delay, loop = RETRY_S, asyncio.get_running_loop()
         request, group = packed(group, self._worker)
         self._telling()
         while True:
+            began = loop.time()
             try:
                 answer = await self._record.ReportAttempts(request)
             except (CallFailed, Refusal, OSError, TimeoutError) as error:
@@ -148,10 +152,17 @@ class Reporter:
             else:
                 break
         self.away = False
+        self._pace(len(group), loop.time() - began)
         lost = [group[place] for place in answer.superseded]
         for each in lost:
             each.handle.giver.lost(each.delivery)
         return lost
+
+    def _pace(self, count: int, took_s: float) -> None:
+        """So long it took to write so many down."""
+        if count >= SAMPLE_MIN or took_s > BEHIND_S:
+            fair = int(count * BEHIND_S / max(took_s, 1e-3))
+            self._waiting_max = min(max(fair, WAITING_MIN), WAITING_MAX)
 
     async def _apart(self, group: Sequence[Ended], error: Exception) -> list[Ended]:
         """A refused group is halved until what is wrong stands alone; that comes again later."""

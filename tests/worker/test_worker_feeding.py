@@ -13,11 +13,13 @@ from services.worker.runner import Room
 from tests.worker import handlers
 from tests.worker.handlers import Order
 from tests.worker.wired import Book, Wired, job, known, wired
-from weft.jobs.v1.attempt_pb2 import AttemptReport
+from weft.jobs.v1.attempt_pb2 import AttemptOutcome, AttemptReport
 from weft.jobs.v1.job_pb2 import EndReason, JobState, Priority
 from weft.jobs.v1.live_pb2 import Update
+from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
 from weft.queue.v1.settings_pb2 import QueueState
 
+BACKLOG, SLOW_S = 2_000, 0.0005  # Run in a tenth of the time that it takes to write them down.
 FAST: dict[str, Any] = {"retry": {"backoff": {"nanos": 20_000_000}, "jitter": 0}}
 
 
@@ -82,6 +84,24 @@ async def test_what_came_before_is_looked_up_and_not_run_again(nats_url: str) ->
         assert not {again.job_id, off.job_id} & set(handlers.began)
 
 
+async def test_what_may_have_been_purged_is_looked_up_and_what_came_later_is_not(nats_url: str) -> None:
+    book = Book()
+    async with wired(nats_url, book=book, queues=known(state=QueueState.QUEUE_STATE_PAUSED)) as worker:
+        purged, fresh = job("nothing"), job("nothing")
+        book.finals[purged.job_id, 1] = AttemptReport(
+            job_id=purged.job_id, run=1, outcome=AttemptOutcome.ATTEMPT_OUTCOME_CANCELLED
+        )
+        await worker.enqueue(purged)
+        last = (await worker.bus.js.stream_info("jobs")).state.last_seq
+        await worker.enqueue(fresh)
+        worker.feeder.follow(known(purged_sequence=last))
+        await book.ends([fresh])
+        await until(lambda: done(worker))
+        assert book.lookups == 1
+        assert fresh.job_id in handlers.began
+        assert purged.job_id not in handlers.began
+
+
 async def test_while_the_queue_is_away_ends_wait_and_nothing_more_is_taken(nats_url: str) -> None:
     async with wired(nats_url, room=Room(4, 1, 1)) as worker:
         worker.book.away = True
@@ -97,6 +117,28 @@ async def test_while_the_queue_is_away_ends_wait_and_nothing_more_is_taken(nats_
         worker.book.away = False
         await worker.book.ends([*early, *late])
         await until(lambda: done(worker))
+
+
+async def test_of_a_backlog_no_more_is_run_than_a_slow_queue_soon_writes_down(nats_url: str) -> None:
+    worker_of: list[Wired] = []
+
+    class Slow(Book):
+        behind = 0
+
+        async def ReportAttempts(self, request: ReportAttemptsRequest) -> ReportAttemptsResponse:
+            count = len(request.attempts) + sum(len(each.end_s) for each in request.successes)
+            await asyncio.sleep(count * SLOW_S)
+            self.behind = max(self.behind, count + len(worker_of[0].reporter._waiting))
+            return await super().ReportAttempts(request)
+
+    book = Slow()
+    async with wired(nats_url, book=book, queues=known(state=QueueState.QUEUE_STATE_PAUSED)) as worker:
+        worker_of.append(worker)
+        jobs = [job("nothing") for _ in range(BACKLOG)]
+        await worker.enqueue(*jobs)
+        worker.feeder.follow(known())
+        await book.ends(jobs)
+    assert book.behind < 750
 
 
 async def test_a_checkpoint_waits_while_the_queue_is_away(nats_url: str) -> None:
