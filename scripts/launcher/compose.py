@@ -167,7 +167,8 @@ def _edge_files() -> Service:
 
 
 def _edge(names: list[str]) -> Service:
-    ask = f"exec 3<>/dev/tcp/127.0.0.1/{PORTS.stats}; printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3"
+    said = r"GET /healthz HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n"  # Envoy refuses 1.0.
+    ask = f"exec 3<>/dev/tcp/127.0.0.1/{PORTS.stats}; printf '{said}' >&3"
     return {
         "image": ENVOY_IMAGE,
         "command": ["envoy", "-c", "/edge/envoy.json", "--log-level", "warning"],
