@@ -29,8 +29,8 @@ from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1.record_pb2 import ReportAttemptsRequest, ReportAttemptsResponse
 
 GROUP_MAX = 1_000  # Attempts in one report; JetStream's batches have as many.
-WAITING_MAX, WAITING_MIN = 10_000, 250  # Ends that may wait for their group, by the queue's pace.
-BEHIND_S = 0.25  # No more may wait than the queue writes down in this time: an end is to be heard of soon.
+WAITING_MAX, WAITING_MIN = 10_000, 250  # Ends that may be here, by the queue's pace.
+BEHIND_S = 0.25  # No more may be than the queue writes down in this time: an end is to be heard of soon.
 SAMPLE_MIN = 50  # Attempts of a report whose time tells of the queue's pace; that of fewer is mostly the way.
 GROUP_BYTES_MAX = 2 * 1024 * 1024  # Of results, tracebacks and logs: half of what a call may carry.
 TOGETHER_MAX = 3  # Groups under way at once: one is written down while another is acknowledged.
@@ -63,7 +63,7 @@ class Reporter:
         self._publisher = Publisher(connection)
         self._waiting: deque[Ended] = deque()
         self._groups: set[asyncio.Task[None]] = set()
-        self._waiting_max = WAITING_MIN
+        self._waiting_max, self._under_way = WAITING_MIN, 0  # Ends; of those the queue is being told now.
         self.away = False  # The queue does not answer.
 
     def put(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
@@ -75,7 +75,7 @@ class Reporter:
     @property
     def room(self) -> int:
         """How many more may end now; 0: the queue does not answer, or not as fast as jobs end."""
-        return 0 if self.away else max(0, self._waiting_max - len(self._waiting))
+        return 0 if self.away else max(0, self._waiting_max - self._under_way - len(self._waiting))
 
     async def close(self, patience_s: float) -> None:
         """Waits until all was told; what could not be in time comes again, and is run again."""
@@ -109,9 +109,12 @@ class Reporter:
         retries = [each for each in group if _is_retried(each)]
         if retries:
             await self._publisher.publish_all([_retry(each) for each in retries])
-        lost = await self._report(
-            [each for each in group if each.verdict.outcome != RELEASED or each.ending.start_s]
-        )
+        told = [each for each in group if each.verdict.outcome != RELEASED or each.ending.start_s]
+        self._under_way += len(told)
+        try:
+            lost = await self._report(told)
+        finally:
+            self._under_way -= len(told)
         if self._waiting and len(self._groups) < TOGETHER_MAX:
             self._begin()
         if lost:
