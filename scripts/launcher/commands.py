@@ -17,7 +17,7 @@ Variables: WEFT_HOME (data folder, default .weft), WEFT_VENV (environment, defau
 WEFT_PROCESSES, WEFT_SERVICES (a,b: only these), WEFT_PORT_BASE,
 WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root),
 WEFT_POSTGRES_OPTIONS ("NAME=VALUE ..."), WEFT_NATS_SYNC (default always; 10s: a power cut may
-cost 10 s of streams).
+cost 10 s of streams), WEFT_BACKUPS_KEPT (default 7), WEFT_ARCHIVE_GB_MAX (default 20).
 Everything listens on 127.0.0.1 only."""
 
 
@@ -58,6 +58,19 @@ def _service(parser: ArgumentParser) -> None:
 
 def _reset(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _backup(parser: ArgumentParser) -> None:
+    folder = "where it and the WAL from then on are kept; remembered (default: backups/ in the data folder)"
+    parser.add_argument("--to", metavar="FOLDER", help=folder)
+
+
+def _restore(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--at", required=True, metavar="TIME", help="2026-11-21T23:10:00Z; or `latest`, all that was archived"
+    )
+    parser.add_argument("--from", dest="source", metavar="FOLDER", help="where backups are")
+    parser.add_argument("--force", action="store_true", help="keep aside what is there, instead of refusing")
 
 
 def _profile(parser: ArgumentParser) -> None:
@@ -109,6 +122,10 @@ COMMANDS = {
     "logs": Command("what the parts wrote", "logs:logs", None, _logs),
     "restart": Command("restart one process", "mesh:restart", None, _service),
     "reset": Command("stop the mesh and remove its data (asks first)", "mesh:reset", None, _reset),
+    "backup": Command("back up the mesh that runs, and archive its WAL", "backup:backup", shape=_backup),
+    "restore": Command(
+        "put the data back to a moment: `restore --at TIME`", "restore:restore", shape=_restore
+    ),
     "demo": Command("the main job; or `demo shop`, `retail`, `import`", "tools:demo", DEV, rest=True),
     "worker": Command("run jobs in the foreground: `worker MODULE...`", "tools:worker", rest=True),
     "jobs": Command("jobs: run, list, watch, retry, cancel, top", "tools:jobs", rest=True),

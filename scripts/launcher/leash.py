@@ -10,8 +10,15 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
+
+
+def words(command: Sequence[str], number: int, uid: int = -1, gid: int = -1) -> list[str]:
+    """Runs `command` so, as a child of this process."""
+    told = [str(int(number)), str(os.getpid()), str(uid), str(gid)]
+    return [sys.executable, "-I", "-S", __file__, *told, *command]
 
 
 def main(arguments: list[str]) -> None:

@@ -64,6 +64,20 @@ class Home:
         return self.path / "run" / "restart"
 
     @property
+    def archive(self) -> Path:
+        """Names the line of the WAL archive that is written (see archive.py)."""
+        return self.path / "archive.json"
+
+    @property
+    def backups(self) -> Path:
+        return self.path / "backups"
+
+    @property
+    def restoring(self) -> Path:
+        """There while a restore puts things into place; it names where what was before is kept."""
+        return self.path / "restoring"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

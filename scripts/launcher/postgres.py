@@ -25,6 +25,7 @@ SUPERUSER = "postgres"
 APART = Path("/var/lib")
 CONNECTIONS_OF_A_SERVICE = 10  # Its pool of 8, one that listens, one for a person with psql.
 CONNECTIONS_BESIDES = 20  # Superuser, tools, tests.
+SLOT_KEEPS = "4GB"  # WAL that waits for an archive that is away; then the archive is given up, not the disk.
 
 # What the mesh asks of PostgreSQL beyond its defaults; compose.yaml is tested against it.
 SETTINGS = {
@@ -91,7 +92,7 @@ class Cluster:
     def make(self, credentials: Credentials) -> bool:
         """The cluster, unless it is there; whether it was made. One that was interrupted is made anew."""
         if self.apart:
-            self._bring_programs()
+            self.bring_programs()
         if self.data.exists():
             return False
         unfinished = self.data.with_name("postgres.making")
@@ -134,7 +135,7 @@ class Cluster:
             who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)
 
-    def _bring_programs(self) -> None:
+    def bring_programs(self) -> None:
         """A copy of the wheel where the account can reach it, once per version of the wheel."""
         assert self.apart
         self.apart.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,7 @@ class Cluster:
             | {
                 "listen_addresses": HOST,
                 "port": str(self.port),
+                "max_slot_wal_keep_size": SLOT_KEEPS,
                 "unix_socket_directories": "",  # A socket's path has 107 bytes at most, ours may have more.
             }
         )
@@ -165,12 +167,22 @@ class Cluster:
         """Runs psql; the password goes by PGPASSWORD."""
         return [str(self.programs / "psql"), "-h", HOST, "-p", str(self.port), "-U", role, "-d", database]
 
-    def run_sql(self, sql: str, credentials: Credentials) -> str:
+    def run_sql(self, sql: str, credentials: Credentials, database: str = "postgres", *words: str) -> str:
         """Runs `sql` as superuser; returns psql's complaint, empty when all went well."""
-        command = [*self.psql(SUPERUSER, "postgres"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"]
-        environ = {"PGPASSWORD": credentials.postgres, "PGCONNECT_TIMEOUT": "5"}
-        done = subprocess.run(command, input=sql, env=environ, capture_output=True, text=True, check=False)
+        done = self._ask(sql, credentials, database, *words)
         return _last(done.stderr) or "psql failed" if done.returncode else ""
+
+    def query(self, sql: str, credentials: Credentials, database: str = "postgres") -> str:
+        """What `sql` answers as superuser, a line a row; empty when it cannot be asked."""
+        done = self._ask(sql, credentials, database, "-A", "-t")
+        return "" if done.returncode else done.stdout.strip()
+
+    def _ask(
+        self, sql: str, credentials: Credentials, database: str, *words: str
+    ) -> "subprocess.CompletedProcess[str]":
+        psql = [*self.psql(SUPERUSER, database), "-X", "-q", "-v", "ON_ERROR_STOP=1", *words, "-f", "-"]
+        environ = {"PGPASSWORD": credentials.postgres, "PGCONNECT_TIMEOUT": "5"}
+        return subprocess.run(psql, input=sql, env=environ, capture_output=True, text=True, check=False)
 
 
 def wishes(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

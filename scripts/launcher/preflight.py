@@ -18,6 +18,11 @@ RELEASE_S_MAX = 5.0  # A mesh that was killed a moment ago lets go of its ports 
 
 def check(plan: Plan, home: paths.Home, names: Sequence[str]) -> None:
     """Raises Problem on the first thing that would not work."""
+    if home.restoring.exists():
+        raise Problem(
+            f"a restore into {home.path} was interrupted half-way",
+            f"run it again; what was there before it is in {home.restoring.read_text()}",
+        )
     _disk(home.path)
     cluster = postgres.Cluster.of(home, plan.ports.postgres)
     cluster.check()

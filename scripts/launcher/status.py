@@ -5,12 +5,13 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher import edge, ports, state
+from launcher import archive, backup, edge, ports, state
 from launcher.paths import Home
-from launcher.problem import say
+from launcher.problem import Problem, say
 from launcher.progress import title
 
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
+DAYS_FROM_H = 48  # An age is said in days from here on.
 NUMBERS = {"pid", "port", "memory", "restarts"}
 
 
@@ -33,17 +34,24 @@ def status(arguments: Namespace) -> int:
     home = Home.of()
     seen = state.read(home)
     if not seen:
-        say(json.dumps({"phase": "down", "components": []}) if arguments.json else "The mesh does not run.")
+        down: dict[str, Any] = {"phase": "down", "components": [], "backup": _told(home)}
+        say(json.dumps(down) if arguments.json else f"The mesh does not run.\n{_backups(home)}")
         return 1
     rows = [Row(each, _illness(seen, each), memory(each.pid)) for each in seen.components]
     well = seen.phase == state.SERVING and not any(each.illness for each in rows)
     keeper = state.Component("supervisor", 0, phase=state.READY, pid=seen.pid)
     rows.append(Row(keeper, "", memory(seen.pid, alone=True)))
     if arguments.json:
-        whole = {"phase": seen.phase, "healthy": well, "memory_bytes": sum(each.bytes for each in rows)}
-        say(json.dumps({**whole, "ports": seen.ports, "components": [each.said() for each in rows]}))
+        whole: dict[str, Any] = {
+            "phase": seen.phase,
+            "healthy": well,
+            "memory_bytes": sum(each.bytes for each in rows),
+        }
+        whole |= {"backup": _told(home), "ports": seen.ports, "components": [each.said() for each in rows]}
+        say(json.dumps(whole))
     else:
         _print(seen, rows)
+        say(_backups(home))
     return 0 if well else 1
 
 
@@ -58,6 +66,8 @@ def _illness(seen: state.State, component: state.Component) -> str:
         return "" if edge.answer(seen.ports["monitor"], "/healthz") == edge.OK else "does not answer /healthz"
     if component.name == "postgres":
         return "" if ports.refusal(component.port) else "does not listen"
+    if component.name == archive.COMPONENT:
+        return component.note
     place = component.port - seen.ports["services"]
     return "" if edge.answer(seen.ports["metrics"] + place, "/ready") == edge.OK else "not ready"
 
@@ -102,3 +112,26 @@ def _print(seen: state.State, rows: list[Row]) -> None:
     Console(soft_wrap=True).print(table)
     total = sum(each.bytes for each in rows) / 1e6
     say(f"\n{seen.phase}; memory of all: {total:.0f} MB (proportional, shared pages counted once)")
+
+
+def _told(home: Home) -> dict[str, Any] | None:
+    """The same for programs; None while there is no archive, or when it cannot be read."""
+    try:
+        told = backup.summary(home)
+    except Problem:
+        return None
+    return asdict(told) if told else None
+
+
+def _backups(home: Home) -> str:
+    """How old the last backup is, for people."""
+    try:
+        told = backup.summary(home)
+    except Problem as problem:
+        return f"backups: {problem}"
+    if told is None or told.last is None:
+        return "no backup was made in this data folder; `scripts/weft backup` makes one"
+    hours = told.age_s / 3_600
+    age = f"{hours / 24:.0f} days" if hours >= DAYS_FROM_H else f"{hours:.1f} h"
+    sizes = f"{told.kept} kept ({told.bytes / 1e6:.0f} MB), {told.archive_bytes / 1e6:.0f} MB of WAL"
+    return f"last backup {age} ago; {sizes}, in {told.folder}"

@@ -12,9 +12,9 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
-from launcher import ahead, edge, nats, paths, postgres, roster, state
+from launcher import ahead, archive, edge, nats, paths, postgres, roster, state
 from launcher.child import Child, Program
 from launcher.credentials import Credentials
 from launcher.plan import Plan
@@ -39,9 +39,10 @@ class Supervisor:
         self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
         self._stop = asyncio.Event()
         self._founded = asyncio.Event()  # PostgreSQL and NATS are ready for the services.
-        self._restarts: set[asyncio.Task[None]] = set()
+        self._asked: set[asyncio.Task[None]] = set()
         self._children: dict[str, Child] = {}
         self._declare()
+        self._archive = archive.Keeper(home, self._cluster, self._credentials, self._state)
 
     def _declare(self) -> None:
         """All children, not yet started."""
@@ -159,6 +160,7 @@ class Supervisor:
             await child.ready.wait()
         if synced:
             await synced
+        await self._archive.look()
 
     def _note(self, name: str, note: str) -> None:
         shown = self._children[name].shown
@@ -196,27 +198,38 @@ class Supervisor:
         self._changed()
         served = [self._children[group.name] for group in self._groups]
         await asyncio.gather(*(child.end() for child in served))
+        await self._archive.mark()
         others = [child for child in self._children.values() if child not in served]
         await asyncio.gather(*(child.end() for child in others))
+        await self._archive.end()
         self._state.phase = state.FAILED if self._state.problem else state.STOPPED
         self._changed()
 
     def _read_requests(self) -> None:
         for file in self._home.requests.iterdir():
             file.unlink(missing_ok=True)
-            if child := self._children.get(file.name):
+            if file.name in {archive.LOOK, archive.COMPONENT}:
+                look = self._archive.look if file.name == archive.LOOK else self._archive.restart
+                self._spawn(look())
+            elif child := self._children.get(file.name):
                 log.info("restarts %s as asked", file.name)
-                task = asyncio.create_task(child.restart())
-                self._restarts.add(task)
-                task.add_done_callback(self._restarts.discard)
+                self._spawn(child.restart())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
 
     async def _tidy(self) -> None:
-        """Keeps every log within its bound. Writers append, so that a log can be emptied under them."""
+        """Keeps every log, and the archive, within its bound. Writers append, so that a log can be emptied
+        under them."""
         while True:
             for file in self._home.logs.glob("*.log"):
                 if file.stat().st_size > LOG_BYTES_MAX:
                     await asyncio.to_thread(shutil.copyfile, file, file.with_suffix(".log.1"))
                     os.truncate(file, 0)
+            if self._state.phase == state.SERVING:
+                await self._archive.look()
             await asyncio.sleep(TIDY_EVERY_S)
 
 
