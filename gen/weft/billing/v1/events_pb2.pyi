@@ -324,6 +324,7 @@ class InvoiceFinalised(_message.Message):
     DEFERRED_FIELD_NUMBER: _builtins.int
     CREDITED_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     invoice_id: _builtins.str
     number: _builtins.str
     customer_id: _builtins.str
@@ -335,8 +336,8 @@ class InvoiceFinalised(_message.Message):
     def gross(self) -> _money_pb2.Money: ...
     @_builtins.property
     def deferred(self) -> _money_pb2.Money:
-        """Of `net`, what is for periods that had not begun or not ended at `effective_time`: revenue to be
-        recognised later.
+        """Of `net`, what is for days after that of `effective_time` on the customer's calendar: revenue to be
+        recognised later. The revenue report counts by the same days.
         """
 
     @_builtins.property
@@ -345,6 +346,10 @@ class InvoiceFinalised(_message.Message):
 
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def granted(self) -> _money_pb2.Money:
+        """Of `credited`, what was given for nothing; the rest was the customer's own money."""
+
     def __init__(
         self,
         *,
@@ -357,10 +362,11 @@ class InvoiceFinalised(_message.Message):
         deferred: _money_pb2.Money | None = ...,
         credited: _money_pb2.Money | None = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
+        granted: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "deferred", b"deferred", "effective_time", b"effective_time", "gross", b"gross", "net", b"net", "tax", b"tax"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "deferred", b"deferred", "effective_time", b"effective_time", "granted", b"granted", "gross", b"gross", "net", b"net", "tax", b"tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "customer_id", b"customer_id", "deferred", b"deferred", "effective_time", b"effective_time", "gross", b"gross", "invoice_id", b"invoice_id", "net", b"net", "number", b"number", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credited", b"credited", "customer_id", b"customer_id", "deferred", b"deferred", "effective_time", b"effective_time", "granted", b"granted", "gross", b"gross", "invoice_id", b"invoice_id", "net", b"net", "number", b"number", "tax", b"tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +403,77 @@ class InvoicePaid(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InvoicePaid: _TypeAlias = InvoicePaid  # noqa: Y015
+
+@_typing.final
+class InvoiceReopened(_message.Message):
+    """Money that had paid an invoice went back to the customer's bank for good, as a dispute was lost: so much is
+    owed again. If it was PAID it is OPEN, and dunning begins anew.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICE_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    invoice_id: _builtins.str
+    customer_id: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        invoice_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "effective_time", b"effective_time", "invoice_id", b"invoice_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceReopened: _TypeAlias = InvoiceReopened  # noqa: Y015
+
+@_typing.final
+class InvoicePaymentRecorded(_message.Message):
+    """Money for an invoice was recorded by hand: it came by a way that payment does not know."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICE_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    invoice_id: _builtins.str
+    payment_id: _builtins.str
+    customer_id: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What is more than was due becomes the customer's credit: CreditGranted."""
+
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        invoice_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "effective_time", b"effective_time", "invoice_id", b"invoice_id", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoicePaymentRecorded: _TypeAlias = InvoicePaymentRecorded  # noqa: Y015
 
 @_typing.final
 class InvoiceVoided(_message.Message):
@@ -473,6 +550,38 @@ class InvoiceWrittenOff(_message.Message):
 Global___InvoiceWrittenOff: _TypeAlias = InvoiceWrittenOff  # noqa: Y015
 
 @_typing.final
+class InvoiceRecovered(_message.Message):
+    """Of what was written off, so much was paid, credited or voided after all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICE_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    invoice_id: _builtins.str
+    customer_id: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        invoice_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "effective_time", b"effective_time", "invoice_id", b"invoice_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceRecovered: _TypeAlias = InvoiceRecovered  # noqa: Y015
+
+@_typing.final
 class InvoiceOverdue(_message.Message):
     """The due date of an invoice has passed."""
 
@@ -533,7 +642,7 @@ class CreditNoteIssued(_message.Message):
     def effective_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def deferred(self) -> _money_pb2.Money:
-        """Of `net`, what had been deferred and will not be earned."""
+        """Of `net`, what is for days after that of `effective_time`: it had been deferred and will not be earned."""
 
     def __init__(
         self,
@@ -589,6 +698,39 @@ class CreditGranted(_message.Message):
 Global___CreditGranted: _TypeAlias = CreditGranted  # noqa: Y015
 
 @_typing.final
+class CreditWithdrawn(_message.Message):
+    """The money that credit stood for went back to the customer: a payment of an invoice was refunded or disputed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    INVOICE_ID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    invoice_id: _builtins.str
+    """Whose payment it was."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        invoice_id: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "effective_time", b"effective_time", "invoice_id", b"invoice_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditWithdrawn: _TypeAlias = CreditWithdrawn  # noqa: Y015
+
+@_typing.final
 class CouponRedeemed(_message.Message):
     """A coupon was redeemed by a customer."""
 
@@ -617,7 +759,9 @@ Global___CouponRedeemed: _TypeAlias = CouponRedeemed  # noqa: Y015
 
 @_typing.final
 class DunningFinished(_message.Message):
-    """The chase after an invoice is over; there is exactly one of these for each."""
+    """The chase after an invoice is over; there is exactly one of these for each, and one more each time that the
+    invoice was reopened and chased anew.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

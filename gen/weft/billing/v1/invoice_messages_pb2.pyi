@@ -35,7 +35,7 @@ class _InvoiceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InvoiceS
     INVOICE_STATE_OPEN: _InvoiceState.ValueType  # 2
     """To be paid."""
     INVOICE_STATE_PAID: _InvoiceState.ValueType  # 3
-    """Final."""
+    """Final, unless the customer's bank takes the money back: then it is OPEN again."""
     INVOICE_STATE_VOID: _InvoiceState.ValueType  # 4
     """Final: nothing is owed by it."""
     INVOICE_STATE_UNCOLLECTIBLE: _InvoiceState.ValueType  # 5
@@ -50,7 +50,7 @@ INVOICE_STATE_DRAFT: InvoiceState.ValueType  # 1
 INVOICE_STATE_OPEN: InvoiceState.ValueType  # 2
 """To be paid."""
 INVOICE_STATE_PAID: InvoiceState.ValueType  # 3
-"""Final."""
+"""Final, unless the customer's bank takes the money back: then it is OPEN again."""
 INVOICE_STATE_VOID: InvoiceState.ValueType  # 4
 """Final: nothing is owed by it."""
 INVOICE_STATE_UNCOLLECTIBLE: InvoiceState.ValueType  # 5
@@ -356,11 +356,11 @@ class InvoicePayment(_message.Message):
     """Empty: recorded by hand."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Negative: given back."""
+        """Negative: given back, or taken back by the customer's bank."""
 
     @_builtins.property
     def applied(self) -> _money_pb2.Money:
-        """Of it, what paid this invoice; the rest became the customer's credit."""
+        """Of it, what paid this invoice; the rest became the customer's credit. Negative: it is owed again."""
 
     @_builtins.property
     def pay_time(self) -> _timestamp_pb2.Timestamp: ...

@@ -95,7 +95,8 @@ class InvoiceServiceStub:
     """
     RecordInvoicePayment: _grpc.UnaryUnaryMultiCallable[_invoice_messages_pb2.RecordInvoicePaymentRequest, _invoice_messages_pb2.RecordInvoicePaymentResponse]
     """Records money that came outside of payment, such as cash. What is more than is due becomes the
-    customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+    customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+    nothing is due any more.
 
     Errors:
       NOT_FOUND UNKNOWN_INVOICE
@@ -186,7 +187,8 @@ class InvoiceServiceAsyncStub(InvoiceServiceStub):
     """
     RecordInvoicePayment: _aio.UnaryUnaryMultiCallable[_invoice_messages_pb2.RecordInvoicePaymentRequest, _invoice_messages_pb2.RecordInvoicePaymentResponse]  # type: ignore[assignment]
     """Records money that came outside of payment, such as cash. What is more than is due becomes the
-    customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+    customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+    nothing is due any more.
 
     Errors:
       NOT_FOUND UNKNOWN_INVOICE
@@ -316,7 +318,8 @@ class InvoiceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _typing.Any,
     ) -> _typing.Union[_invoice_messages_pb2.RecordInvoicePaymentResponse, _abc.Awaitable[_invoice_messages_pb2.RecordInvoicePaymentResponse]]:
         """Records money that came outside of payment, such as cash. What is more than is due becomes the
-        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+        nothing is due any more.
 
         Errors:
           NOT_FOUND UNKNOWN_INVOICE

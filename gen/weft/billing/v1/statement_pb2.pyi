@@ -37,6 +37,8 @@ class _StatementEntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_St
     """Credit that paid as an invoice was finalised."""
     STATEMENT_ENTRY_KIND_VOID: _StatementEntryKind.ValueType  # 5
     """An invoice was voided: what it claimed is owed no more."""
+    STATEMENT_ENTRY_KIND_DISPUTE: _StatementEntryKind.ValueType  # 6
+    """A payment was disputed, and its money lost: what it had paid is owed again."""
 
 class StatementEntryKind(_StatementEntryKind, metaclass=_StatementEntryKindEnumTypeWrapper):
     """What changed what a customer owes."""
@@ -51,6 +53,8 @@ STATEMENT_ENTRY_KIND_CREDIT: StatementEntryKind.ValueType  # 4
 """Credit that paid as an invoice was finalised."""
 STATEMENT_ENTRY_KIND_VOID: StatementEntryKind.ValueType  # 5
 """An invoice was voided: what it claimed is owed no more."""
+STATEMENT_ENTRY_KIND_DISPUTE: StatementEntryKind.ValueType  # 6
+"""A payment was disputed, and its money lost: what it had paid is owed again."""
 Global___StatementEntryKind: _TypeAlias = StatementEntryKind  # noqa: Y015
 
 @_typing.final

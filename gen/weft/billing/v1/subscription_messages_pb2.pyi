@@ -434,7 +434,9 @@ class ChangeSubscriptionResponse(_message.Message):
     def subscription(self) -> Global___Subscription: ...
     @_builtins.property
     def invoice(self) -> _invoice_messages_pb2.Invoice:
-        """Absence: nothing was invoiced."""
+        """Absence: nothing was invoiced; or nothing yet, as the buyer's VAT number is being confirmed: then `problem`
+        of the subscription is TAX_UNCONFIRMED, and the invoice follows.
+        """
 
     def __init__(
         self,

@@ -200,8 +200,13 @@ class ReceiveReturnRequest(_message.Message):
     RETURN_ID_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     DAMAGED_LINE_IDS_FIELD_NUMBER: _builtins.int
+    LOCATION_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     return_id: _builtins.str
+    location_id: _builtins.str
+    """Where they are now. Absence: where they were shipped from; of an order that was imported, where stock is
+    taken from first.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_resource_pb2.LineUnits]:
         """What came. Empty: all that was to come."""
@@ -217,10 +222,11 @@ class ReceiveReturnRequest(_message.Message):
         return_id: _builtins.str = ...,
         lines: _abc.Iterable[_resource_pb2.LineUnits] | None = ...,
         damaged_line_ids: _abc.Iterable[_builtins.str] | None = ...,
+        location_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_line_ids", b"damaged_line_ids", "lines", b"lines", "order_id", b"order_id", "return_id", b"return_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_line_ids", b"damaged_line_ids", "lines", b"lines", "location_id", b"location_id", "order_id", b"order_id", "return_id", b"return_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -589,11 +589,14 @@ class DisputeLost(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     FEE_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    TOP_UP_FIELD_NUMBER: _builtins.int
     dispute_id: _builtins.str
     intent_id: _builtins.str
     reference: _builtins.str
     customer_id: _builtins.str
     gateway: _builtins.str
+    top_up: _builtins.bool
+    """It had gone into the customer's wallet, and is taken out of it: WalletChanged follows."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money: ...
     @_builtins.property
@@ -610,10 +613,11 @@ class DisputeLost(_message.Message):
         amount: _money_pb2.Money | None = ...,
         fee: _money_pb2.Money | None = ...,
         gateway: _builtins.str = ...,
+        top_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "dispute_id", b"dispute_id", "fee", b"fee", "gateway", b"gateway", "intent_id", b"intent_id", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer_id", b"customer_id", "dispute_id", b"dispute_id", "fee", b"fee", "gateway", b"gateway", "intent_id", b"intent_id", "reference", b"reference", "top_up", b"top_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,9 +638,9 @@ class WalletChanged(_message.Message):
     entry_id: _builtins.str
     customer_id: _builtins.str
     balance_minor: _builtins.int
-    """After it, in minor units of the same currency."""
+    """After it, in minor units of the same currency. Less than nothing only after a top-up was charged back."""
     reason: _builtins.str
-    """TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT or TRANSFER."""
+    """TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT, TRANSFER or CHARGED_BACK."""
     reference: _builtins.str
     """What it was for, such as `order:<id>`."""
     @_builtins.property

@@ -42,6 +42,8 @@ class _WalletReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletRe
     """A top-up is refunded."""
     WALLET_REASON_TRANSFER: _WalletReason.ValueType  # 7
     """A bank transfer that was for nothing else."""
+    WALLET_REASON_CHARGED_BACK: _WalletReason.ValueType  # 8
+    """A top-up was disputed, and its money lost."""
 
 class WalletReason(_WalletReason, metaclass=_WalletReasonEnumTypeWrapper):
     """Why a balance changed."""
@@ -61,6 +63,8 @@ WALLET_REASON_PAID_OUT: WalletReason.ValueType  # 6
 """A top-up is refunded."""
 WALLET_REASON_TRANSFER: WalletReason.ValueType  # 7
 """A bank transfer that was for nothing else."""
+WALLET_REASON_CHARGED_BACK: WalletReason.ValueType  # 8
+"""A top-up was disputed, and its money lost."""
 Global___WalletReason: _TypeAlias = WalletReason  # noqa: Y015
 
 @_typing.final
@@ -75,14 +79,16 @@ class Wallet(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     @_builtins.property
-    def balance(self) -> _money_pb2.Money: ...
+    def balance(self) -> _money_pb2.Money:
+        """Less than nothing: a top-up was charged back after it was spent."""
+
     @_builtins.property
     def held(self) -> _money_pb2.Money:
         """Of the balance, for payments that are not captured yet."""
 
     @_builtins.property
     def available(self) -> _money_pb2.Money:
-        """What can be spent."""
+        """What can be spent. Less than nothing: so much has to come in before."""
 
     def __init__(
         self,

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class WalletServiceStub:
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     def __init__(self, channel):
@@ -55,7 +56,8 @@ class WalletServiceStub:
 
 class WalletServiceServicer:
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     def GetWallets(self, request, context):
@@ -117,7 +119,8 @@ def add_WalletServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     @staticmethod

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class WalletServiceStub:
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     @_typing.overload
@@ -56,7 +57,8 @@ class WalletServiceStub:
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     def __init__(self, channel: _typing.Any) -> None: ...
@@ -80,7 +82,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     @_abc_1.abstractmethod

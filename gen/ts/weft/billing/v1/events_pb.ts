@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/billing/v1/events.proto.
  */
 export const file_weft_billing_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWZ0L2JpbGxpbmcvdjEvZXZlbnRzLnByb3RvEg93ZWZ0LmJpbGxpbmcudjEiRwoUUGxhblZlcnNpb25QdWJsaXNoZWQSDwoHcGxhbl9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgFOg3q9BgJCgdwbGFuX2lkIi4KDFBsYW5BcmNoaXZlZBIPCgdwbGFuX2lkGAEgASgJOg3q9BgJCgdwbGFuX2lkIkwKFUJpbGxpbmdQcm9maWxlQ2hhbmdlZBITCgtjdXN0b21lcl9pZBgBIAEoCToe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkIooCChNTdWJzY3JpcHRpb25TdGFydGVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIPCgdwbGFuX2lkGAMgASgJEhQKDHBsYW5fdmVyc2lvbhgEIAEoBRIQCghxdWFudGl0eRgFIAEoAxINCgV0cmlhbBgGIAEoCBIlCgdtb250aGx5GAcgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Iur0GB4KD3N1YnNjcmlwdGlvbl9pZBILY3VzdG9tZXJfaWQiqQIKE1N1YnNjcmlwdGlvbkNoYW5nZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEg8KB3BsYW5faWQYAyABKAkSFAoMcGxhbl92ZXJzaW9uGAQgASgFEhAKCHF1YW50aXR5GAUgASgDEiwKDm1vbnRobHlfYmVmb3JlGAYgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIlCgdtb250aGx5GAcgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Iur0GB4KD3N1YnNjcmlwdGlvbl9pZBILY3VzdG9tZXJfaWQiyAEKElN1YnNjcmlwdGlvblBhdXNlZBIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSLAoObW9udGhseV9iZWZvcmUYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoi6vQYHgoPc3Vic2NyaXB0aW9uX2lkEgtjdXN0b21lcl9pZCLCAQoTU3Vic2NyaXB0aW9uUmVzdW1lZBIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSJQoHbW9udGhseRgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOiLq9BgeCg9zdWJzY3JpcHRpb25faWQSC2N1c3RvbWVyX2lkIqABChtTdWJzY3JpcHRpb25DYW5jZWxTY2hlZHVsZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEi8KC2NhbmNlbF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoi6vQYHgoPc3Vic2NyaXB0aW9uX2lkEgtjdXN0b21lcl9pZCLLAQoVU3Vic2NyaXB0aW9uQ2FuY2VsbGVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIsCg5tb250aGx5X2JlZm9yZRgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOiLq9BgeCg9zdWJzY3JpcHRpb25faWQSC2N1c3RvbWVyX2lkItkCChBJbnZvaWNlRmluYWxpc2VkEhIKCmludm9pY2VfaWQYASABKAkSDgoGbnVtYmVyGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEiEKA25ldBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSIQoDdGF4GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIjCgVncm9zcxgGIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSJgoIZGVmZXJyZWQYByABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiYKCGNyZWRpdGVkGAggASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIq4BCgtJbnZvaWNlUGFpZBISCgppbnZvaWNlX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEiMKBWdyb3NzGAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIvYBCg1JbnZvaWNlVm9pZGVkEhIKCmludm9pY2VfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSIQoDbmV0GAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIhCgN0YXgYBCABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiMKBWdyb3NzGAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIrUBChFJbnZvaWNlV3JpdHRlbk9mZhISCgppbnZvaWNlX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEiQKBmFtb3VudBgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOh3q9BgZCgppbnZvaWNlX2lkEgtjdXN0b21lcl9pZCKwAQoOSW52b2ljZU92ZXJkdWUSEgoKaW52b2ljZV9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIoCgphbW91bnRfZHVlGAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIsCghkdWVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIskCChBDcmVkaXROb3RlSXNzdWVkEhIKCmludm9pY2VfaWQYASABKAkSFgoOY3JlZGl0X25vdGVfaWQYAiABKAkSDgoGbnVtYmVyGAMgASgJEhMKC2N1c3RvbWVyX2lkGAQgASgJEiEKA25ldBgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSIQoDdGF4GAYgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIjCgVncm9zcxgHIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiYKCGRlZmVycmVkGAkgASgLMhQud2VmdC5tb25leS52MS5Nb25leTod6vQYGQoKaW52b2ljZV9pZBILY3VzdG9tZXJfaWQijQEKDUNyZWRpdEdyYW50ZWQSEQoJY3JlZGl0X2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEiQKBmFtb3VudBgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSDgoGc291cmNlGAQgASgJOh7q9BgaCgtjdXN0b21lcl9pZBILY3VzdG9tZXJfaWQibQoOQ291cG9uUmVkZWVtZWQSEQoJY291cG9uX2lkGAEgASgJEhUKDXJlZGVtcHRpb25faWQYAiABKAkSEwoLY3VzdG9tZXJfaWQYAyABKAk6HOr0GBgKCWNvdXBvbl9pZBILY3VzdG9tZXJfaWQiagoPRHVubmluZ0ZpbmlzaGVkEhIKCmludm9pY2VfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSDwoHb3V0Y29tZRgDIAEoCTod6vQYGQoKaW52b2ljZV9pZBILY3VzdG9tZXJfaWQiWwoQU2VydmljZVN1c3BlbmRlZBITCgtjdXN0b21lcl9pZBgBIAEoCRISCgppbnZvaWNlX2lkGAIgASgJOh7q9BgaCgtjdXN0b21lcl9pZBILY3VzdG9tZXJfaWQiRQoOU2VydmljZVJlc3VtZWQSEwoLY3VzdG9tZXJfaWQYASABKAk6Hur0GBoKC2N1c3RvbWVyX2lkEgtjdXN0b21lcl9pZCKGAQoSQmlsbGluZ1J1bkZpbmlzaGVkEg4KBnJ1bl9pZBgBIAEoCRIuCgphc19vZl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghpbnZvaWNlcxgDIAEoAxIQCghmYWlsdXJlcxgEIAEoAzoM6vQYCAoGcnVuX2lkYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options]);
+  fileDesc("Chx3ZWZ0L2JpbGxpbmcvdjEvZXZlbnRzLnByb3RvEg93ZWZ0LmJpbGxpbmcudjEiRwoUUGxhblZlcnNpb25QdWJsaXNoZWQSDwoHcGxhbl9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgFOg3q9BgJCgdwbGFuX2lkIi4KDFBsYW5BcmNoaXZlZBIPCgdwbGFuX2lkGAEgASgJOg3q9BgJCgdwbGFuX2lkIkwKFUJpbGxpbmdQcm9maWxlQ2hhbmdlZBITCgtjdXN0b21lcl9pZBgBIAEoCToe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkIooCChNTdWJzY3JpcHRpb25TdGFydGVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIPCgdwbGFuX2lkGAMgASgJEhQKDHBsYW5fdmVyc2lvbhgEIAEoBRIQCghxdWFudGl0eRgFIAEoAxINCgV0cmlhbBgGIAEoCBIlCgdtb250aGx5GAcgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Iur0GB4KD3N1YnNjcmlwdGlvbl9pZBILY3VzdG9tZXJfaWQiqQIKE1N1YnNjcmlwdGlvbkNoYW5nZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEg8KB3BsYW5faWQYAyABKAkSFAoMcGxhbl92ZXJzaW9uGAQgASgFEhAKCHF1YW50aXR5GAUgASgDEiwKDm1vbnRobHlfYmVmb3JlGAYgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIlCgdtb250aGx5GAcgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Iur0GB4KD3N1YnNjcmlwdGlvbl9pZBILY3VzdG9tZXJfaWQiyAEKElN1YnNjcmlwdGlvblBhdXNlZBIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSLAoObW9udGhseV9iZWZvcmUYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoi6vQYHgoPc3Vic2NyaXB0aW9uX2lkEgtjdXN0b21lcl9pZCLCAQoTU3Vic2NyaXB0aW9uUmVzdW1lZBIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSJQoHbW9udGhseRgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOiLq9BgeCg9zdWJzY3JpcHRpb25faWQSC2N1c3RvbWVyX2lkIqABChtTdWJzY3JpcHRpb25DYW5jZWxTY2hlZHVsZWQSFwoPc3Vic2NyaXB0aW9uX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEi8KC2NhbmNlbF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoi6vQYHgoPc3Vic2NyaXB0aW9uX2lkEgtjdXN0b21lcl9pZCLLAQoVU3Vic2NyaXB0aW9uQ2FuY2VsbGVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIsCg5tb250aGx5X2JlZm9yZRgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOiLq9BgeCg9zdWJzY3JpcHRpb25faWQSC2N1c3RvbWVyX2lkIoADChBJbnZvaWNlRmluYWxpc2VkEhIKCmludm9pY2VfaWQYASABKAkSDgoGbnVtYmVyGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEiEKA25ldBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSIQoDdGF4GAUgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIjCgVncm9zcxgGIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSJgoIZGVmZXJyZWQYByABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiYKCGNyZWRpdGVkGAggASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoHZ3JhbnRlZBgKIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXk6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIq4BCgtJbnZvaWNlUGFpZBISCgppbnZvaWNlX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEiMKBWdyb3NzGAMgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXA6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIrMBCg9JbnZvaWNlUmVvcGVuZWQSEgoKaW52b2ljZV9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDod6vQYGQoKaW52b2ljZV9pZBILY3VzdG9tZXJfaWQizgEKFkludm9pY2VQYXltZW50UmVjb3JkZWQSEgoKaW52b2ljZV9pZBgBIAEoCRISCgpwYXltZW50X2lkGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEiQKBmFtb3VudBgEIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOh3q9BgZCgppbnZvaWNlX2lkEgtjdXN0b21lcl9pZCL2AQoNSW52b2ljZVZvaWRlZBISCgppbnZvaWNlX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEiEKA25ldBgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSIQoDdGF4GAQgASgLMhQud2VmdC5tb25leS52MS5Nb25leRIjCgVncm9zcxgFIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSMgoOZWZmZWN0aXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOh3q9BgZCgppbnZvaWNlX2lkEgtjdXN0b21lcl9pZCK1AQoRSW52b2ljZVdyaXR0ZW5PZmYSEgoKaW52b2ljZV9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDod6vQYGQoKaW52b2ljZV9pZBILY3VzdG9tZXJfaWQitAEKEEludm9pY2VSZWNvdmVyZWQSEgoKaW52b2ljZV9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDod6vQYGQoKaW52b2ljZV9pZBILY3VzdG9tZXJfaWQisAEKDkludm9pY2VPdmVyZHVlEhIKCmludm9pY2VfaWQYASABKAkSEwoLY3VzdG9tZXJfaWQYAiABKAkSKAoKYW1vdW50X2R1ZRgDIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSLAoIZHVlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wOh3q9BgZCgppbnZvaWNlX2lkEgtjdXN0b21lcl9pZCLJAgoQQ3JlZGl0Tm90ZUlzc3VlZBISCgppbnZvaWNlX2lkGAEgASgJEhYKDmNyZWRpdF9ub3RlX2lkGAIgASgJEg4KBm51bWJlchgDIAEoCRITCgtjdXN0b21lcl9pZBgEIAEoCRIhCgNuZXQYBSABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EiEKA3RheBgGIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXkSIwoFZ3Jvc3MYByABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5EjIKDmVmZmVjdGl2ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBImCghkZWZlcnJlZBgJIAEoCzIULndlZnQubW9uZXkudjEuTW9uZXk6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIo0BCg1DcmVkaXRHcmFudGVkEhEKCWNyZWRpdF9pZBgBIAEoCRITCgtjdXN0b21lcl9pZBgCIAEoCRIkCgZhbW91bnQYAyABKAsyFC53ZWZ0Lm1vbmV5LnYxLk1vbmV5Eg4KBnNvdXJjZRgEIAEoCToe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkIrQBCg9DcmVkaXRXaXRoZHJhd24SEwoLY3VzdG9tZXJfaWQYASABKAkSJAoGYW1vdW50GAIgASgLMhQud2VmdC5tb25leS52MS5Nb25leRISCgppbnZvaWNlX2lkGAMgASgJEjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkIm0KDkNvdXBvblJlZGVlbWVkEhEKCWNvdXBvbl9pZBgBIAEoCRIVCg1yZWRlbXB0aW9uX2lkGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJOhzq9BgYCgljb3Vwb25faWQSC2N1c3RvbWVyX2lkImoKD0R1bm5pbmdGaW5pc2hlZBISCgppbnZvaWNlX2lkGAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEg8KB291dGNvbWUYAyABKAk6Her0GBkKCmludm9pY2VfaWQSC2N1c3RvbWVyX2lkIlsKEFNlcnZpY2VTdXNwZW5kZWQSEwoLY3VzdG9tZXJfaWQYASABKAkSEgoKaW52b2ljZV9pZBgCIAEoCToe6vQYGgoLY3VzdG9tZXJfaWQSC2N1c3RvbWVyX2lkIkUKDlNlcnZpY2VSZXN1bWVkEhMKC2N1c3RvbWVyX2lkGAEgASgJOh7q9BgaCgtjdXN0b21lcl9pZBILY3VzdG9tZXJfaWQihgEKEkJpbGxpbmdSdW5GaW5pc2hlZBIOCgZydW5faWQYASABKAkSLgoKYXNfb2ZfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIaW52b2ljZXMYAyABKAMSEAoIZmFpbHVyZXMYBCABKAM6DOr0GAgKBnJ1bl9pZGIGcHJvdG8z", [file_google_protobuf_timestamp, file_weft_money_v1_money, file_weft_options_v1_options]);
 
 /**
  * A plan has a new version; subscriptions of older ones stay with them.
@@ -371,8 +371,8 @@ export type InvoiceFinalised = Message<"weft.billing.v1.InvoiceFinalised"> & {
   gross?: Money | undefined;
 
   /**
-   * Of `net`, what is for periods that had not begun or not ended at `effective_time`: revenue to be
-   * recognised later.
+   * Of `net`, what is for days after that of `effective_time` on the customer's calendar: revenue to be
+   * recognised later. The revenue report counts by the same days.
    *
    * @generated from field: weft.money.v1.Money deferred = 7;
    */
@@ -389,6 +389,13 @@ export type InvoiceFinalised = Message<"weft.billing.v1.InvoiceFinalised"> & {
    * @generated from field: google.protobuf.Timestamp effective_time = 9;
    */
   effectiveTime?: Timestamp | undefined;
+
+  /**
+   * Of `credited`, what was given for nothing; the rest was the customer's own money.
+   *
+   * @generated from field: weft.money.v1.Money granted = 10;
+   */
+  granted?: Money | undefined;
 };
 
 /**
@@ -433,6 +440,82 @@ export const InvoicePaidSchema: GenMessage<InvoicePaid> = /*@__PURE__*/
   messageDesc(file_weft_billing_v1_events, 10);
 
 /**
+ * Money that had paid an invoice went back to the customer's bank for good, as a dispute was lost: so much is
+ * owed again. If it was PAID it is OPEN, and dunning begins anew.
+ *
+ * @generated from message weft.billing.v1.InvoiceReopened
+ */
+export type InvoiceReopened = Message<"weft.billing.v1.InvoiceReopened"> & {
+  /**
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * @generated from field: string customer_id = 2;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp effective_time = 4;
+   */
+  effectiveTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.billing.v1.InvoiceReopened.
+ * Use `create(InvoiceReopenedSchema)` to create a new message.
+ */
+export const InvoiceReopenedSchema: GenMessage<InvoiceReopened> = /*@__PURE__*/
+  messageDesc(file_weft_billing_v1_events, 11);
+
+/**
+ * Money for an invoice was recorded by hand: it came by a way that payment does not know.
+ *
+ * @generated from message weft.billing.v1.InvoicePaymentRecorded
+ */
+export type InvoicePaymentRecorded = Message<"weft.billing.v1.InvoicePaymentRecorded"> & {
+  /**
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * @generated from field: string payment_id = 2;
+   */
+  paymentId: string;
+
+  /**
+   * @generated from field: string customer_id = 3;
+   */
+  customerId: string;
+
+  /**
+   * What is more than was due becomes the customer's credit: CreditGranted.
+   *
+   * @generated from field: weft.money.v1.Money amount = 4;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp effective_time = 5;
+   */
+  effectiveTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.billing.v1.InvoicePaymentRecorded.
+ * Use `create(InvoicePaymentRecordedSchema)` to create a new message.
+ */
+export const InvoicePaymentRecordedSchema: GenMessage<InvoicePaymentRecorded> = /*@__PURE__*/
+  messageDesc(file_weft_billing_v1_events, 12);
+
+/**
  * An invoice is void: it is kept, with its number, and nothing is owed by it.
  *
  * @generated from message weft.billing.v1.InvoiceVoided
@@ -474,7 +557,7 @@ export type InvoiceVoided = Message<"weft.billing.v1.InvoiceVoided"> & {
  * Use `create(InvoiceVoidedSchema)` to create a new message.
  */
 export const InvoiceVoidedSchema: GenMessage<InvoiceVoided> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 11);
+  messageDesc(file_weft_billing_v1_events, 13);
 
 /**
  * Nobody expects an invoice to be paid any more.
@@ -510,7 +593,41 @@ export type InvoiceWrittenOff = Message<"weft.billing.v1.InvoiceWrittenOff"> & {
  * Use `create(InvoiceWrittenOffSchema)` to create a new message.
  */
 export const InvoiceWrittenOffSchema: GenMessage<InvoiceWrittenOff> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 12);
+  messageDesc(file_weft_billing_v1_events, 14);
+
+/**
+ * Of what was written off, so much was paid, credited or voided after all.
+ *
+ * @generated from message weft.billing.v1.InvoiceRecovered
+ */
+export type InvoiceRecovered = Message<"weft.billing.v1.InvoiceRecovered"> & {
+  /**
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * @generated from field: string customer_id = 2;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp effective_time = 4;
+   */
+  effectiveTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.billing.v1.InvoiceRecovered.
+ * Use `create(InvoiceRecoveredSchema)` to create a new message.
+ */
+export const InvoiceRecoveredSchema: GenMessage<InvoiceRecovered> = /*@__PURE__*/
+  messageDesc(file_weft_billing_v1_events, 15);
 
 /**
  * The due date of an invoice has passed.
@@ -544,7 +661,7 @@ export type InvoiceOverdue = Message<"weft.billing.v1.InvoiceOverdue"> & {
  * Use `create(InvoiceOverdueSchema)` to create a new message.
  */
 export const InvoiceOverdueSchema: GenMessage<InvoiceOverdue> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 13);
+  messageDesc(file_weft_billing_v1_events, 16);
 
 /**
  * Part of an invoice is taken back.
@@ -593,7 +710,7 @@ export type CreditNoteIssued = Message<"weft.billing.v1.CreditNoteIssued"> & {
   effectiveTime?: Timestamp | undefined;
 
   /**
-   * Of `net`, what had been deferred and will not be earned.
+   * Of `net`, what is for days after that of `effective_time`: it had been deferred and will not be earned.
    *
    * @generated from field: weft.money.v1.Money deferred = 9;
    */
@@ -605,7 +722,7 @@ export type CreditNoteIssued = Message<"weft.billing.v1.CreditNoteIssued"> & {
  * Use `create(CreditNoteIssuedSchema)` to create a new message.
  */
 export const CreditNoteIssuedSchema: GenMessage<CreditNoteIssued> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 14);
+  messageDesc(file_weft_billing_v1_events, 17);
 
 /**
  * A customer has credit that pays later invoices.
@@ -641,7 +758,43 @@ export type CreditGranted = Message<"weft.billing.v1.CreditGranted"> & {
  * Use `create(CreditGrantedSchema)` to create a new message.
  */
 export const CreditGrantedSchema: GenMessage<CreditGranted> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 15);
+  messageDesc(file_weft_billing_v1_events, 18);
+
+/**
+ * The money that credit stood for went back to the customer: a payment of an invoice was refunded or disputed.
+ *
+ * @generated from message weft.billing.v1.CreditWithdrawn
+ */
+export type CreditWithdrawn = Message<"weft.billing.v1.CreditWithdrawn"> & {
+  /**
+   * @generated from field: string customer_id = 1;
+   */
+  customerId: string;
+
+  /**
+   * @generated from field: weft.money.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * Whose payment it was.
+   *
+   * @generated from field: string invoice_id = 3;
+   */
+  invoiceId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp effective_time = 4;
+   */
+  effectiveTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.billing.v1.CreditWithdrawn.
+ * Use `create(CreditWithdrawnSchema)` to create a new message.
+ */
+export const CreditWithdrawnSchema: GenMessage<CreditWithdrawn> = /*@__PURE__*/
+  messageDesc(file_weft_billing_v1_events, 19);
 
 /**
  * A coupon was redeemed by a customer.
@@ -670,10 +823,11 @@ export type CouponRedeemed = Message<"weft.billing.v1.CouponRedeemed"> & {
  * Use `create(CouponRedeemedSchema)` to create a new message.
  */
 export const CouponRedeemedSchema: GenMessage<CouponRedeemed> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 16);
+  messageDesc(file_weft_billing_v1_events, 20);
 
 /**
- * The chase after an invoice is over; there is exactly one of these for each.
+ * The chase after an invoice is over; there is exactly one of these for each, and one more each time that the
+ * invoice was reopened and chased anew.
  *
  * @generated from message weft.billing.v1.DunningFinished
  */
@@ -701,7 +855,7 @@ export type DunningFinished = Message<"weft.billing.v1.DunningFinished"> & {
  * Use `create(DunningFinishedSchema)` to create a new message.
  */
 export const DunningFinishedSchema: GenMessage<DunningFinished> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 17);
+  messageDesc(file_weft_billing_v1_events, 21);
 
 /**
  * A customer owes for too long: services that it pays for are to be withheld.
@@ -727,7 +881,7 @@ export type ServiceSuspended = Message<"weft.billing.v1.ServiceSuspended"> & {
  * Use `create(ServiceSuspendedSchema)` to create a new message.
  */
 export const ServiceSuspendedSchema: GenMessage<ServiceSuspended> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 18);
+  messageDesc(file_weft_billing_v1_events, 22);
 
 /**
  * Nothing is overdue any more: services are to be given again.
@@ -746,7 +900,7 @@ export type ServiceResumed = Message<"weft.billing.v1.ServiceResumed"> & {
  * Use `create(ServiceResumedSchema)` to create a new message.
  */
 export const ServiceResumedSchema: GenMessage<ServiceResumed> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 19);
+  messageDesc(file_weft_billing_v1_events, 23);
 
 /**
  * A billing run is through: everything due by `as_of_time` is invoiced.
@@ -780,5 +934,5 @@ export type BillingRunFinished = Message<"weft.billing.v1.BillingRunFinished"> &
  * Use `create(BillingRunFinishedSchema)` to create a new message.
  */
 export const BillingRunFinishedSchema: GenMessage<BillingRunFinished> = /*@__PURE__*/
-  messageDesc(file_weft_billing_v1_events, 20);
+  messageDesc(file_weft_billing_v1_events, 24);
 

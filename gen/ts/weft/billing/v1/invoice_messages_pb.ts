@@ -362,14 +362,14 @@ export type InvoicePayment = Message<"weft.billing.v1.InvoicePayment"> & {
   paymentId: string;
 
   /**
-   * Negative: given back.
+   * Negative: given back, or taken back by the customer's bank.
    *
    * @generated from field: weft.money.v1.Money amount = 2;
    */
   amount?: Money | undefined;
 
   /**
-   * Of it, what paid this invoice; the rest became the customer's credit.
+   * Of it, what paid this invoice; the rest became the customer's credit. Negative: it is owed again.
    *
    * @generated from field: weft.money.v1.Money applied = 3;
    */
@@ -925,7 +925,7 @@ export enum InvoiceState {
   OPEN = 2,
 
   /**
-   * Final.
+   * Final, unless the customer's bank takes the money back: then it is OPEN again.
    *
    * @generated from enum value: INVOICE_STATE_PAID = 3;
    */

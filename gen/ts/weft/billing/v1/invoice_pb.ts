@@ -126,7 +126,8 @@ export const InvoiceService: GenService<{
   },
   /**
    * Records money that came outside of payment, such as cash. What is more than is due becomes the
-   * customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+   * customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+   * nothing is due any more.
    *
    * Errors:
    *   NOT_FOUND UNKNOWN_INVOICE

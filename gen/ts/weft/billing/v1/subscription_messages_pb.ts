@@ -441,7 +441,8 @@ export type ChangeSubscriptionResponse = Message<"weft.billing.v1.ChangeSubscrip
   subscription?: Subscription | undefined;
 
   /**
-   * Absence: nothing was invoiced.
+   * Absence: nothing was invoiced; or nothing yet, as the buyer's VAT number is being confirmed: then `problem`
+   * of the subscription is TAX_UNCONFIRMED, and the invoice follows.
    *
    * @generated from field: weft.billing.v1.Invoice invoice = 2;
    */

@@ -68,6 +68,7 @@ __all__ = (
     "CreditServiceStub",
     "CreditServiceSyncStub",
     "CreditSource",
+    "CreditWithdrawn",
     "DeleteInvoiceRequest",
     "DeleteInvoiceResponse",
     "DeleteTaxRateRequest",
@@ -144,6 +145,9 @@ __all__ = (
     "InvoiceOverdue",
     "InvoicePaid",
     "InvoicePayment",
+    "InvoicePaymentRecorded",
+    "InvoiceRecovered",
+    "InvoiceReopened",
     "InvoiceServiceStub",
     "InvoiceServiceSyncStub",
     "InvoiceState",
@@ -778,7 +782,7 @@ class InvoiceState(betterproto2.Enum):
 
     PAID = 3
     """
-    Final.
+    Final, unless the customer's bank takes the money back: then it is OPEN again.
     """
 
     VOID = 4
@@ -981,6 +985,11 @@ class StatementEntryKind(betterproto2.Enum):
     An invoice was voided: what it claimed is owed no more.
     """
 
+    DISPUTE = 6
+    """
+    A payment was disputed, and its money lost: what it had paid is owed again.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -990,6 +999,7 @@ class StatementEntryKind(betterproto2.Enum):
             3: "STATEMENT_ENTRY_KIND_CREDIT_NOTE",
             4: "STATEMENT_ENTRY_KIND_CREDIT",
             5: "STATEMENT_ENTRY_KIND_VOID",
+            6: "STATEMENT_ENTRY_KIND_DISPUTE",
         }
 
     @classmethod
@@ -1001,6 +1011,7 @@ class StatementEntryKind(betterproto2.Enum):
             "STATEMENT_ENTRY_KIND_CREDIT_NOTE": 3,
             "STATEMENT_ENTRY_KIND_CREDIT": 4,
             "STATEMENT_ENTRY_KIND_VOID": 5,
+            "STATEMENT_ENTRY_KIND_DISPUTE": 6,
         }
 
 
@@ -1741,7 +1752,8 @@ class ChangeSubscriptionResponse(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Absence: nothing was invoiced.
+    Absence: nothing was invoiced; or nothing yet, as the buyer's VAT number is being confirmed: then `problem`
+    of the subscription is TAX_UNCONFIRMED, and the invoice follows.
     """
 
 
@@ -2617,7 +2629,7 @@ class CreditNoteIssued(betterproto2.Message):
         9, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Of `net`, what had been deferred and will not be earned.
+    Of `net`, what is for days after that of `effective_time`: it had been deferred and will not be earned.
     """
 
 
@@ -2649,6 +2661,40 @@ class CreditNoteLine(betterproto2.Message):
 
 default_message_pool.register_message(
     "weft.billing.v1", "CreditNoteLine", CreditNoteLine
+)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class CreditWithdrawn(betterproto2.Message):
+    """
+    The money that credit stood for went back to the customer: a payment of an invoice was refunded or disputed.
+    """
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    invoice_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING
+    )
+    """
+    Whose payment it was.
+    """
+
+    effective_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+
+
+default_message_pool.register_message(
+    "weft.billing.v1", "CreditWithdrawn", CreditWithdrawn
 )
 
 
@@ -2941,7 +2987,8 @@ default_message_pool.register_message("weft.billing.v1", "DunningAction", Dunnin
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class DunningFinished(betterproto2.Message):
     """
-    The chase after an invoice is over; there is exactly one of these for each.
+    The chase after an invoice is over; there is exactly one of these for each, and one more each time that the
+    invoice was reopened and chased anew.
     """
 
     invoice_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -4130,8 +4177,8 @@ class InvoiceFinalised(betterproto2.Message):
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Of `net`, what is for periods that had not begun or not ended at `effective_time`: revenue to be
-    recognised later.
+    Of `net`, what is for days after that of `effective_time` on the customer's calendar: revenue to be
+    recognised later. The revenue report counts by the same days.
     """
 
     credited: "__money__v1__.Money | None" = betterproto2.field(
@@ -4147,6 +4194,13 @@ class InvoiceFinalised(betterproto2.Message):
         unwrap=lambda: ___google__protobuf__.Timestamp,
         optional=True,
     )
+
+    granted: "__money__v1__.Money | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Of `credited`, what was given for nothing; the rest was the customer's own money.
+    """
 
 
 default_message_pool.register_message(
@@ -4340,14 +4394,14 @@ class InvoicePayment(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Negative: given back.
+    Negative: given back, or taken back by the customer's bank.
     """
 
     applied: "__money__v1__.Money | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Of it, what paid this invoice; the rest became the customer's credit.
+    Of it, what paid this invoice; the rest became the customer's credit. Negative: it is owed again.
     """
 
     gateway: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -4367,6 +4421,107 @@ class InvoicePayment(betterproto2.Message):
 
 default_message_pool.register_message(
     "weft.billing.v1", "InvoicePayment", InvoicePayment
+)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class InvoicePaymentRecorded(betterproto2.Message):
+    """
+    Money for an invoice was recorded by hand: it came by a way that payment does not know.
+    """
+
+    invoice_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    payment_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What is more than was due becomes the customer's credit: CreditGranted.
+    """
+
+    effective_time: "datetime.datetime | None" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+
+
+default_message_pool.register_message(
+    "weft.billing.v1", "InvoicePaymentRecorded", InvoicePaymentRecorded
+)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class InvoiceRecovered(betterproto2.Message):
+    """
+    Of what was written off, so much was paid, credited or voided after all.
+    """
+
+    invoice_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    effective_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+
+
+default_message_pool.register_message(
+    "weft.billing.v1", "InvoiceRecovered", InvoiceRecovered
+)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class InvoiceReopened(betterproto2.Message):
+    """
+    Money that had paid an invoice went back to the customer's bank for good, as a dispute was lost: so much is
+    owed again. If it was PAID it is OPEN, and dunning begins anew.
+    """
+
+    invoice_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+
+    customer_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+
+    amount: "__money__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    effective_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+
+
+default_message_pool.register_message(
+    "weft.billing.v1", "InvoiceReopened", InvoiceReopened
 )
 
 
@@ -8190,7 +8345,8 @@ class InvoiceServiceSyncStub:
     ) -> "RecordInvoicePaymentResponse":
         """
         Records money that came outside of payment, such as cash. What is more than is due becomes the
-        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+        nothing is due any more.
 
         Errors:
           NOT_FOUND UNKNOWN_INVOICE
@@ -8430,7 +8586,8 @@ class InvoiceServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "RecordInvoicePaymentResponse":
         """
         Records money that came outside of payment, such as cash. What is more than is due becomes the
-        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaid][] when nothing is due any more.
+        customer's credit. Idempotent by `payment_id`. Emits [InvoicePaymentRecorded][], and [InvoicePaid][] when
+        nothing is due any more.
 
         Errors:
           NOT_FOUND UNKNOWN_INVOICE

@@ -2645,6 +2645,14 @@ class ReceiveReturnRequest(betterproto2.Message):
     Lines whose goods do not go back into stock.
     """
 
+    location_id: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING
+    )
+    """
+    Where they are now. Absence: where they were shipped from; of an order that was imported, where stock is
+    taken from first.
+    """
+
 
 default_message_pool.register_message(
     "weft.order.v1", "ReceiveReturnRequest", ReceiveReturnRequest
@@ -4088,6 +4096,7 @@ class ReturnServiceSyncStub:
         Errors:
           NOT_FOUND UNKNOWN_ORDER
           NOT_FOUND UNKNOWN_RETURN
+          INVALID_ARGUMENT UNKNOWN_LOCATION
           INVALID_ARGUMENT UNKNOWN_LINE
           INVALID_ARGUMENT LINE_TWICE
           FAILED_PRECONDITION TOO_MANY_UNITS
@@ -4230,6 +4239,7 @@ class ReturnServiceStub(betterproto2_grpclib.ServiceStub):
         Errors:
           NOT_FOUND UNKNOWN_ORDER
           NOT_FOUND UNKNOWN_RETURN
+          INVALID_ARGUMENT UNKNOWN_LOCATION
           INVALID_ARGUMENT UNKNOWN_LINE
           INVALID_ARGUMENT LINE_TWICE
           FAILED_PRECONDITION TOO_MANY_UNITS

@@ -498,6 +498,11 @@ class WalletReason(betterproto2.Enum):
     A bank transfer that was for nothing else.
     """
 
+    CHARGED_BACK = 8
+    """
+    A top-up was disputed, and its money lost.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -509,6 +514,7 @@ class WalletReason(betterproto2.Enum):
             5: "WALLET_REASON_GIVEN_BACK",
             6: "WALLET_REASON_PAID_OUT",
             7: "WALLET_REASON_TRANSFER",
+            8: "WALLET_REASON_CHARGED_BACK",
         }
 
     @classmethod
@@ -522,6 +528,7 @@ class WalletReason(betterproto2.Enum):
             "WALLET_REASON_GIVEN_BACK": 5,
             "WALLET_REASON_PAID_OUT": 6,
             "WALLET_REASON_TRANSFER": 7,
+            "WALLET_REASON_CHARGED_BACK": 8,
         }
 
 
@@ -1321,6 +1328,11 @@ class DisputeLost(betterproto2.Message):
     gateway: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
         7, betterproto2.TYPE_STRING
     )
+
+    top_up: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    It had gone into the customer's wallet, and is taken out of it: WalletChanged follows.
+    """
 
 
 default_message_pool.register_message("weft.payment.v1", "DisputeLost", DisputeLost)
@@ -2936,6 +2948,9 @@ class Wallet(betterproto2.Message):
     balance: "__money__v1__.Money | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Less than nothing: a top-up was charged back after it was spent.
+    """
 
     held: "__money__v1__.Money | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
@@ -2948,7 +2963,7 @@ class Wallet(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What can be spent.
+    What can be spent. Less than nothing: so much has to come in before.
     """
 
 
@@ -2980,14 +2995,14 @@ class WalletChanged(betterproto2.Message):
         betterproto2.field(4, betterproto2.TYPE_INT64)
     )
     """
-    After it, in minor units of the same currency.
+    After it, in minor units of the same currency. Less than nothing only after a top-up was charged back.
     """
 
     reason: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
         5, betterproto2.TYPE_STRING
     )
     """
-    TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT or TRANSFER.
+    TOP_UP, CREDIT, DEBIT, SPENT, GIVEN_BACK, PAID_OUT, TRANSFER or CHARGED_BACK.
     """
 
     reference: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
@@ -4182,7 +4197,8 @@ class StatementServiceStub(betterproto2_grpclib.ServiceStub):
 class WalletServiceSyncStub:
     """
     What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -4237,7 +4253,8 @@ class WalletServiceSyncStub:
 class WalletServiceStub(betterproto2_grpclib.ServiceStub):
     """
     What customers have here to pay with, a balance for each currency. It grows by payments with `top_up`, by
-    refunds of what was paid with it, and by credits.
+    refunds of what was paid with it, and by credits. Nothing that is spent takes it below nothing; a top-up
+    that the customer's bank took back may, and then nothing can be spent until that is covered.
     """
 
     async def get_wallets(
