@@ -6,10 +6,11 @@ hot paths. A connection goes back as it is, without a reset; so `set local`, nev
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import asyncpg
@@ -39,6 +40,8 @@ SERVER_SETTINGS = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",  # A stalled writer holds back the relay no longer.
 }
+
+BUILT_IN_OID_MAX = 16_383  # Types up to it are PostgreSQL's own, the same in each database of its version.
 
 Begun = Callable[["Database", Run], Awaitable[None]]
 
@@ -75,6 +78,25 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     __slots__ = ("after", "db")
     db: "Database"
     after: dict[Callable[[], None], None]
+
+    async def _introspect_types(
+        self,
+        typeoids: Iterable[int],
+        timeout: float,  # noqa: ASYNC109 - as asyncpg has it
+    ) -> tuple[Any, Any]:
+        """asyncpg's own, but what PostgreSQL's types are is asked once a process, not by each connection."""
+        key = self.get_server_version().major, frozenset(typeoids)
+        if key in _built_in:
+            return _built_in[key], _NOTHING_ASKED
+        found, asked = await super()._introspect_types(typeoids, timeout)
+        if max(typeoids) <= BUILT_IN_OID_MAX:
+            _built_in[key] = found
+        return found, asked
+
+
+# By version and ids: as many as our statements have combinations of types.
+_built_in: dict[tuple[int, frozenset[int]], Any] = {}
+_NOTHING_ASKED = SimpleNamespace(name="none")  # In place of the statement that would have asked.
 
 
 AnyTx = Tx | Connection

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -243,3 +244,26 @@ async def test_what_is_written_after_a_cancellation_is_there(numbers: Database) 
         async with numbers.fast() as tx:
             await tx.execute("insert into number values ($1)", -n)
     assert await total(numbers) == 240
+
+
+async def test_what_postgresqls_types_are_is_asked_by_one_connection_for_all(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask = asyncpg.Connection._introspect_types
+
+    async def count(self: Any, typeoids: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - as asyncpg has it
+        asked.append(set(typeoids))
+        return await ask(self, typeoids, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", count)
+    monkeypatch.setattr(db_module, "_built_in", {})
+    await db.execute("create type mood as enum ('glad', 'sad')")
+    one = uuid4()
+    for _ in range(3):
+        connection = await db.dedicated()
+        assert await connection.fetchval("select $1::uuid[]", [one]) == [one]
+        assert await connection.fetchval("select array[$1]::mood[]", "sad") == ["sad"]
+        await connection.close()
+    built_in = [types for types in asked if max(types) <= db_module.BUILT_IN_OID_MAX]
+    assert (len(built_in), len(asked) - len(built_in)) == (1, 3)  # Our own type may be another elsewhere.
