@@ -24,7 +24,7 @@ from services.chassis.config import Settings
 from services.chassis.db import Database
 from services.chassis.engine import Server, engine
 from services.chassis.health import Check, Readiness
-from services.chassis.inbox import Consumer, Every, Handler
+from services.chassis.inbox import Consumer, Every, Handler, Many
 from services.chassis.jobs import effects
 from services.chassis.keys import Keys
 from services.chassis.mesh import Local, Mesh, Ways
@@ -61,7 +61,7 @@ class Parts:
     """What a service is made of."""
 
     servicers: Mapping[Callable[[Any, Any], None], object] = field(default_factory=dict)
-    consumers: Mapping[type[Message] | Every, Handler] = field(default_factory=dict)
+    consumers: Mapping[type[Message] | Every, Handler | Many] = field(default_factory=dict)
     loops: Sequence[Callable[[], Awaitable[None]]] = ()  # Run for ever; restarted when they fail.
     checks: Mapping[str, Check] = field(default_factory=dict)  # Readiness beyond database and bus.
     starts: Sequence[Callable[[], Awaitable[None]]] = ()  # Before the first call; must be repeatable.

@@ -15,8 +15,9 @@ import logging
 import re
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import nats.errors
 from google.protobuf.message import DecodeError, Message
@@ -30,12 +31,32 @@ from services.chassis.db import Conflict, Database, DatabaseAway, DatabaseBusy, 
 from services.chassis.errors import CallFailed, Refusal
 from services.chassis.event_store import decode
 from services.chassis.events import Envelope, Provenance, provenance
+from services.chassis.grouping import Grouping
 from services.chassis.lanes import Lanes
 from services.chassis.lease import Lease
 from services.chassis.pull import ACK_WAIT_S, Pull, ensure_consumer
 from services.chassis.relay import HEADER, parse
 
 Handler = Callable[[Any, Envelope, Tx], Awaitable[None]]
+
+
+class Heard(NamedTuple):
+    """An event that has come."""
+
+    event: Any
+    envelope: Envelope
+    by: Provenance  # Of what is done because of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Handles the events that wait, many in one transaction; no two of them are of one key.
+
+    Where that fails each half is, and so on: one that cannot be handled fails alone, and holds up no other.
+    """
+
+    handle: Callable[[Sequence[Heard], Tx], Awaitable[None]]
+    called: str  # The consumer is named after it; with another name it would begin anew.
 
 
 class Every:
@@ -52,7 +73,10 @@ DISCOVER_EVERY_S = 2.0  # A new producer is heard of by EVERY within about this.
 FORGET_EVERY_S = 21_600.0
 KEPT_D = 7  # A note outlives by far the time between a commit and its acknowledgement.
 FORGET = "delete from inbox where consumer = $1 and at < now() - make_interval(days => $2)"
-NOTE = "insert into inbox (consumer, event_id) values ($1, $2) on conflict do nothing returning event_id"
+NOTE = """
+insert into inbox (consumer, event_id) select $1, new.id from unnest($2::uuid[]) as new (id)
+on conflict do nothing returning event_id
+"""
 AWAY = {code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED, code_pb2.RESOURCE_EXHAUSTED}
 OURS = (DatabaseAway, DatabaseBusy, Conflict)  # Never the event's fault: tried for ever.
 
@@ -68,15 +92,18 @@ class Consumer:
         bus: Bus,
         service: str,
         kind: type[Message] | Every,
-        handler: Handler,
+        handler: Handler | Many,
         clock: Clock,
     ) -> None:
         self._db, self._bus, self._service, self._handler, self._clock = db, bus, service, handler, clock
         self._kind: type[Message] | None = None if isinstance(kind, Every) else kind
         called = getattr(handler, "__qualname__", type(handler).__qualname__)
+        if isinstance(handler, Many):
+            called = handler.called
         of = self._kind.DESCRIPTOR.full_name if self._kind else "every"
         self.name = re.sub(r"\W+", "_", f"{service}-{of}-{called.replace('<locals>.', '')}")
         self._stopping = asyncio.Event()
+        self._grouping = Grouping[Heard, None](self._apart, LANES_MAX)
 
     async def run(self) -> None:
         """Until `stop`. Raises when the bus or the database is away; whoever runs it begins again."""
@@ -142,7 +169,7 @@ class Consumer:
         failures = Counter[bool]()  # By whether something else was away: an outage uses up no bug's attempts.
         while True:
             try:
-                await self._deliver(event, envelope)
+                await self._deliver(event, envelope, alone=failures.total() > 0)
             except OURS as error:
                 log.warning("an event waits: %s", type(error).__name__, extra=self._facts(envelope))
                 await asyncio.sleep(RETRY_S_MAX / 30)
@@ -169,15 +196,43 @@ class Consumer:
             raise TypeError(envelope.type)
         return event, envelope
 
-    async def _deliver(self, event: Any, envelope: Envelope) -> None:
-        """One attempt: the handler and the note, together."""
-        actor = f"service:{self._service}"
+    async def _deliver(self, event: Any, envelope: Envelope, *, alone: bool) -> None:
+        """One attempt. `alone`: it has failed among others."""
         here = telemetry.Trace(envelope.trace, secrets.token_hex(8), sampled=False)
         telemetry.current_trace.set(here if envelope.trace else telemetry.NO_TRACE)
-        provenance.set(Provenance(actor, "", envelope.trace, envelope.id))
+        by = Provenance(f"service:{self._service}", "", envelope.trace, envelope.id)
+        heard = Heard(event, envelope, by)
+        if isinstance(self._handler, Many) and not alone:
+            await self._grouping.do(heard)
+        else:
+            await self._handle([heard])
+
+    async def _apart(self, batch: Sequence[Heard]) -> list[Any]:
+        """All of them together; where that fails, each half, and so on. None for each, or why not."""
+        try:
+            await self._handle(batch)
+        except OURS:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            half = len(batch) // 2
+            return await self._apart(batch[:half]) + await self._apart(batch[half:])
+        return [None] * len(batch)
+
+    async def _handle(self, batch: Sequence[Heard]) -> None:
+        """The handler and the notes, in one transaction; what is noted already was handled before."""
+        provenance.set(batch[0].by)
         async with self._db.background, self._db.transaction() as tx:
-            if await fetch(tx, NOTE, self.name, envelope.id):
-                await self._handler(event, envelope, tx)
+            noted = await fetch(tx, NOTE, self.name, [each.envelope.id for each in batch])
+            new = {row["event_id"] for row in noted}
+            fresh = [each for each in batch if each.envelope.id in new]
+            if isinstance(self._handler, Many):
+                if fresh:
+                    await self._handler.handle(fresh, tx)
+            else:
+                for each in fresh:
+                    await self._handler(each.event, each.envelope, tx)
 
     async def _give_up(self, message: Msg, error: BaseException, attempts: int) -> None:
         """Puts the message among the dead, whatever that takes; then it is done here."""
