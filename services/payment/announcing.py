@@ -111,18 +111,16 @@ def _ended(intent: Intent, fact: Ended) -> Message:
 
 def dispute(intent: Intent, row: Dispute, state: DisputeState) -> Message:
     """That it was opened, won or lost."""
-    kind = {
-        DisputeState.OPEN: pb.DisputeOpened,
-        DisputeState.WON: pb.DisputeWon,
-        DisputeState.LOST: pb.DisputeLost,
-    }[state]
-    return kind(
-        dispute_id=str(row.dispute_id),
-        amount=money_to_pb(Money(row.amount, row.currency)),
-        fee=money_to_pb(Money(row.fee, row.currency)),
-        gateway=row.gateway,
+    told: dict[str, Any] = {
+        "dispute_id": str(row.dispute_id),
+        "amount": money_to_pb(Money(row.amount, row.currency)),
+        "fee": money_to_pb(Money(row.fee, row.currency)),
+        "gateway": row.gateway,
         **about(intent),
-    )
+    }
+    if state is DisputeState.LOST:
+        return pb.DisputeLost(top_up=intent.top_up_kept, **told)
+    return pb.DisputeOpened(**told) if state is DisputeState.OPEN else pb.DisputeWon(**told)
 
 
 def stamp(at: datetime | None) -> Timestamp | None:

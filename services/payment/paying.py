@@ -29,6 +29,7 @@ from services.payment.domain.intent import (
 )
 from services.payment.domain.remote import (
     Charge,
+    DisputeState,
     GatewayAway,
     GatewayRefused,
     Remote,
@@ -146,6 +147,8 @@ class Payer:
             tx.add(row)
             await tx.flush()
             await emit(tx, *(announcing.dispute(intent, row, state) for state in told))
+        if DisputeState.LOST in told:
+            await purse.charge_back(tx, intent, row, self._clock.now())
 
     async def _ask(self, intent: Intent, operation: Operation) -> Settlement | None:
         if operation.kind == Asked.AUTHORISE and intent.state in FINAL:

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from services.chassis.db import AnyTx
 from services.chassis.events import emit
-from services.chassis.money import money_to_pb
+from services.chassis.money import Money, money_to_pb
+from services.payment.domain.dispute import Dispute
 from services.payment.domain.intent import Asked, Intent, Outcome
 from services.payment.domain.settling import Captured, Ended, Fact
 from services.payment.domain.wallet import Change, Reason, entry_of
@@ -47,6 +48,19 @@ async def follow(tx: AnyTx, intent: Intent, facts: Sequence[Fact], now: datetime
             reference=f"intent:{intent.intent_id}",
         )
         await change(tx, credit, now)
+
+
+async def charge_back(tx: AnyTx, intent: Intent, dispute: Dispute, now: datetime) -> None:
+    """What a lost dispute of a top-up takes out of the wallet, also where that is no longer there."""
+    if intent.top_up_kept and dispute.amount:
+        gone = Change(
+            entry_id=entry_of(f"{dispute.dispute_id} lost"),
+            customer_id=intent.customer_id,
+            amount=-Money(dispute.amount, dispute.currency),
+            reason=Reason.CHARGED_BACK,
+            reference=f"intent:{intent.intent_id}",
+        )
+        await change(tx, gone, now)
 
 
 def _kept(fact: Ended) -> bool:

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.payment.till import Till, money, refused, state_of
-from weft.payment.v1 import intent_pb2 as pb, wallet_pb2
+from tests.payment.till import Till, money, outcome_of, refused, state_of
+from weft.payment.v1 import events_pb2, intent_pb2 as pb, sandbox_pb2, wallet_pb2
+from weft.payment.v1.sandbox_pb2_grpc import SandboxServiceStub
 from weft.payment.v1.wallet_pb2_grpc import WalletServiceStub
 
 WALLET = {"kind": pb.METHOD_KIND_WALLET}
@@ -118,3 +119,39 @@ async def test_a_balance_is_the_sum_of_its_entries_whatever_happens_at_once(purs
     await asyncio.gather(*(something() for _ in range(24)))
     balance, held = await purse.balance()
     assert (sum(await purse.entries()), held) == (balance, 0)
+
+
+async def lost(till: Till, intent_id: str) -> None:
+    """A dispute of a payment is decided against us."""
+    request = sandbox_pb2.SetDisputeRequest(intent_id=intent_id, dispute=sandbox_pb2.SANDBOX_DISPUTE_LOST)
+    await till.ask(SandboxServiceStub(till.lab.channel).SetDispute, request)
+
+
+async def test_a_top_up_that_is_charged_back_is_owed_before_anything_is_spent_again(purse: Purse) -> None:
+    topped = await purse.till.settled(await purse.till.pay(customer_id=purse.customer_id, top_up=True))
+    held = await purse.pay(300, capture=pb.CAPTURE_MODE_MANUAL)
+    spent = await purse.pay(600)
+    for _ in range(3):
+        await lost(purse.till, topped.intent_id)
+    assert await purse.balance() == (-600, 300)
+    assert await purse.entries() == [-1000, -600, 1000]
+    assert (await purse.pay(1)).decline.code == "insufficient_funds"
+    assert state_of(await purse.pay(1, capture=pb.CAPTURE_MODE_MANUAL)) == "FAILED"
+    assert await refused(purse.adjust(-1)) == "WALLET_TOO_LOW"
+    assert outcome_of((await purse.till.capture(held.intent_id)).capture) == "FAILED"
+    await purse.till.cancel(held.intent_id)
+    assert await purse.balance() == (-600, 0)
+    await purse.till.refund(spent.intent_id, 200)
+    await purse.adjust(500)
+    assert await purse.balance() == (100, 0)
+    assert state_of(await purse.pay(100)) == "SUCCEEDED"
+    sql = "select payload from event where key = $1 and type = 'weft.payment.v1.DisputeLost'"
+    [row] = await purse.till.lab.db("payment").fetch(sql, topped.intent_id)
+    assert events_pb2.DisputeLost.FromString(row["payload"]).top_up
+
+
+async def test_what_was_charged_back_of_no_top_up_leaves_the_wallet_alone(purse: Purse) -> None:
+    await purse.adjust(50)
+    paid = await purse.till.settled(await purse.till.pay(customer_id=purse.customer_id))
+    await lost(purse.till, paid.intent_id)
+    assert await purse.balance() == (50, 0)

@@ -243,6 +243,11 @@ class Intent(Row):
     def owed(self) -> Money:
         return self.money(self.amount)
 
+    @property
+    def top_up_kept(self) -> bool:
+        """What it brought went to the customer's wallet, and was not given back by itself."""
+        return self.top_up and self.state not in (State.CANCELLED, State.FAILED)
+
     def move(self, state: State, now: datetime) -> None:
         """Raises AssertionError for what FOLLOWING does not have: a bug, for callers are refused before."""
         assert state in FOLLOWING[State(self.state)], f"{self.state} does not become {state}"

@@ -1,7 +1,8 @@
 """Balances that customers have here: rows and refusals.
 
-The entries are payment's own until a ledger account stands behind each balance; they never sum to less than
-nothing, and what is held for a payment is not spent twice.
+The entries are payment's own until a ledger account stands behind each balance. Nothing that is spent takes
+a balance below nothing, and what is held for a payment is not spent twice. A top-up that the customer's bank
+took back may, as the money is gone whatever was bought with it: nothing can be spent until that is covered.
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Reason(StrEnum):
     GIVEN_BACK = "GIVEN_BACK"  # What was paid with it was refunded.
     PAID_OUT = "PAID_OUT"  # A top-up was refunded.
     TRANSFER = "TRANSFER"  # A bank transfer that was for nothing else.
+    CHARGED_BACK = "CHARGED_BACK"  # A top-up was disputed, and its money lost.
 
 
 class Wallet(Row):
@@ -46,6 +48,7 @@ class Wallet(Row):
     currency: Mapped[str] = mapped_column(primary_key=True)
     balance: Mapped[int]
     held: Mapped[int]  # Of the balance, for payments that are not captured yet.
+    charged_back: Mapped[int]  # What disputes took of it in all.
     updated_at: Mapped[datetime]
 
 

@@ -6,7 +6,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Connection, Database
 from services.chassis.money import Money
 from services.payment import purse
-from services.payment.domain.remote import Charge, RemoteState
+from services.payment.domain.remote import Charge, GatewayRefused, RemoteState
 from services.payment.domain.wallet import Change, Reason, WalletTooLow, entry_of
 from services.payment.gateways.desk import Desk, Opening
 from services.payment.store import wallet as store
@@ -41,7 +41,11 @@ class WalletGateway(Desk):
         return Opening(state=RemoteState.TAKEN, plan=charge.reference)
 
     async def take(self, tx: Connection, row: Any, key: str, amount: int) -> None:
-        await self._move(tx, row, key, -amount, Reason.SPENT, held=amount)
+        """Raises GatewayRefused: what was held is there no more, as a top-up was charged back."""
+        try:
+            await self._move(tx, row, key, -amount, Reason.SPENT, held=amount)
+        except WalletTooLow as refused:
+            raise GatewayRefused(TOO_LOW, "The balance does not cover what was held.") from refused
 
     async def give(self, tx: Connection, row: Any, key: str, amount: int) -> None:
         await self._move(tx, row, key, amount, Reason.GIVEN_BACK)

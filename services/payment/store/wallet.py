@@ -24,13 +24,13 @@ ENTRIES = Listing(
     "entry_id",
 )
 OPEN = """
-insert into wallet (customer_id, currency, balance, held, updated_at) values ($1, $2, 0, 0, $3)
-on conflict do nothing
+insert into wallet (customer_id, currency, balance, held, charged_back, updated_at)
+values ($1, $2, 0, 0, 0, $3) on conflict do nothing
 """
 LOCK = "select balance, held from wallet where customer_id = $1 and currency = $2 for update"
 FIND = "select customer_id, currency, amount, balance, reason from wallet_entry where entry_id = $1"
 CHANGE = """
-update wallet set balance = balance + $3, held = held + $4, updated_at = $5
+update wallet set balance = balance + $3, held = held + $4, charged_back = charged_back + $5, updated_at = $6
 where customer_id = $1 and currency = $2
 """
 ADD = """
@@ -45,10 +45,11 @@ async def change(tx: AnyTx, wanted: Change, now: datetime, *, held: int = 0) -> 
     if found := await fetch(tx, FIND, wanted.entry_id):
         return _repeated(wanted, found[0]), False
     available = row["balance"] - row["held"] + held
-    if available + wanted.amount.minor < 0:
+    lost = -wanted.amount.minor if wanted.reason is Reason.CHARGED_BACK else 0
+    if not lost and wanted.amount.minor < 0 and available + wanted.amount.minor < 0:
         _refuse(available, wanted.amount)
     of = (wanted.customer_id, wanted.amount.currency)
-    await execute(tx, CHANGE, *of, wanted.amount.minor, -held, now)
+    await execute(tx, CHANGE, *of, wanted.amount.minor, -held, lost, now)
     after = row["balance"] + wanted.amount.minor
     rest = (wanted.amount.minor, after, wanted.reason.value, wanted.reference, now)
     await execute(tx, ADD, wanted.entry_id, *of, *rest)
@@ -58,9 +59,9 @@ async def change(tx: AnyTx, wanted: Change, now: datetime, *, held: int = 0) -> 
 async def hold(tx: AnyTx, customer_id: UUID, amount: Money, now: datetime) -> bool:
     """Keeps an amount for a payment, or lets go of it where it is negative; False: there is not so much."""
     row = await _locked(tx, customer_id, amount.currency, now)
-    if row["balance"] - row["held"] < amount.minor:
+    if amount.minor > 0 and row["balance"] - row["held"] < amount.minor:
         return False
-    await execute(tx, CHANGE, customer_id, amount.currency, 0, amount.minor, now)
+    await execute(tx, CHANGE, customer_id, amount.currency, 0, amount.minor, 0, now)
     return True
 
 
