@@ -76,5 +76,6 @@ def _share(tools: Tools, settings: OrderSettings) -> Shared:
         shipping=shipping,
         refunds=refunds,
         exchanges=exchanges,
+        stocking=stocking,
         page_key=tools.settings.mesh_key,
     )

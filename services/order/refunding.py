@@ -1,7 +1,7 @@
 """The refund saga: goods back into stock, money back to the customer, the sale unbooked."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from services.chassis.clock import Clock
@@ -16,7 +16,7 @@ from services.order.domain.states import RefundState, ReturnState
 from services.order.keeping import Held
 from services.order.paying import Paying
 from services.order.steps import CALL_S, nothing, said
-from services.order.stocking import Stocking
+from services.order.stocking import Restock, Stocking
 from weft.money.v1.money_pb2 import Money
 
 KIND = "refund"
@@ -54,16 +54,13 @@ class Refunds:
         paid_back: int,
         *,
         reason: str,
-        of_return: tuple[str, Mapping[str, int]] | None = None,
+        of_return: Restock | None = None,
     ) -> None:
-        """Sets a refund's amount aside, and starts it. `taken`: parts, net and tax.
-
-        `of_return`: the return that it is for, and what of it goes back into stock.
-        """
+        """Sets a refund's amount aside, and starts it. `taken`: parts, net and tax."""
         assert self.sagas is not None
         order = held.order
         wanted = telling.refund_wanted(order, refund_id, *taken)
-        wanted.reason, wanted.return_id = reason, of_return[0] if of_return else ""
+        wanted.reason, wanted.return_id = reason, of_return.return_id if of_return else ""
         wanted.paid_back.CopyFrom(telling.money(order, paid_back))
         sources = _sources(order, paid_back)
         await held.tell(wanted)
@@ -71,8 +68,10 @@ class Refunds:
             "order_id": order.order_id,
             "currency": order.currency,
             "parts": sources,
-            "return_id": of_return[0] if of_return else "",
-            "restock": dict(of_return[1]) if of_return else {},
+            "return_id": wanted.return_id,
+            "restock": dict(of_return.units) if of_return else {},
+            "before": dict(of_return.before) if of_return else {},
+            "location_id": of_return.location_id if of_return else "",
         }
         await self.sagas.start(
             held.tx,
@@ -82,8 +81,10 @@ class Refunds:
     async def _restock(self, run: Run) -> None:
         """Goods that inventory will not have are a matter for people, and not the customer's."""
         order, _ = await keeping.look(self._db, run.subject)
+        of, where = run.data, run.data.get("location_id", "")
         try:
-            await self._stocking.restock(order, run.data["return_id"], run.data["restock"])
+            back = Restock(of["return_id"], of["restock"], of.get("before", {}), where)
+            await self._stocking.restock(order, back)
         except CallFailed as failed:
             if failed.code in AWAY:
                 raise

@@ -1,13 +1,22 @@
 """What order asks of inventory, and of pricing's promotions."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from contextvars import Context
+from dataclasses import dataclass
+
+from google.rpc import code_pb2
 
 from services.chassis.errors import CallFailed
 from services.chassis.mesh import Mesh
 from services.order.domain.ids import derived
 from services.order.domain.order import Order, Units
-from services.order.domain.refusals import ReservationLost
+from services.order.domain.refusals import ReservationLost, UnknownLocation
+from services.order.domain.restocking import Taken, origins
 from weft.inventory.v1 import reservation_pb2 as reservations, stock_pb2 as stock
+from weft.inventory.v1.location_pb2 import GetLocationRequest
+from weft.inventory.v1.location_pb2_grpc import LocationServiceStub
 from weft.inventory.v1.movement_pb2 import MovementReason
 from weft.inventory.v1.reservation_pb2_grpc import ReservationServiceStub
 from weft.inventory.v1.stock_pb2_grpc import StockServiceStub
@@ -17,12 +26,22 @@ from weft.pricing.v1.redemption_pb2_grpc import RedemptionServiceStub
 HELD = (reservations.RESERVATION_STATE_HELD, reservations.RESERVATION_STATE_COMMITTED)
 
 
+@dataclass(frozen=True, slots=True)
+class Restock:
+    """What of a return goes back into stock."""
+
+    return_id: str
+    units: Units  # By line.
+    before: Mapping[str, int]  # By SKU: what of the order came back before.
+    location_id: str = ""  # Empty: where they were taken from.
+
+
 class Stocking:
     """Goods and promotions of orders."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._reservations, self._stock = ReservationServiceStub(mesh), StockServiceStub(mesh)
-        self._redemptions = RedemptionServiceStub(mesh)
+        self._redemptions, self._locations = RedemptionServiceStub(mesh), LocationServiceStub(mesh)
 
     async def redeem(self, order: Order) -> None:
         """Raises CallFailed."""
@@ -68,13 +87,42 @@ class Stocking:
         for location_id, receipts in taken.items():
             await self._receive(derived(order_id, f"put back {location_id}"), order_id, receipts, location_id)
 
-    async def restock(self, order: Order, return_id: str, units: Units) -> None:
-        """Goods that came back are for sale again."""
-        counted = Counter[str]()
-        for line_id, count in units.items():
-            counted[order.lines[line_id].sku] += count
-        receipts = [stock.Receipt(sku=sku, units=count) for sku, count in counted.items()]
-        await self._receive(derived(return_id, "restock"), order.order_id, receipts, "")
+    async def require_location(self, location_id: str) -> None:
+        """Asked in our own name: who receives returns need not be one who reads locations.
+
+        Raises UnknownLocation, CallFailed.
+        """
+        asking = self._locations.GetLocation(GetLocationRequest(location_id=location_id))
+        try:
+            await asyncio.create_task(asking, context=Context())
+        except CallFailed as failed:
+            if failed.code == code_pb2.NOT_FOUND:
+                raise UnknownLocation(location_id=location_id, field="location_id") from failed
+            raise
+
+    async def restock(self, order: Order, back: Restock) -> None:
+        """Goods that came back are in stock again: where it was said, or where they were taken from."""
+        came = Counter[str]()
+        for line_id, count in back.units.items():
+            came[order.lines[line_id].sku] += count
+        places = {back.location_id: dict(came)}
+        if not back.location_id:
+            places = origins(came, back.before, await self._taken(order.order_id))
+        for where, units in places.items():
+            receipts = [stock.Receipt(sku=sku, units=count) for sku, count in units.items()]
+            key = f"restock {where}".strip()
+            await self._receive(derived(back.return_id, key), order.order_id, receipts, where)
+
+    async def _taken(self, order_id: str) -> list[Taken]:
+        """What left the stock for an order; nothing is known of one that was imported."""
+        try:
+            request = reservations.GetReservationRequest(reservation_id=order_id)
+            found = (await self._reservations.GetReservation(request)).reservation
+        except CallFailed as failed:
+            if failed.code == code_pb2.NOT_FOUND:
+                return []
+            raise
+        return [Taken(line.sku, line.location_id, line.committed) for line in found.lines]
 
     async def _receive(
         self, receipt_id: str, order_id: str, receipts: list[stock.Receipt], location_id: str

@@ -15,7 +15,11 @@ from tests.order.till import till
 from tests.order.world import Part, World
 from weft.catalog.v1 import product_messages_pb2 as catalog
 from weft.catalog.v1.product_pb2_grpc import ProductServiceServicer, add_ProductServiceServicer_to_server
-from weft.inventory.v1 import reservation_pb2 as inventory, stock_pb2 as stock
+from weft.inventory.v1 import location_pb2, reservation_pb2 as inventory, stock_pb2 as stock
+from weft.inventory.v1.location_pb2_grpc import (
+    LocationServiceServicer,
+    add_LocationServiceServicer_to_server,
+)
 from weft.inventory.v1.reservation_pb2_grpc import (
     ReservationServiceServicer,
     add_ReservationServiceServicer_to_server,
@@ -53,6 +57,14 @@ class OutOfStock(FailedPrecondition):
     """Of {sku} {available} are left, {wanted} are wanted."""
 
 
+class UnknownReservation(NotFound):
+    """There is no reservation {reservation_id}."""
+
+
+class UnknownLocation(NotFound):
+    """There is no location {location_id}."""
+
+
 class ReservationNotHeld(FailedPrecondition):
     """Nothing is held."""
 
@@ -68,6 +80,7 @@ def build_of(world: World) -> Callable[[Tools], Parts]:
             add_RedemptionServiceServicer_to_server: Redemptions(world),
             add_ReservationServiceServicer_to_server: Reservations(world),
             add_StockServiceServicer_to_server: Stock(world),
+            add_LocationServiceServicer_to_server: Locations(world),
             **till(world),
             add_NotificationServiceServicer_to_server: Mails(world),
         }
@@ -203,10 +216,20 @@ class Reservations(Part, ReservationServiceServicer):
         return await self._around("release", release)
 
     async def GetReservation(self, request: Any, call: Call) -> Any:
-        return inventory.GetReservationResponse(reservation=self.world.held[request.reservation_id])
+        held = self.world.held.get(request.reservation_id)
+        if held is None:
+            raise UnknownReservation(reservation_id=request.reservation_id)
+        return inventory.GetReservationResponse(reservation=held)
 
 
-LOCATION = "00000000-0000-4000-8000-00000000000a"
+LOCATION, FAR = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+
+
+class Locations(Part, LocationServiceServicer):
+    async def GetLocation(self, request: Any, call: Call) -> Any:
+        if request.location_id not in (LOCATION, FAR):
+            raise UnknownLocation(location_id=request.location_id)
+        return location_pb2.GetLocationResponse()
 
 
 class Stock(Part, StockServiceServicer):
@@ -220,6 +243,7 @@ class Stock(Part, StockServiceServicer):
                 self._receipts.add(request.receipt_id)
                 for line in request.lines:
                     self.world.stock[line.sku] += line.units
+                    self.world.received.append((request.location_id, line.sku, line.units))
             return stock.ReceiveStockResponse()
 
         return await self._around("receive", receive)

@@ -107,13 +107,14 @@ class Shop:
         return made
 
     async def receive(
-        self, back: resource.Return, damaged: tuple[str, ...] = (), **units: int
+        self, back: resource.Return, damaged: tuple[str, ...] = (), location_id: str = "", **units: int
     ) -> resource.Return:
         request = returns.ReceiveReturnRequest(
             order_id=back.order_id,
             return_id=back.return_id,
             lines=units_of(units),
             damaged_line_ids=damaged,
+            location_id=location_id,
         )
         answer = await self.returns.ReceiveReturn(request, metadata=self.staff)
         made: resource.Return = getattr(answer, "return")

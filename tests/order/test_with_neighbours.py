@@ -21,7 +21,7 @@ from services.payment.app import build as payment
 from services.pricing.app import build as pricing
 from tests.catalog.shop import Shop as CatalogShop, list_price, new_sku, variant
 from tests.inventory.warehouse import Warehouse
-from tests.order.shop import Shop, standing
+from tests.order.shop import Shop, refused, standing
 from tests.order.world import World
 from tests.servers import Shared
 from weft.catalog.v1.content_pb2 import TAX_CATEGORY_STANDARD
@@ -186,3 +186,23 @@ async def test_the_last_unit_is_sold_once(market: Market) -> None:
     reasons = {order.cancellation.reason for order in orders if standing(order) == "CANCELLED"}
     assert reasons == {"OUT_OF_STOCK"}
     assert await market.warehouse.counters(sku) == (0, 0, 0)
+
+
+async def test_what_lay_far_away_comes_back_there_or_where_it_is_said(market: Market) -> None:
+    far, sku = str(uuid4()), await market.sell(0)
+    settings = LocationSettings(name="Far", priority=9)
+    as_order = market.lab.as_service("order")
+    await market.warehouse.locations.CreateLocation(
+        CreateLocationRequest(location_id=far, settings=settings), metadata=as_order
+    )
+    await Warehouse(market.lab, far).receive(3, sku)
+    order = await market.order((sku, 3))
+    await market.captured(order.order_id, order.totals.gross.amount_minor)
+    await market.ship(order.order_id)
+    await market.return_(order.order_id, a=1)
+    assert await Warehouse(market.lab, far).counters(sku) == (1, 0, 1)
+    back = await market.ask_back(order.order_id, a=2)
+    await market.approve(back)
+    assert await refused(market.receive(back, location_id=str(uuid4()))) == "UNKNOWN_LOCATION"
+    await market.receive(back, location_id=market.warehouse.location_id)
+    assert await market.warehouse.counters(sku) == (2, 0, 2)

@@ -46,6 +46,7 @@ class World:
     captures_fail: str = ""
     refunds_fail: str = ""
     charged: int = 0  # Money that left customers, less what went back.
+    received: list[tuple[str, str, int]] = field(default_factory=list)  # Location, SKU, units: came back.
     mails: list[mail.SendMessageRequest] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)  # Methods in the order they were called.
     before: Callable[[str], Awaitable[None]] | None = None  # May raise: it did not come to pass.

@@ -51,6 +51,10 @@ class NoWords(InvalidArgument):
     """The text has no word to search by."""
 
 
+class UnknownLocation(InvalidArgument):
+    """Inventory has no location {location_id}."""
+
+
 class PaymentMissing(InvalidArgument):
     """{amount} is to be paid, and `payment` does not say how."""
 

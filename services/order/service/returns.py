@@ -1,6 +1,7 @@
 """weft.order.v1.ReturnService."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from services.order.domain.states import ORDERS, RETURNS, OrderState, ReturnStat
 from services.order.keeping import Held
 from services.order.service import pack
 from services.order.service.shared import Shared
+from services.order.stocking import Restock
 from weft.order.v1 import events_pb2 as events, return_pb2 as pb
 from weft.order.v1.resource_pb2 import Return as Packed
 from weft.order.v1.return_pb2_grpc import ReturnServiceServicer
@@ -72,6 +74,8 @@ class Returns(ReturnServiceServicer):
         return held.order
 
     async def ReceiveReturn(self, request: pb.ReceiveReturnRequest, call: Call) -> pb.ReceiveReturnResponse:
+        if request.location_id:
+            await self._shared.stocking.require_location(request.location_id)
         async with self._db.fast() as tx:
             held = await keeping.hold(tx, request.order_id)
             back = held.order.return_(request.return_id)
@@ -79,7 +83,7 @@ class Returns(ReturnServiceServicer):
                 _require(back, ReturnState.RECEIVED)
                 units = held.order.received(back, [(line.line_id, line.units) for line in request.lines])
                 held.order.chosen([(line_id, 1) for line_id in request.damaged_line_ids])
-                await self._receive(held, back, units, set(request.damaged_line_ids))
+                await self._receive(held, back, units, request)
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
                 refund_id = UUID(derived(request.return_id, "refund"))
@@ -87,9 +91,11 @@ class Returns(ReturnServiceServicer):
         order, _ = await keeping.look(self._db, request.order_id)
         return pb.ReceiveReturnResponse(**_packed(order, request.return_id))
 
-    async def _receive(self, held: Held, back: Return, units: dict[str, int], damaged: set[str]) -> None:
+    async def _receive(
+        self, held: Held, back: Return, units: dict[str, int], request: pb.ReceiveReturnRequest
+    ) -> None:
         """The goods are here: what they are worth is set aside, and goes back."""
-        order = held.order
+        order, before = held.order, _before(held.order)
         taken = order.worth(units)
         value = taken[1] + taken[2]
         came = telling.return_(order, back.return_id, ReturnState.RECEIVED)
@@ -108,6 +114,7 @@ class Returns(ReturnServiceServicer):
             told.append(telling.status(order, OrderState.RETURNED))
         await held.tell(*told)
         paid_back = max(0, min(value - back.exchanged, order.refundable))
+        damaged = set(request.damaged_line_ids)
         restocked = {line_id: count for line_id, count in units.items() if line_id not in damaged}
         await self._shared.refunds.begin(
             held,
@@ -115,7 +122,7 @@ class Returns(ReturnServiceServicer):
             taken,
             paid_back,
             reason=back.reason,
-            of_return=(back.return_id, restocked),
+            of_return=Restock(back.return_id, restocked, before, request.location_id),
         )
 
 
@@ -126,6 +133,14 @@ def _packed(order: Order, return_id: str) -> dict[str, Packed]:
 
 def _require(back: Return, to: ReturnState) -> None:
     require(to in RETURNS[back.state], "return", back.return_id, back.state, to.lower())
+
+
+def _before(order: Order) -> dict[str, int]:
+    """Units by SKU that came back until now."""
+    came = Counter[str]()
+    for line in order.lines.values():
+        came[line.sku] += line.returned
+    return dict(came)
 
 
 def _last(order: Order, units: dict[str, int]) -> bool:

@@ -12,6 +12,7 @@ from services.order.sealing import Sealing
 from services.order.settings import OrderSettings
 from services.order.settling import Settling
 from services.order.shipping import Shipping
+from services.order.stocking import Stocking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,4 +29,5 @@ class Shared:
     shipping: Shipping
     refunds: Refunds
     exchanges: Exchanges
+    stocking: Stocking
     page_key: str  # Seals page tokens.
