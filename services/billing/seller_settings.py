@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from services.billing.documents import logo
 from services.billing.settings import PREFIX
 from services.chassis.config import BadSetting, setting
 
@@ -62,4 +63,6 @@ class SellerSettings:
             raise BadSetting(
                 f"{PREFIX}DOCUMENT_LOGO must be PNG, JPEG or SVG of at most {LOGO_BYTES_MAX} bytes"
             )
+        if wrong := logo.problem(content):
+            raise BadSetting(f"{PREFIX}DOCUMENT_LOGO must be a picture that can be shown: {wrong}")
         return content
