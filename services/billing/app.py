@@ -65,7 +65,13 @@ from weft.billing.v1.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from weft.billing.v1.vat_number_pb2_grpc import add_VatNumberServiceServicer_to_server
 from weft.identity.v1.events_pb2 import UserDeleted
 from weft.order.v1.events_pb2 import OrderConfirmed, OrderRefunded
-from weft.payment.v1.events_pb2 import PaymentCancelled, PaymentCaptured, PaymentFailed, PaymentRefunded
+from weft.payment.v1.events_pb2 import (
+    DisputeLost,
+    PaymentCancelled,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+)
 
 
 def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
@@ -88,6 +94,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
         consumers={
             PaymentCaptured: hearing.captured,
             PaymentRefunded: hearing.refunded,
+            DisputeLost: hearing.dispute_lost,
             PaymentFailed: hearing.failed,
             PaymentCancelled: hearing.cancelled,
             UserDeleted: Leaving(shared.changing).left,

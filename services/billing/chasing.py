@@ -12,19 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-import msgspec
-
 from services.billing import settling
 from services.billing.asking import Asking, Done
 from services.billing.domain.dunning import (
-    DEFAULT,
     STANDING_OF,
+    STEPS_MAX,
     ActionState,
     Outcome,
-    Policy,
     Step,
     StepKind,
-    policy_from,
+    begun_again,
+    policy_of,
     steps,
 )
 from services.billing.settings import BillingSettings
@@ -88,7 +86,7 @@ class Chasing:
 
     async def _take(self, tx: Connection, row: dict[str, Any], now: datetime) -> None:
         """Takes the steps of one chase whose time has come; it and its invoice are locked."""
-        planned = steps(_policy(row), row["collection"], row["issued_at"], row["due_at"])
+        planned = _planned(row)
         come = [step for step in planned[row["step"] :] if step.at <= now]
         following = planned[row["step"] + len(come) :]
         before = row["standing"]
@@ -111,7 +109,8 @@ class Chasing:
         elif step.kind is StepKind.GIVE_UP:
             await self._give_up(tx, row, now)
         elif not late and step.kind is StepKind.REMIND:
-            await self._note(tx, row["invoice_id"], (StepKind.REMIND, number, row["amount"]), now)
+            nth = row["restarts"] * STEPS_MAX + number
+            await self._note(tx, row["invoice_id"], (StepKind.REMIND, nth, row["amount"]), now)
         elif not late and not await store.under_way(tx, row["invoice_id"]):
             row["attempts"] += 1
             await self._note(tx, row["invoice_id"], (StepKind.ATTEMPT, row["attempts"], row["amount"]), now)
@@ -124,7 +123,7 @@ class Chasing:
 
     async def _give_up(self, tx: Connection, row: Mapping[str, Any], now: datetime) -> None:
         invoice = await invoices.lock(tx, row["invoice_id"])
-        if _policy(row).write_off:
+        if policy_of(row["settings"]).write_off:
             await settling.write_off(tx, invoice, Outcome.WRITTEN_OFF, now)
         else:
             await settling.finished(tx, invoice, Outcome.GIVEN_UP, now, clear=False)
@@ -155,8 +154,11 @@ class Chasing:
                 await store.end(tx, action["action_id"], done.state, done.detail, self._clock.now())
 
 
-def _policy(row: Mapping[str, Any]) -> Policy:
-    return policy_from(msgspec.json.decode(row["settings"])) if row["settings"] else DEFAULT
+def _planned(row: Mapping[str, Any]) -> list[Step]:
+    policy = policy_of(row["settings"])
+    if row["restarted_at"]:
+        return begun_again(policy, row["restarted_at"])
+    return steps(policy, row["collection"], row["issued_at"], row["due_at"])
 
 
 def _overdue(row: Mapping[str, Any]) -> InvoiceOverdue:

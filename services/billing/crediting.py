@@ -97,6 +97,8 @@ class Crediting:
             [(note_id, position, amount, *of_line[position]) for position, amount in nets.items()],
             [(note_id, *category, n, t, why.get(category, "")) for category, (n, t) in back.items()],
         )
+        if invoice.state == InvoiceState.UNCOLLECTIBLE:
+            await settling.recovered(tx, invoice, off_due, at)
         invoice.credited += note.gross
         invoice.credited_due += off_due
         await settling.settle(tx, invoice, now, at)
@@ -108,7 +110,7 @@ class Crediting:
     async def give_back(self, tx: AnyTx, sub: Running, lines: Sequence[Line], now: datetime) -> None:
         """What a subscription gives back at its end: by notes on the invoices that billed it.
 
-        Where there is no such invoice, it becomes credit; of a void one nothing was owed.
+        Where there is no such invoice nothing was charged, so it is a gift; of a void one nothing was owed.
         """
         by_invoice: dict[UUID, dict[int, int]] = defaultdict(dict)
         for line in lines:
@@ -142,7 +144,7 @@ class Crediting:
             customer_id=sub.customer_id,
             currency=sub.currency,
             amount=-line.amount,
-            source=Source.CREDIT_NOTE,
+            source=Source.GRANT,
             reason=line.description,
             expires_at=None,
             created_at=now,

@@ -3,8 +3,9 @@
 from datetime import UTC
 from uuid import UUID
 
-from services.billing import settling
+from services.billing import disputing, settling
 from services.billing.changing import Changing
+from services.billing.domain.dispute import LostDispute
 from services.billing.domain.dunning import ActionState
 from services.billing.domain.invoice import InvoiceNotPayable, InvoicePayment, UnknownInvoice
 from services.billing.store import (
@@ -45,8 +46,10 @@ class Hearing:
         if invoice_id is None or event.top_up or await dunning.was_cancelled(tx, UUID(event.intent_id)):
             return
         came = _payment(event.capture_id, invoice_id, event.amount, event)
+        now = self._clock.now()
         try:
-            await settling.paid(tx, came, event.amount.currency, self._clock.now())
+            invoice = await settling.paid(tx, came, event.amount.currency, now)
+            await disputing.take_back(tx, invoice, UUID(event.intent_id), now)
         except (UnknownInvoice, InvoiceNotPayable):
             return  # Nobody of ours asked for it: payment and ledger have it in their books.
         await self._ended(tx, event.intent_id, ActionState.DONE, "")
@@ -58,6 +61,25 @@ class Hearing:
         back = _payment(event.refund_id, invoice_id, event.amount, event)
         try:
             await settling.refunded(tx, back, event.amount.currency, self._clock.now())
+        except UnknownInvoice:
+            return
+
+    async def dispute_lost(self, event: payment.DisputeLost, envelope: Envelope, tx: Tx) -> None:
+        """What the payment had covered is owed again. It may come before the payment does."""
+        invoice_id = invoice_of(event.reference)
+        if invoice_id is None or event.top_up:
+            return
+        gone = LostDispute(
+            dispute_id=UUID(event.dispute_id),
+            intent_id=UUID(event.intent_id),
+            invoice_id=invoice_id,
+            currency=event.amount.currency,
+            amount=event.amount.amount_minor,
+            gateway=event.gateway,
+            at=envelope.at,
+        )
+        try:
+            await disputing.lost(tx, gone, self._clock.now())
         except UnknownInvoice:
             return
 
@@ -82,9 +104,11 @@ def _payment(
     return InvoicePayment(
         payment_id=UUID(payment_id),
         invoice_id=invoice_id,
+        intent_id=UUID(event.intent_id),
         amount=amount.amount_minor,
         applied=0,
         gateway=event.gateway,
+        disputed=False,
         paid_at=event.effective_time.ToDatetime(UTC),
     )
 

@@ -294,6 +294,7 @@ def _finalised(issued: Issued, at: datetime) -> InvoiceFinalised:
         gross=money(made.gross),
         deferred=money(deferred(made.lines, at)),
         credited=money(made.credited),
+        granted=money(made.granted),
         effective_time=_stamp(at),
     )
 

@@ -1,12 +1,13 @@
 """What settles an invoice: payments, credit notes, voiding, writing off; and what that sets free."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid5
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.billing.domain.credit import Balance, Credit, Source
-from services.billing.domain.dunning import Outcome, worst
+from services.billing.domain.dunning import Outcome, begun_again, policy_of, worst
 from services.billing.domain.invoice import (
     PAYABLE,
     Invoice,
@@ -38,12 +39,15 @@ async def paid(tx: AnyTx, payment: InvoicePayment, currency: str, now: datetime)
         raise InvoiceNotPayable(invoice_id=invoice.invoice_id, state=invoice.state)
     same = currency == invoice.currency
     payment.applied = min(payment.amount, invoice.due) if same else 0
+    written_off = invoice.state == InvoiceState.UNCOLLECTIBLE
     if not await store.pay(tx, payment):
         known = await store.payment(tx, payment.payment_id)
         if (known["invoice_id"], known["amount"]) != (payment.invoice_id, payment.amount):
             raise PaymentIdReused(payment_id=payment.payment_id)
         return invoice
     invoice.amount_paid += payment.applied
+    if written_off:
+        await recovered(tx, invoice, payment.applied, payment.paid_at)
     await settle(tx, invoice, now, payment.paid_at)
     if surplus := payment.amount - payment.applied:
         await grant(tx, invoice, Money(surplus, currency), Source.OVERPAYMENT, payment.payment_id, now)
@@ -59,10 +63,13 @@ async def refunded(tx: AnyTx, payment: InvoicePayment, currency: str, now: datet
     await profile.lock(tx, invoice.customer_id)
     found = await issue.balances(tx, [invoice.customer_id], now)
     used: list[Balance] = []
+    left = back
     for balance in found.get((invoice.customer_id, currency), []):
-        back -= balance.pay(back)
-        used += [balance] * balance.used
+        if balance.own:  # What was given for nothing is no money that could go back.
+            left -= balance.pay(left)
+            used += [balance] * balance.used
     await issue.spend(tx, used)
+    await withdrawn(tx, invoice, Money(back - left, currency), now)
 
 
 async def settle(tx: AnyTx, invoice: Invoice, now: datetime, at: datetime) -> None:
@@ -82,12 +89,55 @@ async def settle(tx: AnyTx, invoice: Invoice, now: datetime, at: datetime) -> No
         await finished(tx, invoice, Outcome.PAID, now, clear=True)
 
 
+async def reopen(tx: AnyTx, invoice: Invoice, amount: int, now: datetime) -> None:
+    """So much of what had paid it is gone: it is owed again, or lost if nobody expected it. It is locked."""
+    was = InvoiceState(invoice.state)
+    invoice.amount_paid -= amount
+    if was is InvoiceState.PAID:
+        invoice.become(InvoiceState.OPEN, now)
+    await store.put(tx, invoice)
+    about = {"invoice_id": str(invoice.invoice_id), "customer_id": str(invoice.customer_id)}
+    owed: dict[str, Any] = {**about, "amount": money(amount, invoice), "effective_time": stamp(now)}
+    await emit(tx, events.InvoiceReopened(**owed))
+    if was is InvoiceState.PAID:
+        policy = policy_of(await dunning.settings(tx, invoice.invoice_id))
+        await dunning.begin_again(tx, invoice.invoice_id, begun_again(policy, now)[0].at, now)
+    elif was is InvoiceState.UNCOLLECTIBLE:
+        await emit(tx, events.InvoiceWrittenOff(**owed))
+
+
+async def recovered(tx: AnyTx, invoice: Invoice, amount: int, at: datetime) -> None:
+    """Announces that so much of what was written off was not lost."""
+    if amount:
+        found = events.InvoiceRecovered(
+            invoice_id=str(invoice.invoice_id),
+            customer_id=str(invoice.customer_id),
+            amount=money(amount, invoice),
+            effective_time=stamp(at),
+        )
+        await emit(tx, found)
+
+
+async def withdrawn(tx: AnyTx, invoice: Invoice, amount: Money, now: datetime) -> None:
+    """Announces that credit was used up as money of the invoice went back."""
+    if amount:
+        gone = events.CreditWithdrawn(
+            customer_id=str(invoice.customer_id),
+            amount=WireMoney(amount_minor=amount.minor, currency=amount.currency),
+            invoice_id=str(invoice.invoice_id),
+            effective_time=stamp(now),
+        )
+        await emit(tx, gone)
+
+
 async def void(tx: AnyTx, invoice: Invoice, now: datetime) -> None:
     """The invoice is locked. Raises InvoiceTransitionRefused, InvoiceIsPaidInPart."""
     if invoice.state in PAYABLE and (invoice.amount_paid or invoice.credited):
         raise InvoiceIsPaidInPart(invoice_id=invoice.invoice_id, state=invoice.state)
+    written_off = invoice.due if invoice.state == InvoiceState.UNCOLLECTIBLE else 0
     invoice.become(InvoiceState.VOID, now)
     await store.put(tx, invoice)
+    await recovered(tx, invoice, written_off, now)
     voided = events.InvoiceVoided(
         invoice_id=str(invoice.invoice_id),
         customer_id=str(invoice.customer_id),
@@ -150,7 +200,7 @@ async def grant(
 ) -> None:
     """Credit of the invoice's customer; its id is derived from what causes it."""
     row = Credit(
-        credit_id=uuid5(SURPLUS, f"{source}:{cause}"),
+        credit_id=credit_id_of(source, cause),
         customer_id=invoice.customer_id,
         currency=amount.currency,
         amount=amount.minor,
@@ -161,6 +211,11 @@ async def grant(
     )
     if await credits.grant(tx, row):
         await emit(tx, granted(row))
+
+
+def credit_id_of(source: Source, cause: UUID) -> UUID:
+    """Of credit that follows from a payment, a credit note or an invoice."""
+    return uuid5(SURPLUS, f"{source}:{cause}")
 
 
 def granted(row: Credit) -> events.CreditGranted:

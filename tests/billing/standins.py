@@ -144,6 +144,21 @@ class Payment(IntentServiceServicer, MethodServiceServicer, WalletServiceService
         )
         await self._tell(refunded)
 
+    async def lose(self, intent_id: str, minor: int, dispute_id: str = "", times: int = 1) -> str:
+        """A dispute was lost; announced so often. Returns its id."""
+        request, dispute_id = self.intents[intent_id], dispute_id or str(uuid4())
+        lost = events.DisputeLost(
+            dispute_id=dispute_id,
+            intent_id=intent_id,
+            reference=request.reference,
+            customer_id=request.customer_id,
+            amount=Money(amount_minor=minor, currency=request.amount.currency),
+            gateway="sandbox",
+        )
+        for _ in range(times):
+            await self._tell(lost)
+        return dispute_id
+
     async def _tell(self, event: object) -> None:
         async with self._tools.db.transaction() as tx:
             await emit(tx, event)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ ALLOWED = {
     ("OPEN", "PAID"),
     ("OPEN", "VOID"),
     ("OPEN", "UNCOLLECTIBLE"),
+    ("PAID", "OPEN"),
     ("UNCOLLECTIBLE", "PAID"),
     ("UNCOLLECTIBLE", "VOID"),
 }

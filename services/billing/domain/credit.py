@@ -53,6 +53,7 @@ class Balance:
 
     credit_id: UUID
     remaining: int
+    own: bool = True  # The customer's money, and not given for nothing.
     used: bool = False
 
     def pay(self, due: int) -> int:

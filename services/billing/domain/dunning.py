@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,6 +21,7 @@ from services.chassis.errors import AlreadyExists, InvalidArgument, NotFound
 
 FIRST_ATTEMPT = timedelta()
 GIVE_UP_DAYS = 30
+STEPS_MAX = 100  # Of one chase; 20 attempts and 20 reminders are the most that a policy may have.
 
 
 class UnknownDunningPolicy(NotFound):
@@ -93,7 +95,9 @@ class Dunning(Row):
     next_at: Mapped[datetime | None]
     standing: Mapped[str]  # What this invoice makes of its customer's standing.
     attempts: Mapped[int] = mapped_column(Integer)
+    restarts: Mapped[int] = mapped_column(Integer)  # How often the invoice was reopened.
     started_at: Mapped[datetime]
+    restarted_at: Mapped[datetime | None]  # The last time.
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
 
@@ -154,6 +158,14 @@ def steps(policy: Policy, collection: str, issued_at: datetime, due_at: datetime
     return sorted(made, key=lambda step: (step.at, ORDER.index(step.kind)))
 
 
+def begun_again(policy: Policy, at: datetime) -> list[Step]:
+    """The chase after an invoice that was reopened `at`: it is due at once.
+
+    Nobody is charged by themselves who had their bank take a payment back: schemes forbid it.
+    """
+    return steps(policy, Collection.SENT, at, at)
+
+
 def _each(kind: StepKind, days: Iterable[int], since: datetime) -> list[Step]:
     return [Step(since + timedelta(days=day), kind) for day in days]
 
@@ -172,6 +184,11 @@ def check(policy: Policy) -> None:
 def worst(standings: Sequence[str]) -> Standing:
     """What a customer's invoices make of its standing."""
     return max((Standing(each) for each in standings), key=SEVERITY.index, default=Standing.GOOD)
+
+
+def policy_of(settings: str | None) -> Policy:
+    """From what is kept of it, as JSON; None: the default one."""
+    return policy_from(msgspec.json.decode(settings)) if settings else DEFAULT
 
 
 def policy_from(settings: dict[str, Any]) -> Policy:

@@ -67,10 +67,11 @@ NEXT: Mapping[InvoiceState, frozenset[InvoiceState]] = {
     InvoiceState.DRAFT: frozenset({InvoiceState.OPEN}),
     InvoiceState.OPEN: frozenset({InvoiceState.PAID, InvoiceState.VOID, InvoiceState.UNCOLLECTIBLE}),
     InvoiceState.UNCOLLECTIBLE: frozenset({InvoiceState.PAID, InvoiceState.VOID}),
-    InvoiceState.PAID: frozenset(),
+    InvoiceState.PAID: frozenset({InvoiceState.OPEN}),  # The customer's bank took its payment back.
     InvoiceState.VOID: frozenset(),
 }
 PAYABLE = frozenset({InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE})
+ENDED = frozenset({InvoiceState.VOID, InvoiceState.UNCOLLECTIBLE})
 
 
 class InvoiceKind(StrEnum):
@@ -125,10 +126,11 @@ class Invoice(Row):
         if state not in NEXT[InvoiceState(self.state)]:
             raise InvoiceTransitionRefused(invoice_id=self.invoice_id, state=self.state, wanted=state)
         self.state = state
-        if state is InvoiceState.PAID:
-            self.paid_at = now
-        elif state is not InvoiceState.OPEN:
+        self.paid_at = now if state is InvoiceState.PAID else None
+        if state in ENDED:
             self.ended_at = now
+        elif state is InvoiceState.OPEN:
+            self.ended_at = None
 
 
 class InvoiceLine(Row):
@@ -188,9 +190,11 @@ class InvoicePayment(Row):
     __tablename__ = "invoice_payment"
     payment_id: Mapped[UUID] = mapped_column(primary_key=True)
     invoice_id: Mapped[UUID]
-    amount: Mapped[int]  # Negative: given back.
+    intent_id: Mapped[UUID | None]  # None: it was recorded by hand, or before intents were noted.
+    amount: Mapped[int]  # Negative: given back, or taken back.
     applied: Mapped[int]  # Of it, what paid the invoice; the rest became credit.
     gateway: Mapped[str]
+    disputed: Mapped[bool]  # Taken back by the customer's bank.
     paid_at: Mapped[datetime]
 
 

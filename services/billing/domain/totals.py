@@ -92,6 +92,7 @@ class Totals:
     discount: int
     tax: int
     credits: list[tuple[UUID, int]] = field(default_factory=list)
+    granted: int = 0  # Of the credits, what had been given for nothing.
 
     @property
     def gross(self) -> int:
@@ -131,6 +132,8 @@ def totals(
     net, of_it = sum(line.net for line in kept), sum(each.tax for each in taxes)
     made = Totals(kept, carried, taxes, net, sum(line.discount for line in kept), of_it)
     made.credits = pay(made.gross, balances)
+    gifts = {balance.credit_id for balance in balances if not balance.own}
+    made.granted = sum(paid for credit_id, paid in made.credits if credit_id in gifts)
     return made
 
 

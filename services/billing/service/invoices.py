@@ -29,13 +29,16 @@ from services.billing.service.stamps import maybe_id, moment
 from services.billing.service.terms import exact, tax_from_pb
 from services.billing.store import draft as drafts, invoice as store, profile as profiles
 from services.chassis.db import Connection
+from services.chassis.events import emit
 from services.chassis.method import Call
 from services.chassis.money import decimal, exponent, line_amount
 from weft.billing.v1 import (
     invoice_messages_pb2 as pb,
     invoice_pb2,  # noqa: F401 - its service, which the stub looks up
 )
+from weft.billing.v1.events_pb2 import InvoicePaymentRecorded
 from weft.billing.v1.invoice_pb2_grpc import InvoiceServiceServicer
+from weft.money.v1.money_pb2 import Money
 
 
 class Invoices(InvoiceServiceServicer):
@@ -141,9 +144,11 @@ class Invoices(InvoiceServiceServicer):
         payment = InvoicePayment(
             payment_id=UUID(request.payment_id),
             invoice_id=UUID(request.invoice_id),
+            intent_id=None,
             amount=amount.amount_minor,
             applied=0,
             gateway="",
+            disputed=False,
             paid_at=moment(request.pay_time) if request.HasField("pay_time") else now,
         )
         async with self._shared.db.fast() as tx:
@@ -154,6 +159,8 @@ class Invoices(InvoiceServiceServicer):
             if amount.currency != row.currency:
                 raise WrongCurrency(currency=amount.currency, expected=row.currency, field="amount.currency")
             await settling.paid(tx, payment, amount.currency, now)
+            if known is None:
+                await emit(tx, _recorded(payment, row, amount))
         return pb.RecordInvoicePaymentResponse(invoice=await self._whole(request.invoice_id))
 
     async def CollectInvoice(
@@ -177,6 +184,16 @@ class Invoices(InvoiceServiceServicer):
         async with self._shared.db.transaction() as tx:
             rows, token = await store.page(tx, page, maybe_id(request.customer_id))
         return pb.ListInvoicesResponse(invoices=map(pack.brief, rows), next_page_token=token)
+
+
+def _recorded(payment: InvoicePayment, row: Invoice, amount: Money) -> InvoicePaymentRecorded:
+    return InvoicePaymentRecorded(
+        invoice_id=str(payment.invoice_id),
+        payment_id=str(payment.payment_id),
+        customer_id=str(row.customer_id),
+        amount=amount,
+        effective_time=settling.stamp(payment.paid_at),
+    )
 
 
 def _digest(request: Message) -> bytes:

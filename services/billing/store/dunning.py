@@ -18,13 +18,22 @@ where invoice_id = $1 and finished_at is null returning invoice_id
 CLEAR = """
 update dunning set standing = 'GOOD' where invoice_id = $1 and standing <> 'GOOD' returning invoice_id
 """
+BEGIN_AGAIN = """
+update dunning set step = 0, next_at = $2, finished_at = null, outcome = null, restarts = restarts + 1,
+    restarted_at = $3
+where invoice_id = $1
+"""
+SETTINGS = """
+select p.settings::text as settings from dunning left join dunning_policy p using (policy_id)
+where invoice_id = $1
+"""
 SKIP = """
 update dunning_action set state = 'SKIPPED', next_at = null, ended_at = $2, detail = 'settled'
 where invoice_id = $1 and state = 'PENDING'
 """
 DUE = """
 select d.invoice_id, i.customer_id, i.issued_at, i.due_at, i.collection, d.policy_id, d.step, d.next_at,
-    d.standing, d.attempts, i.currency, p.settings::text as settings,
+    d.standing, d.attempts, d.restarts, d.restarted_at, i.currency, p.settings::text as settings,
     i.gross - i.credit_applied - i.credited_due - i.amount_paid as amount
 from invoice i join dunning d using (invoice_id) left join dunning_policy p using (policy_id)
 where d.next_at <= $1 order by d.next_at limit $2
@@ -87,6 +96,17 @@ async def finish(tx: AnyTx, invoice_id: UUID, outcome: str, now: datetime) -> bo
     """False when it has finished before, or never began. The invoice is locked."""
     await execute(tx, SKIP, invoice_id, now)
     return bool(await fetch(tx, FINISH, invoice_id, outcome, now))
+
+
+async def begin_again(tx: AnyTx, invoice_id: UUID, next_at: datetime, now: datetime) -> None:
+    """A chase that was over goes on from its first step. The invoice is locked."""
+    await execute(tx, BEGIN_AGAIN, invoice_id, next_at, now)
+
+
+async def settings(tx: AnyTx, invoice_id: UUID) -> str | None:
+    """Of the chase's policy, as JSON; None: the default one."""
+    rows = await fetch(tx, SETTINGS, invoice_id)
+    return rows[0]["settings"] if rows else None
 
 
 async def clear(tx: AnyTx, invoice_id: UUID) -> bool:

@@ -39,13 +39,12 @@ INVOICES = Listing(
 )
 LOCKED = "select * from invoice where invoice_id = $1 for update"
 MOVE = """
-update invoice set state = $2, paid_at = coalesce($3, paid_at), ended_at = coalesce($4, ended_at),
-    amount_paid = $5, credited = $6, credited_due = $7
+update invoice set state = $2, paid_at = $3, ended_at = $4, amount_paid = $5, credited = $6, credited_due = $7
 where invoice_id = $1
 """
 PAY = """
-insert into invoice_payment (payment_id, invoice_id, amount, applied, gateway, paid_at)
-values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning payment_id
+insert into invoice_payment (payment_id, invoice_id, intent_id, amount, applied, gateway, disputed, paid_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning payment_id
 """
 CREDITS = "select credit_id, amount from invoice_credit where invoice_id = $1"
 
@@ -65,8 +64,9 @@ async def put(tx: AnyTx, row: Invoice) -> None:
 
 async def pay(tx: AnyTx, payment: InvoicePayment) -> bool:
     """False when it is known."""
-    values = (payment.amount, payment.applied, payment.gateway, payment.paid_at)
-    return bool(await fetch(tx, PAY, payment.payment_id, payment.invoice_id, *values))
+    ids = (payment.payment_id, payment.invoice_id, payment.intent_id)
+    values = (payment.amount, payment.applied, payment.gateway, bool(payment.disputed), payment.paid_at)
+    return bool(await fetch(tx, PAY, *ids, *values))
 
 
 async def payment(tx: AnyTx, payment_id: UUID) -> Any:

@@ -23,7 +23,7 @@ from coupon_redemption join coupon using (coupon_id)
 where customer_id = any($1) and ended_at is null order by redeemed_at, redemption_id
 """
 BALANCES = f"""
-select credit_id, customer_id, currency, remaining from credit
+select credit_id, customer_id, currency, remaining, source <> 'GRANT' as own from credit
 where customer_id = any($1) and remaining > 0 and (expires_at is null or expires_at > $2)
 order by {PAYING_ORDER}
 """
@@ -145,7 +145,7 @@ async def balances(
     """Credit by customer and currency, in the order in which it is spent. The customers are locked."""
     found: dict[tuple[UUID, str], list[Balance]] = defaultdict(list)
     for row in await fetch(tx, BALANCES, list(customer_ids), now):
-        balance = Balance(row["credit_id"], row["remaining"])
+        balance = Balance(row["credit_id"], row["remaining"], row["own"])
         found[row["customer_id"], row["currency"]].append(balance)
     return found
 

@@ -16,7 +16,8 @@ union all
 select 'CREDIT', issued_at, invoice_id, number_text, -credit_applied, 2
 from invoice where customer_id = $1 and currency = $2 and issued_at is not null and credit_applied > 0
 union all
-select 'PAYMENT', p.paid_at, invoice_id, i.number_text, -p.applied, 3
+select case when p.disputed then 'DISPUTE' else 'PAYMENT' end, p.paid_at, invoice_id, i.number_text,
+    -p.applied, 3
 from invoice_payment p join invoice i using (invoice_id)
 where customer_id = $1 and currency = $2 and p.applied <> 0
 union all
