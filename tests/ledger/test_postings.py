@@ -7,12 +7,14 @@ from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 
-from services.chassis.events import announcement
+from services.chassis.events import Provenance, announcement
+from services.chassis.inbox import Heard
 from services.chassis.sealing import Seal, derived
 from services.chassis.testing import until
 from services.ledger.domain.chart import NAMESPACE, account_of, receivables
 from services.ledger.events import Postings
 from services.ledger.journal import Journal
+from services.ledger.store.writing import hold
 from tests.ledger.books import Books, ledger
 from tests.servers import Shared
 from weft.billing.v1 import events_pb2 as billing
@@ -21,6 +23,7 @@ from weft.money.v1.money_pb2 import Money
 from weft.order.v1 import events_pb2 as order
 from weft.payment.v1 import events_pb2 as payment
 
+CALLERS = [Provenance("service:one"), Provenance("service:two")]
 LONG_AGO = datetime(2011, 5, 3, 12, 0, tzinfo=UTC)
 
 
@@ -87,18 +90,88 @@ async def test_an_invoice_is_booked_credited_written_off_and_paid_by_wallet(serv
             payment.PaymentCaptured(intent_id="p", amount=eur(2000), gateway="wallet"),
             billing.CreditNoteIssued(invoice_id="a", net=eur(100), tax=eur(19), gross=eur(119)),
             billing.CreditGranted(credit_id="c", amount=eur(61), source="GRANT"),
-            billing.CreditGranted(credit_id="d", amount=eur(999), source="CREDIT_NOTE"),
-            billing.InvoiceWrittenOff(invoice_id="a", amount=eur(200)),
+            billing.InvoiceWrittenOff(invoice_id="a", amount=eur(261)),
+            billing.InvoiceRecovered(invoice_id="a", amount=eur(61)),
+            billing.InvoicePaymentRecorded(invoice_id="a", payment_id="h", amount=eur(61)),
         )
         assert await balances(books) == {
             "assets:clearing:bank:EUR": 5000,
+            "assets:clearing:by-hand:EUR": 61,
             "assets:receivables:EUR": 0,
             "expenses:bad-debts:EUR": 200,
-            "expenses:goodwill:EUR": 61,
             "income:credit-notes:EUR": 100,
             "income:invoices:EUR": -2000,
             "liabilities:vat:EUR": -361,
             "liabilities:wallets:EUR": -3000,
+        }
+
+
+async def test_credit_is_owed_to_the_customer_until_it_is_used_or_goes_back(servers: Shared) -> None:
+    def granted(minor: int, source: str) -> billing.CreditGranted:
+        return billing.CreditGranted(credit_id=str(uuid4()), amount=eur(minor), source=source)
+
+    async with ledger(servers) as books:
+        await told(
+            books,
+            billing.InvoiceFinalised(invoice_id="a", net=eur(1000), tax=eur(0), gross=eur(1000)),
+            payment.PaymentCaptured(intent_id="p", reference="invoice:a", amount=eur(1000), gateway="stripe"),
+            payment.PaymentCaptured(intent_id="q", reference="invoice:a", amount=eur(1000), gateway="stripe"),
+            granted(1000, "OVERPAYMENT"),
+            billing.CreditNoteIssued(invoice_id="a", net=eur(300), tax=eur(0), gross=eur(300)),
+            granted(300, "CREDIT_NOTE"),
+            granted(50, "GRANT"),
+        )
+        kept = await balances(books)
+        assert (kept["assets:receivables:EUR"], kept["liabilities:credits:EUR"]) == (0, -1300)
+        used = billing.InvoiceFinalised(
+            invoice_id="b", net=eur(850), tax=eur(0), gross=eur(850), credited=eur(850), granted=eur(50)
+        )
+        await told(
+            books,
+            used,
+            billing.InvoiceVoided(invoice_id="b", net=eur(850), tax=eur(0), gross=eur(850)),
+            granted(850, "VOID"),
+            payment.PaymentRefunded(intent_id="q", reference="invoice:a", amount=eur(350), gateway="stripe"),
+            billing.CreditWithdrawn(customer_id="x", invoice_id="a", amount=eur(350)),
+        )
+        assert await balances(books) == {
+            "assets:clearing:stripe:EUR": 1650,
+            "assets:receivables:EUR": 0,
+            "expenses:goodwill:EUR": 50,
+            "income:credit-notes:EUR": 300 + 850,
+            "income:invoices:EUR": -1850,
+            "liabilities:credits:EUR": -1000,
+        }
+
+
+async def test_a_lost_dispute_is_a_debt_again_or_out_of_the_wallet_or_a_loss(servers: Shared) -> None:
+    def opened(reference: str, minor: int) -> payment.DisputeOpened:
+        return payment.DisputeOpened(intent_id="i", reference=reference, amount=eur(minor), gateway="stripe")
+
+    def lost(reference: str, minor: int, **rest: bool) -> payment.DisputeLost:
+        made = payment.DisputeLost(intent_id="i", reference=reference, amount=eur(minor), gateway="stripe")
+        made.top_up = rest.get("top_up", False)
+        return made
+
+    gone = payment.WalletChanged(customer_id="a", amount=eur(-700), reason="CHARGED_BACK")
+    async with ledger(servers) as books:
+        await told(
+            books,
+            payment.PaymentCaptured(intent_id="t", amount=eur(700), gateway="stripe", top_up=True),
+            opened("wallet:a", 700),
+            lost("wallet:a", 700, top_up=True),
+            gone,
+            opened("invoice:a", 400),
+            lost("invoice:a", 400),
+            opened("order:o", 50),
+            lost("order:o", 50),
+        )
+        assert await balances(books) == {
+            "assets:clearing:stripe:EUR": 700 - 700 - 400 - 50,
+            "assets:disputed:EUR": 0,
+            "assets:receivables:EUR": 400,
+            "expenses:chargebacks:EUR": 50,
+            "liabilities:wallets:EUR": 0,
         }
 
 
@@ -162,13 +235,39 @@ async def test_an_event_that_comes_again_books_nothing_again(servers: Shared) ->
     event = order.OrderConfirmed(order_id=str(uuid4()), net_total=eur(10), tax_total=eur(0))
     async with ledger(servers) as books:
         db = books.lab.db("ledger")
-        of = announcement(event, uuid4(), LONG_AGO)
+        heard = [Heard(event, announcement(event, uuid4(), LONG_AGO), by) for by in CALLERS]
         postings = Postings(Journal(db, Seal(derived(b"any", "any"))))
         for _ in range(3):
             async with db.transaction() as tx:
-                await postings.order_confirmed(event, of, tx)
-        assert await balances(books) == {"assets:receivables:EUR": 10, "income:sales:EUR": -10}
-        assert await db.fetchval("select count(*) from entry") == 1
+                await postings.book(heard, tx)
+        assert await balances(books) == {"assets:receivables:EUR": 20, "income:sales:EUR": -20}
+        assert await db.fetchval("select count(*) from entry") == 2
+        told_by = "select actor from event where type like '%TransfersRecorded' order by position"
+        assert [row["actor"] for row in await db.fetch(told_by)] == [by.actor for by in CALLERS]
+
+
+async def test_many_events_are_booked_in_few_turns_each_once_and_one_that_cannot_be_alone_fails(
+    servers: Shared,
+) -> None:
+    good = [
+        order.OrderConfirmed(order_id=str(uuid4()), net_total=eur(n + 1), tax_total=eur(0)) for n in range(60)
+    ]
+    bad = order.OrderConfirmed(order_id=str(uuid4()), tax_total=eur(0))
+    bad.net_total.CopyFrom(Money(amount_minor=1, currency="EURO"))
+    async with ledger(servers) as books:
+        async with books.lab.db("ledger").fast() as tx:
+            await hold(tx)  # Until all of them wait.
+            ids = [await books.lab.announce(event) for event in (*good[:30], bad, *good[30:])]
+
+        async def booked() -> bool:
+            noted = "select count(*) from inbox where event_id = any($1)"
+            return bool(await books.lab.db("ledger").fetchval(noted, ids) == len(good))
+
+        await until(booked)
+        found = await balances(books)
+        assert found == {"assets:receivables:EUR": 1830, "income:sales:EUR": -1830}
+        turns = await books.lab.db("ledger").fetchval("select count(distinct recorded_at) from entry")
+        assert turns < len(good) / 2
 
 
 def test_ids_of_the_houses_accounts_are_the_same_for_ever() -> None:

@@ -8,6 +8,7 @@ from services.ledger.domain.account import Kind
 NAMESPACE = UUID("5b1e8c0a-8a53-4d3e-9a35-2f6c7d1b4e60")  # Of ids of accounts that are derived from codes.
 
 WALLET = "wallet"  # The gateway of payments out of a wallet.
+BY_HAND = "by-hand"  # In a gateway's place, of money that came by a way that payment does not know.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ def clearing(gateway: str, currency: str) -> House:
 def wallets(currency: str) -> House:
     """What customers have in their wallets: theirs, until they pay with it."""
     return House(f"liabilities:wallets:{currency}", Kind.LIABILITY, currency)
+
+
+def credits(currency: str) -> House:
+    """What customers have with us beyond what they owe: it pays their next invoices."""
+    return House(f"liabilities:credits:{currency}", Kind.LIABILITY, currency)
 
 
 def goodwill(currency: str) -> House:

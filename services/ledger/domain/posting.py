@@ -12,6 +12,8 @@ from services.ledger.domain.book import Wanted
 from services.ledger.domain.chart import House, account_of
 from services.ledger.domain.entry import Kind
 
+GRANT = "GRANT"  # The source of credit that nobody paid for.
+INVOICE = "invoice:"  # What payments of invoices refer to.
 KEPT = "intent:"  # What a wallet's change refers to when a top-up could not be paid out again.
 
 
@@ -65,10 +67,36 @@ def written_off(amount: Money) -> list[Posting]:
     return [Posting(debts, chart.receivables(amount.currency), amount, "bad-debt")]
 
 
-def granted(amount: Money) -> list[Posting]:
-    """A credit given out of goodwill: the customer owes less."""
+def recovered(amount: Money) -> list[Posting]:
+    """Of what was written off, so much was not lost."""
+    debts = chart.bad_debts(amount.currency)
+    return [Posting(chart.receivables(amount.currency), debts, amount, "bad-debt.recovered")]
+
+
+def credit_kept(amount: Money, source: str) -> list[Posting]:
+    """More came in than was owed, or less was owed than had been paid: we owe it to the customer.
+
+    What was given for nothing costs nothing until it is used; it may lapse.
+    """
+    if source == GRANT:
+        return []
     owed = chart.receivables(amount.currency)
-    return [Posting(chart.goodwill(amount.currency), owed, amount, "goodwill")]
+    return [Posting(owed, chart.credits(amount.currency), amount, "credit")]
+
+
+def credit_used(own: Money, granted: Money) -> list[Posting]:
+    """Credit paid an invoice: with the customer's own money, and with what was given for nothing."""
+    owed = chart.receivables(own.currency)
+    return [
+        Posting(chart.credits(own.currency), owed, own, "credit.used"),
+        Posting(chart.goodwill(own.currency), owed, granted, "goodwill"),
+    ]
+
+
+def credit_withdrawn(amount: Money) -> list[Posting]:
+    """The money that a credit stood for went back to the customer."""
+    owed = chart.receivables(amount.currency)
+    return [Posting(chart.credits(amount.currency), owed, amount, "credit.withdrawn")]
 
 
 def topped_up(amount: Money, gateway: str) -> list[Posting]:
@@ -113,8 +141,13 @@ def dispute_won(amount: Money, gateway: str) -> list[Posting]:
     return [Posting(clearing, chart.disputed(amount.currency), amount, "dispute.won")]
 
 
-def dispute_lost(amount: Money) -> list[Posting]:
+def dispute_lost(amount: Money, reference: str, *, top_up: bool) -> list[Posting]:
+    """What an invoice was paid with is owed again, a top-up is out of the wallet; any other sale is lost."""
     lost = chart.chargebacks(amount.currency)
+    if top_up:
+        lost = chart.wallets(amount.currency)
+    elif reference.startswith(INVOICE):
+        lost = chart.receivables(amount.currency)
     return [Posting(lost, chart.disputed(amount.currency), amount, "dispute.lost")]
 
 
