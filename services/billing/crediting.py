@@ -86,7 +86,7 @@ class Crediting:
         net, tax = sum(n for n, _ in back.values()), sum(t for _, t in back.values())
         off_due = min(net + tax, invoice.due)
         why = await store.notes_of_taxes(tx, invoice.invoice_id)
-        await profile.lock(tx, invoice.customer_id)
+        zone = (await profile.lock(tx, invoice.customer_id))["time_zone"]
         number, at = await series.take(tx, SERIES, 1, now)
         note = _note(invoice, wanted, (net, tax, off_due), number, at)
         of_line = {line.position: line.category for line in lines}
@@ -102,7 +102,7 @@ class Crediting:
         invoice.credited += note.gross
         invoice.credited_due += off_due
         await settling.settle(tx, invoice, now, at)
-        await emit(tx, _issued(note, _undone(rows, nets, at)))
+        await emit(tx, _issued(note, _undone(rows, nets, at, zone)))
         if note.to_credit:
             amount = Money(note.to_credit, note.currency)
             await settling.grant(tx, invoice, amount, Source.CREDIT_NOTE, note_id, now)
@@ -198,14 +198,14 @@ def _left(rows: Sequence[Any]) -> tuple[list[Creditable], dict[Category, Billed]
     return lines, billed
 
 
-def _undone(rows: Sequence[Any], nets: Mapping[int, int], at: datetime) -> int:
+def _undone(rows: Sequence[Any], nets: Mapping[int, int], at: datetime, zone: str) -> int:
     """Of the net amount, what was for time to come."""
     made = [
         Line(description="", amount=nets[row["position"]], tax_category="", start=row["service_start"],
              end=row["service_end"])
         for row in rows if row["position"] in nets
     ]  # fmt: skip
-    return deferred(made, at)
+    return deferred(made, at, zone)
 
 
 def _issued(note: CreditNote, undone: int) -> CreditNoteIssued:

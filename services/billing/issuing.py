@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,6 +21,7 @@ from services.billing.domain.credit import Balance
 from services.billing.domain.dunning import DEFAULT, Policy, policy_from, steps
 from services.billing.domain.invoice import InvoiceKind, InvoiceState, TaxUnconfirmed, number_text
 from services.billing.domain.profile import Standing, UnknownProfile
+from services.billing.domain.report_revenue import days_of, served
 from services.billing.domain.subscription import Running
 from services.billing.domain.totals import Line, Rate, Totals, totals
 from services.billing.store import issue as store, series
@@ -29,7 +30,6 @@ from services.billing.taxing import Buyer, Case, Known, case_of, determined
 from services.chassis.db import AnyTx
 from services.chassis.errors import Refusal
 from services.chassis.events import emit
-from services.chassis.money import round_half_up
 from weft.billing.v1.events_pb2 import InvoiceFinalised, InvoicePaid
 from weft.money.v1.money_pb2 import Money
 
@@ -237,7 +237,7 @@ def _invoice(
             draft.digest, draft.run_id, draft.created_at, at, due_at, at if paid else None,
         )
     )  # fmt: skip
-    rows.events.append(_finalised(issued, at))
+    rows.events.append(_finalised(issued, at, customer["time_zone"]))
     if paid:
         rows.events.append(_paid(draft, made, at))
     else:
@@ -264,21 +264,16 @@ async def _policies(tx: AnyTx, customers: Mapping[UUID, Any]) -> dict[Any, Polic
     return {None: DEFAULT, **read}
 
 
-def deferred(lines: Sequence[Line], at: datetime) -> int:
-    """Of the net amounts, what is for time that had not passed at `at`; by seconds."""
-    total = 0
+def deferred(lines: Sequence[Line], at: datetime, zone: str) -> int:
+    """Of the net amounts, what is for days after that of `at` on the customer's calendar."""
+    total, day = 0, at.astimezone(ZoneInfo(zone)).date()
     for line in lines:
-        if line.start and line.end and line.end > at and line.end > line.start:
-            later, whole = line.end - max(line.start, at), line.end - line.start
-            if later == whole:
-                total += line.net
-            else:
-                ratio = Fraction(later // timedelta.resolution, whole // timedelta.resolution)
-                total += round_half_up(line.net * ratio)
+        if days := days_of(line.start, line.end, zone):
+            total += line.net - served(line.net, *days, day)
     return total
 
 
-def _finalised(issued: Issued, at: datetime) -> InvoiceFinalised:
+def _finalised(issued: Issued, at: datetime, zone: str) -> InvoiceFinalised:
     draft, made = issued.draft, issued.totals
     assert made
 
@@ -292,7 +287,7 @@ def _finalised(issued: Issued, at: datetime) -> InvoiceFinalised:
         net=money(made.net),
         tax=money(made.tax),
         gross=money(made.gross),
-        deferred=money(deferred(made.lines, at)),
+        deferred=money(deferred(made.lines, at, zone)),
         credited=money(made.credited),
         granted=money(made.granted),
         effective_time=_stamp(at),

@@ -1,10 +1,17 @@
-"""When revenue is earned: by the days of the service, never in a month that was over when it was billed."""
+"""When revenue is earned: by the days of the service, never in a month that was over when it was billed.
+
+By days and not by seconds: books are closed by the day, a day is the same for the report, for the ledger and
+for whoever checks them by hand, and no hour of summer time shifts a cent. A day that has begun is served, as
+everywhere in billing. So what an invoice defers is what the report has yet to earn after that day.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from zoneinfo import ZoneInfo
 
-from services.chassis.money import allocate
+from services.chassis.money import allocate, round_half_up
 
 ByMonth = Mapping[date, int]  # Minor units by the first day of the month; no zeros.
 
@@ -26,21 +33,36 @@ def next_month(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
 
 
+def days_of(start: datetime | None, end: datetime | None, zone: str) -> tuple[date, date] | None:
+    """First and last day of a service on the customer's calendar; None: it has no time of its own."""
+    if not start or not end or end <= start:
+        return None
+    tz = ZoneInfo(zone)
+    return start.astimezone(tz).date(), (end - timedelta(microseconds=1)).astimezone(tz).date()
+
+
+def served(amount: int, first: date, last: date, day: date) -> int:
+    """Of `amount`, what a service from `first` to `last` has earned when `day` is over, rounded half up."""
+    whole = (last - first).days + 1
+    passed = min(max((day - first).days + 1, 0), whole)
+    return round_half_up(Fraction(amount * passed, whole))
+
+
 def earned(amount: int, first: date, last: date, billed: date) -> ByMonth:
     """Shares of `amount` by the days of a service from `first` to `last`; those before `billed` count then.
 
-    The shares sum to the amount (largest remainder). `billed` is a month; a service that ends before it
-    begins is earned in it.
+    Each is what is served when its month is over, less what was before: so they sum to the amount. `billed`
+    is a month; a service that ends before it begins is earned in it.
     """
-    days: dict[date, int] = defaultdict(int)
-    for month in months_between(month_of(first), last) if first <= last else []:
-        begins, ends = max(first, month), min(last, next_month(month) - timedelta(days=1))
-        days[max(month, billed)] += (ends - begins).days + 1
-    if not days:
+    if first > last:
         return _whole(amount, billed)
-    months = sorted(days)
-    shares = allocate(amount, [days[month] for month in months])
-    return {month: share for month, share in zip(months, shares, strict=True) if share}
+    shares: dict[date, int] = defaultdict(int)
+    before = 0
+    for month in months_between(month_of(first), last):
+        until = served(amount, first, last, next_month(month) - timedelta(days=1))
+        shares[max(month, billed)] += until - before
+        before = until
+    return {month: share for month, share in sorted(shares.items()) if share}
 
 
 def taken_back(amount: int, later: ByMonth, deferred: int, month: date) -> ByMonth:

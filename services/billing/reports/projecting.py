@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.billing.domain.report import EntryKind
-from services.billing.domain.report_revenue import ByMonth, earned, joined, taken_back, voided
+from services.billing.domain.report_revenue import ByMonth, days_of, earned, joined, taken_back, voided
 from services.billing.domain.tax_territory import place
 from services.billing.seller_settings import SellerSettings
 from services.billing.service.stamps import moment
@@ -131,15 +131,8 @@ async def _parts(tx: Tx, row: Any) -> Sequence[Any]:
 
 def _earned(line: Any, billed: date) -> ByMonth:
     """By the days of the customer's own calendar; the last is the one before the period's end."""
-    start, end = line["service_start"], line["service_end"]
-    if not start or not end or end <= start:
-        return {billed: line["net"]} if line["net"] else {}
-    first, last = (_day(at, line["time_zone"]) for at in (start, end - timedelta(microseconds=1)))
-    return earned(line["net"], first, last, billed)
-
-
-def _day(at: datetime, zone: str) -> date:
-    return at.astimezone(ZoneInfo(zone)).date()
+    days = days_of(line["service_start"], line["service_end"], line["time_zone"])
+    return earned(line["net"], *days, billed) if days else _at_once(line["net"], billed)
 
 
 def _at_once(amount: int, month: date) -> ByMonth:

@@ -1,19 +1,24 @@
 """When revenue is earned, by hand and for any amount."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, strategies as st
 
 from services.billing.domain.report import Movement, opened, percent_of
 from services.billing.domain.report_revenue import (
+    days_of,
     earned,
     joined,
     month_of,
     months_between,
     next_month,
+    served,
     taken_back,
     voided,
 )
+from services.billing.domain.totals import Line
+from services.billing.issuing import deferred
 
 JAN, FEB, MAR, APR = (date(2026, month, 1) for month in (1, 2, 3, 4))
 DAYS = st.dates(date(2020, 1, 1), date(2032, 12, 31))
@@ -38,8 +43,8 @@ def test_what_was_served_before_it_was_billed_counts_when_billed() -> None:
 
 
 def test_no_cent_is_lost_in_the_shares() -> None:
-    assert earned(100, JAN, date(2026, 3, 31), JAN) == {JAN: 35, FEB: 31, MAR: 34}
-    assert earned(-100, JAN, date(2026, 3, 31), JAN) == {JAN: -35, FEB: -31, MAR: -34}
+    assert earned(100, JAN, date(2026, 3, 31), JAN) == {JAN: 34, FEB: 32, MAR: 34}
+    assert earned(-100, JAN, date(2026, 3, 31), JAN) == {JAN: -34, FEB: -32, MAR: -34}
 
 
 def test_a_credit_note_takes_what_is_yet_to_be_earned_first_as_far_as_it_was_deferred() -> None:
@@ -63,6 +68,30 @@ def test_shares_sum_to_the_amount_and_lie_in_months_of_the_service(
     assert sum(shares.values()) == amount
     assert all(each >= month and each.day == 1 for each in shares)
     assert all(share * amount > 0 for share in shares.values())
+
+
+@given(
+    st.integers(-(10**12), 10**12),
+    st.integers(0, 400_000_000).map(lambda seconds: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(0, seconds)),
+    st.timedeltas(timedelta(hours=1), timedelta(days=800)),
+    st.timedeltas(timedelta(days=-90), timedelta(days=900)),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]),
+)
+def test_what_an_invoice_defers_is_what_the_report_has_yet_to_earn(
+    net: int, start: datetime, length: timedelta, later: timedelta, zone: str
+) -> None:
+    end, at = start + length, start + later
+    line = Line(description="", amount=net, tax_category="", start=start, end=end)
+    days = days_of(start, end, zone)
+    assert days
+    day = at.astimezone(ZoneInfo(zone)).date()
+    billed = month_of(day)
+    ahead = sum(share for month, share in earned(net, *days, billed).items() if month > billed)
+    over = datetime.combine(next_month(billed), time(), ZoneInfo(zone)) - timedelta(microseconds=1)
+    assert deferred([line], over, zone) == ahead
+    before, now = deferred([line], at - timedelta(days=1), zone), deferred([line], at, zone)
+    assert abs(before) >= abs(now) >= abs(ahead)
+    assert net - now == served(net, *days, day)
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), DAYS, st.integers(0, 700), st.integers(0, 24))
