@@ -42,6 +42,7 @@ class Passed:
     before: telling.Standing
     at: datetime
     lines: list[Line]
+    kind: InvoiceKind = InvoiceKind.SUBSCRIPTION
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class Biller:
         """Bills one batch; one that is empty says that nothing is left."""
         async with self._db.fast() as tx:
             due = await store.due(tx, as_of, self._clock.now(), BATCH_CUSTOMERS)
-            done = await self._bill(tx, due, run_id)
+            done = await self._bill(tx, due, as_of, run_id)
             if run_id and due:
                 await runs.count(tx, run_id, len(done.invoices), done.subscriptions, done.failures)
             return done
@@ -71,9 +72,12 @@ class Biller:
     async def of_customer(self, customer_id: UUID) -> Batch:
         """Bills what is due of one customer, now, and nobody else's."""
         async with self._db.fast() as tx:
-            return await self._bill(tx, await store.due_of(tx, self._clock.now(), customer_id), None)
+            now = self._clock.now()
+            return await self._bill(tx, await store.due_of(tx, now, customer_id), now, None)
 
-    async def _bill(self, tx: Connection, due: Sequence[Running], run_id: UUID | None) -> Batch:
+    async def _bill(
+        self, tx: Connection, due: Sequence[Running], as_of: datetime, run_id: UUID | None
+    ) -> Batch:
         if not due:
             return Batch()
         now = self._clock.now()
@@ -83,7 +87,7 @@ class Biller:
         failed: list[tuple[UUID, str]] = []
         for sub in due:
             try:
-                passed.append(_passed(sub, terms, seen[sub.subscription_id]))
+                passed.append(_passed(sub, terms, seen[sub.subscription_id], as_of))
             except Refusal as refused:
                 failed.append((sub.subscription_id, refused.reason()))
             except Exception:  # A bug, met by one of many: the others are none the worse.
@@ -111,7 +115,7 @@ class Biller:
     ) -> None:
         for each in saved:
             each.sub.revision, each.sub.updated_at = each.sub.revision + 1, now
-            each.sub.problem, each.sub.retry_at = "", None
+            each.sub.problem, each.sub.retry_at, each.sub.held_at = "", None, None
         await store.save(tx, [each.sub for each in saved])
         await store.postpone(tx, failed, now + RETRY_AFTER)
         events = [
@@ -160,20 +164,24 @@ def next_plan(sub: Running) -> Key | None:
     return sub.next_plan_id or sub.plan_id, sub.next_plan_version or sub.plan_version
 
 
-def _passed(sub: Running, terms: Mapping[Key, Terms], seen: Mapping[str, Usage]) -> Passed:
-    assert sub.next_bill_at
-    at, mine, key = sub.next_bill_at, terms[_plan(sub)], next_plan(sub)
+def _passed(sub: Running, terms: Mapping[Key, Terms], seen: Mapping[str, Usage], as_of: datetime) -> Passed:
+    """What its period billed; of one that goes on, what a change of it left to be billed."""
+    mine, key = terms[_plan(sub)], next_plan(sub)
     before = telling.standing(sub, mine)
-    following = periods.Wanted(terms[key], sub.next_quantity or 0) if key else None
     lines, sub.pending = sub.pending, []
+    at = sub.next_bill_at
+    if at is None or at > as_of:
+        assert sub.held_at
+        return Passed(sub, before, sub.held_at, lines, InvoiceKind.CHANGE)
+    following = periods.Wanted(terms[key], sub.next_quantity or 0) if key else None
     return Passed(sub, before, at, lines + periods.pass_on(sub, mine, following, seen))
 
 
 def _grouped(passed: Sequence[Passed]) -> list[list[Passed]]:
     """By invoice: what a customer owes in one currency for one moment."""
-    groups: dict[tuple[UUID, str, datetime], list[Passed]] = defaultdict(list)
+    groups: dict[tuple[UUID, str, datetime, InvoiceKind], list[Passed]] = defaultdict(list)
     for each in passed:
-        groups[each.sub.customer_id, each.sub.currency, each.at].append(each)
+        groups[each.sub.customer_id, each.sub.currency, each.at, each.kind].append(each)
     return list(groups.values())
 
 
@@ -183,7 +191,7 @@ def _draft(of_one: Sequence[Passed], run_id: UUID | None, now: datetime) -> Draf
         invoice_id=uuid7(now),
         customer_id=first.sub.customer_id,
         currency=first.sub.currency,
-        kind=InvoiceKind.SUBSCRIPTION,
+        kind=first.kind,
         at=first.at,
         created_at=now,
         lines=[line for each in of_one for line in each.lines],

@@ -6,10 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from services.billing import telling
-from services.billing.billing import Biller
+from services.billing.billing import RETRY_AFTER, Biller
 from services.billing.crediting import Crediting
 from services.billing.domain import periods
-from services.billing.domain.invoice import InvoiceKind
+from services.billing.domain.invoice import InvoiceKind, TaxUnconfirmed
 from services.billing.domain.periods import Wanted
 from services.billing.domain.plan import PlanHasEnded, Terms, is_upgrade
 from services.billing.domain.profile import Standing
@@ -193,8 +193,13 @@ class Changing:
             await store.save(tx, [sub])
         return Changed(sub)
 
-    async def _invoice(self, tx: AnyTx, sub: Running, lines: list[Line], now: datetime) -> UUID | None:
-        """Of what waited and what is new."""
+    async def _invoice(
+        self, tx: AnyTx, sub: Running, lines: list[Line], now: datetime, *, last: bool = False
+    ) -> UUID | None:
+        """Of what waited and what is new; or none yet, while the tax of the buyer is an open question.
+
+        Then the next billing run that knows makes it, as it does with that of a period.
+        """
         waiting, sub.pending = sub.pending, []
         draft = Draft(
             invoice_id=uuid7(now),
@@ -205,13 +210,22 @@ class Changing:
             created_at=now,
             lines=waiting + lines,
             subs=[sub],
+            last=last,
         )
-        issued: Issued = await self._issuer.one(tx, draft, now)
+        try:
+            issued: Issued = await self._issuer.one(tx, draft, now)
+        except TaxUnconfirmed as refused:
+            sub.pending = waiting + lines
+            sub.held_at = sub.held_at or now
+            sub.problem, sub.retry_at = refused.reason(), now + RETRY_AFTER
+            return None
+        sub.problem, sub.retry_at, sub.held_at = "", None, None
         return draft.invoice_id if issued.number else None
 
     async def _last_invoice(self, tx: AnyTx, sub: Running, lines: list[Line], now: datetime) -> UUID | None:
         """What is owed at the end; what is given back beyond that becomes a credit note."""
-        invoice_id = await self._invoice(tx, sub, lines, now) if sub.pending or lines else None
+        wanted = sub.pending or lines
+        invoice_id = await self._invoice(tx, sub, lines, now, last=True) if wanted else None
         left, sub.pending = sub.pending, []
         await self._crediting.give_back(tx, sub, left, now)
         return invoice_id

@@ -53,6 +53,7 @@ class Draft:
     run_id: UUID | None = None
     digest: bytes | None = None
     stored: bool = False  # It is a row already, a draft.
+    last: bool = False  # Of a subscription that has ended: nothing follows that could be waited for.
 
 
 @dataclass(slots=True)
@@ -85,9 +86,8 @@ class Issuer:
         self._taxes, self._hold = taxes, hold
 
     def _holds(self, draft: Draft, now: datetime) -> bool:
-        """Changes in the middle of a period are not held: somebody waits for them."""
         begun = min(draft.at, draft.created_at)
-        return draft.kind is not InvoiceKind.CHANGE and now - begun < self._hold
+        return not draft.last and now - begun < self._hold
 
     async def one(self, tx: AnyTx, draft: Draft, now: datetime) -> Issued:
         """Raises what refuses it."""

@@ -97,6 +97,7 @@ class Subscription(Row):
     last_invoice_id: Mapped[UUID | None]
     problem: Mapped[str]
     retry_at: Mapped[datetime | None]
+    held_at: Mapped[datetime | None]
     digest: Mapped[bytes]
     revision: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
@@ -151,6 +152,7 @@ class Running:
     last_invoice_id: UUID | None = None
     problem: str = ""
     retry_at: datetime | None = None
+    held_at: datetime | None = None  # Of a change whose invoice waits for the buyer's VAT number.
     digest: bytes = b""
     revision: int = 1
     created_at: datetime

@@ -25,6 +25,8 @@ UNFINISHED = "select run_id, as_of from billing_run where state = 'RUNNING' orde
 ANY_DUE = """
 select exists (
     select from subscription where next_bill_at <= $1 and (retry_at is null or retry_at <= $1)
+) or exists (
+    select from subscription where held_at <= $1 and (retry_at is null or retry_at <= $1)
 ) as due
 """
 COUNT = """

@@ -65,6 +65,7 @@ KINDS = (
     ("last_invoice_id", "uuid"),
     ("problem", "text"),
     ("retry_at", "timestamptz"),
+    ("held_at", "timestamptz"),
     ("digest", "bytea"),
     ("revision", "integer"),
     ("created_at", "timestamptz"),
@@ -88,12 +89,16 @@ where subscription_id = id
 """
 DUE = f"""
 with due as (
-    select customer_id from subscription
+    (select customer_id from subscription
     where next_bill_at <= $1 and (retry_at is null or retry_at <= $2)
-    order by next_bill_at, customer_id limit $3
+    order by next_bill_at, customer_id limit $3)
+    union all
+    (select customer_id from subscription
+    where held_at <= $1 and (retry_at is null or retry_at <= $2)
+    order by held_at, customer_id limit $3)
 )
 select {NAMES} from subscription s
-where s.next_bill_at <= $1 and (s.retry_at is null or s.retry_at <= $2)
+where (s.next_bill_at <= $1 or s.held_at <= $1) and (s.retry_at is null or s.retry_at <= $2)
     and s.customer_id in (select customer_id from due)
 order by s.customer_id, s.subscription_id limit $4
 for update skip locked
