@@ -15,6 +15,7 @@ from services.queue.service.jobs import Jobs
 from services.queue.service.known import Known
 from services.queue.service.publishing import Publication
 from services.queue.service.queues import Queues
+from services.queue.service.reaping import reaper
 from services.queue.service.records import Records
 from services.queue.service.requests import taking_in
 from services.queue.service.running import Running
@@ -69,6 +70,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             History(tools, shared.wire, shared.known, shared.tally).run,
             Upkeep(shared, steering).run,
             Audit(shared).run,
+            reaper(shared).run,
             stats.watch,
         ],
         starts=[prepare],

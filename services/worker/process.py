@@ -14,12 +14,14 @@ from services.chassis.host import patiently
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
 from services.chassis.jetstream.servers import Options
+from services.chassis.jobs.claims import Journal
 from services.chassis.jobs.handlers import Kind, Registry, opened
+from services.chassis.jobs.presence import Presence
 from services.chassis.jobs.queues import Queues
+from services.chassis.jobs.reaping import Reaper
 from services.chassis.jobs.surroundings import Surroundings
 from services.worker.beating import Beating, Card, new_id
 from services.worker.cells.keeper import Cells
-from services.worker.claims import Journal
 from services.worker.desk import Desk
 from services.worker.feeding import Feeder
 from services.worker.leasing import Leases
@@ -27,8 +29,6 @@ from services.worker.lines import LineHandler
 from services.worker.living import Live
 from services.worker.orders import Orders
 from services.worker.performing import Performers, current_run
-from services.worker.presence import Presence
-from services.worker.reaping import Reaper
 from services.worker.reporting import Reporter
 from services.worker.runner import Room, Runner
 from services.worker.tokens import Gates

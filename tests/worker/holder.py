@@ -6,8 +6,8 @@ import sys
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.pulling import Delivery, Pull
 from services.chassis.jetstream.servers import Options
-from services.worker.claims import Journal
-from services.worker.presence import Presence
+from services.chassis.jobs.claims import Journal
+from services.chassis.jobs.presence import Presence
 
 
 async def main(url: str, worker: str, room: int) -> None:

@@ -16,14 +16,14 @@ from services.chassis.jetstream.protocol import Message as Raw
 from services.chassis.jetstream.publisher import Publisher
 from services.chassis.jetstream.pulling import Delivery as Message
 from services.chassis.jetstream.servers import Options
+from services.chassis.jobs.claims import Journal
+from services.chassis.jobs.presence import Presence
 from services.chassis.jobs.queues import Known
+from services.chassis.jobs.reaping import Reaper
 from services.chassis.jobs.sending import item
-from services.worker.claims import Journal
 from services.worker.delivery import Delivery
 from services.worker.holding import Handle
 from services.worker.leasing import Leases
-from services.worker.presence import Presence
-from services.worker.reaping import Reaper
 from weft.jobs.v1.job_pb2 import Envelope
 from weft.queue.v1.record_pb2 import Lane, LeaseLanesRequest, LeaseLanesResponse
 from weft.queue.v1.settings_pb2 import Concurrency, QueueKind, QueueSettings, QueueState

@@ -18,11 +18,11 @@ from services.chassis.jetstream.publisher import Item, Publisher
 from services.chassis.jetstream.pulling import Delivery, Place, Pull, like
 from services.chassis.jetstream.servers import Options
 from services.chassis.jetstream.stream import Stream
+from services.chassis.jobs import claims, presence, reaping
+from services.chassis.jobs.claims import Journal, claimants
+from services.chassis.jobs.presence import Presence, alive
+from services.chassis.jobs.reaping import Reaper
 from services.chassis.jobs.streams import ensure_queue, ensure_streams
-from services.worker import claims, presence, reaping
-from services.worker.claims import Journal, claimants
-from services.worker.presence import Presence, alive
-from services.worker.reaping import Reaper
 from tests.chassis.waiting import until
 from tests.jetstream.brokers import Broker, broker
 

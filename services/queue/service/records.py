@@ -12,7 +12,7 @@ from services.chassis.method import Call
 from services.queue.domain.ends import Run, has_repeated
 from services.queue.domain.job import AttemptSuperseded
 from services.queue.domain.sharing import draw, refill, share
-from services.queue.service import reports
+from services.queue.service import reaping, reports
 from services.queue.service.pack import seconds, span
 from services.queue.service.shared import Shared
 from services.queue.store import ending as store, worker as holding
@@ -155,10 +155,7 @@ class Records(RecordServiceServicer):
         return given
 
     async def ForgetWorker(self, request: pb.ForgetWorkerRequest, call: Call) -> pb.ForgetWorkerResponse:
-        async with self._db.fast() as tx:
-            queues = await holding.forget(tx, request.worker, self._clock.now())
-        for queue in sorted(queues):
-            self._shared.wire.order(Control(lanes_changed=LanesChanged(queue=queue)))
+        await reaping.free(self._shared, request.worker)
         return pb.ForgetWorkerResponse()
 
     async def WatchQueues(

@@ -1,8 +1,9 @@
 """Gives a dead worker's messages to the others: at once, instead of when the wait for their acks is over.
 
-Every worker does so for all others. An end that NATS announces they see within a millisecond; now and then
-they look besides whether whoever claims something still answers. Who takes a dead worker's claims out of the
-stream gives its messages back: that one request succeeds once.
+Every worker does so for all others, and the queue, which is there when the last of them dies. An end that
+NATS announces they see within a millisecond; now and then they look besides whether whoever claims something
+still answers. Who takes a dead worker's claims out of the stream gives its messages back: that one request
+succeeds once.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ from services.chassis.jetstream import acks
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.errors import JetStreamError
 from services.chassis.jetstream.stream import Stream
+from services.chassis.jobs.claims import claimants, claimed
+from services.chassis.jobs.presence import alive, on_end
 from services.chassis.jobs.subjects import CLAIMS
-from services.worker.claims import claimants, claimed
-from services.worker.presence import alive, on_end
-from services.worker.sweeping import sweep
+from services.chassis.jobs.sweeping import sweep
 
 ASK_S, ASK_S_MAX = 0.003, 0.2  # Both connections of a dead worker end, but one is seen to end first.
 ASKS_MAX = 8  # Then it is frozen, or the network is: the wait for its acks decides.
@@ -26,11 +27,11 @@ LOOK_EVERY_S = 2.0  # For what was announced to nobody; spread, so that not all 
 LOOK_S_MAX = 1.0  # What a worker has to answer a look.
 GONE_S = 3.5  # Missed that long without an announcement: whoever lost its server looks for one every 2 s.
 
-log = logging.getLogger("weft.worker")
+log = logging.getLogger("weft.jobs")
 
 
 class Reaper:
-    """One in each worker; `me` is its id."""
+    """One in each worker, by its id, and in each process of the queue, whose `me` is empty."""
 
     def __init__(self, connection: Connection, me: str, freed: Callable[[str], Awaitable[object]]) -> None:
         """`freed` is told of each dead worker whose messages were given back here: the queue is to know."""

@@ -20,7 +20,7 @@ CLAIM_MAX = 2_000  # Messages in one claim: 200 KB, far from what NATS lets thro
 PLACES_MAX = 1_000  # Claims of one worker: as many as can be read in one request.
 HERE = "here"  # A claim of nothing, by which others see that the worker is there.
 
-log = logging.getLogger("weft.worker")
+log = logging.getLogger("weft.jobs")
 
 
 def claimed(worker: str, place: str) -> str:

@@ -14,15 +14,15 @@ from services.chassis.jetstream import acks
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.pulling import Place, like
 from services.chassis.jetstream.stream import Stream
+from services.chassis.jobs.claims import claimants, claimed
+from services.chassis.jobs.presence import alive
 from services.chassis.jobs.subjects import CLAIMS, STREAM
-from services.worker.claims import claimants, claimed
-from services.worker.presence import alive
 
 SPAN_MAX = 200_000  # Sequences between the oldest and the newest delivery: a longer sweep is not worth it.
 SETTLE_S = 0.01  # What the server counts as delivered may yet be on its way out.
 ANSWER_S_MAX = 1.0  # Who does not answer by then may hold anything: nothing is swept.
 
-log = logging.getLogger("weft.worker")
+log = logging.getLogger("weft.jobs")
 
 
 class Extent(NamedTuple):
@@ -37,7 +37,8 @@ class Extent(NamedTuple):
 async def sweep(connection: Connection, replies: Iterable[bytes], me: str) -> int:
     """Gives back what nobody holds of the consumers that a dead worker had something of.
 
-    `replies` are those it had claimed. Returns for how many sequences it said so. Raises a JetStreamError.
+    `replies` are those it had claimed; `me` is empty for who is no worker. Returns for how many sequences it
+    said so. Raises a JetStreamError.
     """
     consumers = {Place.of(reply).consumer: reply for reply in replies}
     extents = [found for each in consumers.items() if (found := await _extent(connection, *each))]
@@ -50,7 +51,7 @@ async def sweep(connection: Connection, replies: Iterable[bytes], me: str) -> in
     if None in answers:
         log.info("a worker does not answer: what nobody claims waits for its ack")
         return 0
-    held = await _held(connection, {*living, me})
+    held = await _held(connection, {*living, me} - {""})
     said = 0
     for extent in extents:
         consumer = Place.of(extent.like).consumer
