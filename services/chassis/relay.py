@@ -135,7 +135,11 @@ async def publish(bus: Bus, events: Sequence[Envelope]) -> None:
     """Stores all, in order for each stream. Raises Refused, TimeoutError or a NATS error; some may be stored
     then."""
     for stream in dict.fromkeys(event.service for event in events):
-        await _publish_to_one(bus, [event for event in events if event.service == stream])
+        try:
+            await _publish_to_one(bus, [event for event in events if event.service == stream])
+        except nats.errors.NoRespondersError:  # What it asks of a service that never ran here waits for it.
+            await bus.ensure_stream(stream)
+            raise
 
 
 async def _publish_to_one(bus: Bus, events: Sequence[Envelope]) -> None:
