@@ -264,6 +264,8 @@ def test_nats_accepts_what_its_chart_is_told(tmp_path: Path) -> None:
         },
     }
     text = re.sub(r'"<< (.*?) >>"', r"\1", json.dumps(settings))  # As the chart does.
+    assert f'"password": ${terms.NATS_PASSWORD.variable}}}' in text  # Quoted, it would be the password.
+    assert re.findall(r"_store\": (\w+)", text) == ["256Mi", "10Gi"]
     (tmp_path / "nats.conf").write_text(text)
     command = [nats.program(), "--config", tmp_path / "nats.conf", "-t"]
     environ = {**os.environ, **dict.fromkeys(env, "secret")}

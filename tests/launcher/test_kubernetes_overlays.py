@@ -53,6 +53,13 @@ def test_what_a_kustomization_names_is_there(path: Path) -> None:
                 at(manifest, step["path"])
 
 
+def test_kustomize_finds_pods_alone_where_it_looks_for_images() -> None:
+    """It stops at a `spec.template` that is a word, as CloudNativePG's Database may have."""
+    templates = [each["spec"]["template"] for _, each in every() if "template" in each.get("spec", {})]
+    assert templates
+    assert all(template["spec"]["containers"] for template in templates)
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_says_which_images_and_where_the_edge_is(name: str) -> None:
     used = {container["image"] for each in all_of("Deployment").values() for container in containers(each)}

@@ -10,6 +10,10 @@ API = "postgresql.cnpg.io/v1"
 IMAGE = f"ghcr.io/cloudnative-pg/postgresql:{postgres.MAJOR}"
 INSTANCES = 3  # A primary and two that follow; a commit waits for one of them.
 SERVERS = 3  # Of NATS: a stream on three outlives one.
+# An acknowledged commit is on two machines, and only one that has it may become the primary.
+SYNCHRONOUS = {"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True}
+# As the launcher's initdb; databases are made after it.
+CULTURE = {"encoding": "UTF8", "localeProvider": "builtin", "builtinLocale": "C.UTF-8"}
 SURGE = 1  # While a version is rolled out, each service has a pod more.
 HARMLESS: Manifest = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 NATS_UID = 1000  # Its image runs as root unless told otherwise.
@@ -26,13 +30,10 @@ def cluster(names: list[str]) -> list[Manifest]:
             "spec": {
                 "instances": INSTANCES,
                 "imageName": IMAGE,
-                "bootstrap": {
-                    "initdb": {"encoding": "UTF8", "localeProvider": "builtin", "builtinLocale": "C.UTF-8"}
-                },
+                "bootstrap": {"initdb": CULTURE},
                 "postgresql": {
                     "parameters": postgres.settings(pods),
-                    # An acknowledged commit is on two machines.
-                    "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
+                    "synchronous": SYNCHRONOUS,
                     "pg_hba": [rule for name in names for rule in _rules(name)],
                 },
                 "managed": {"roles": [_role(name) for name in names]},
