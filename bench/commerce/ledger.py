@@ -48,12 +48,13 @@ def run(seconds: float, repeats: int) -> Report:
     report = Report("Ledger (`bench commerce.ledger`)")
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in WAYS}
     peers, strangers = [], []
+    accounts = uvloop.run(_accounts(found))
     for _ in range(repeats):
         peers.append(_pgbench(found, seconds))
         for name, (size, callers) in WAYS.items():
-            hot = "hot" in name
+            ends = accounts[:2] if "hot" in name else accounts
             with Meter({"ledger": found.pids["ledger"], "postgres": found.pids["postgres"]}) as meter:
-                count, times = uvloop.run(_load(found, seconds, size, callers, hot=hot))
+                count, times = uvloop.run(_load(found, seconds, size, callers, ends))
             strangers.append(meter.strangers)
             used = (meter.seconds[each] * 1e6 / count for each in ("ledger", "postgres"))
             rows[name].append((count / meter.wall, *_percentiles(times), *used))
@@ -92,16 +93,10 @@ async def _empty(found: Mesh) -> None:
 
 
 async def _load(
-    found: Mesh, seconds: float, size: int, callers: int, *, hot: bool
+    found: Mesh, seconds: float, size: int, callers: int, accounts: Sequence[str]
 ) -> tuple[int, list[float]]:
     """Transfers that were booked, and how long each call took, in seconds."""
-    settings = Settings(
-        development=True,
-        mesh_address=f"{HOST}:{found.doors['ledger']}",
-        mesh_key=found.secrets["mesh_key"],
-    )
-    async with surrounding(settings, "bench") as around:
-        accounts = await _accounts(AccountServiceStub(around.mesh), 2 if hot else ACCOUNTS)
+    async with surrounding(_settings(found), "bench") as around:
         stub, until, times = TransferServiceStub(around.mesh), perf_counter() + seconds, []
 
         async def caller(seed: int) -> int:
@@ -121,7 +116,12 @@ async def _load(
         return sum(await asyncio.gather(*map(caller, range(callers)))), times
 
 
-async def _accounts(stub: AccountServiceStub, count: int) -> list[str]:
+def _settings(found: Mesh) -> Settings:
+    address = f"{HOST}:{found.doors['ledger']}"
+    return Settings(development=True, mesh_address=address, mesh_key=found.secrets["mesh_key"])
+
+
+async def _accounts(found: Mesh) -> list[str]:
     news = [
         account_pb2.NewAccount(
             account_id=str(uuid4()),
@@ -129,9 +129,11 @@ async def _accounts(stub: AccountServiceStub, count: int) -> list[str]:
             currency="EUR",
             kind=account_pb2.ACCOUNT_KIND_ASSET,
         )
-        for _ in range(count)
+        for _ in range(ACCOUNTS)
     ]
-    await stub.CreateAccounts(account_pb2.CreateAccountsRequest(accounts=news))
+    async with surrounding(_settings(found), "bench") as around:
+        stub = AccountServiceStub(around.mesh)
+        await stub.CreateAccounts(account_pb2.CreateAccountsRequest(accounts=news))
     return [new.account_id for new in news]
 
 
