@@ -52,9 +52,9 @@ async def test_a_fast_job_is_answered_though_the_record_trails(plant: Plant) -> 
 
 
 async def test_what_no_text_may_hold_is_left_out_of_the_record(plant: Plant) -> None:
-    (job_id,) = await publish(plant, JobSpec(type="noop", key="a\0b", labels={"a": "c\0d"}))
+    (job_id,) = await publish(plant, JobSpec(type="noop", key="a\0b", labels={"a\0b": "c\0d"}))
     row = await recorded(plant, job_id)
-    assert (row["key"], row["labels"]) == ("ab", ["a=cd"])
+    assert (row["key"], row["labels"]) == ("ab", ["ab=cd"])
 
 
 async def test_what_went_to_another_reader_is_missed_and_read_again(plant: Plant) -> None:

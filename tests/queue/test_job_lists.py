@@ -7,8 +7,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.queue.domain.job import floor_id
+from services.queue.service import listing
 from services.queue.store import upkeep
-from tests.queue.plant import Plant, new_id
+from tests.queue.plant import Plant, as_uuid, new_id
 from tests.queue.test_queue_enqueue import refused
 from weft.jobs.v1.job_pb2 import JobState
 from weft.queue.v1 import job_messages_pb2 as pb
@@ -83,6 +84,31 @@ async def test_lists_of_all_queues_hold_those_of_each(plant: Plant) -> None:
     assert [job_id for job_id in waiting if job_id in jobs] == [jobs[0], jobs[3]]
     ended = await pages(plant, states=[FAILED], page_size=50)
     assert [job_id for job_id in ended if job_id in jobs] == [jobs[1], jobs[4]]
+
+
+async def test_a_rare_label_is_found_at_once_whatever_lies_above_it(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SCAN_MAX", 4)
+    monkeypatch.setattr(listing, "CHUNK", 2)
+    first = JobSpec(job_id=new_id(), type="noop", labels={"rare": "yes", "often": "yes"})
+    rest = [JobSpec(job_id=new_id(), type="noop", labels={"often": "yes"}) for _ in range(12)]
+    await plant.batch([first, *rest])
+    for labels in (["rare=yes"], ["often=yes", "rare=yes"], ["rare=yes", "often=yes"]):
+        page = await plant.list(labels=labels, page_size=1)
+        assert [job.envelope.job_id for job in page.jobs] == [first.job_id]
+        assert not page.next_page_token
+    assert await pages(plant, labels=["often=yes"], page_size=5) == [
+        each.job_id for each in [first, *rest][::-1]
+    ]
+
+
+async def test_what_is_forgotten_leaves_no_label_behind(plant: Plant) -> None:
+    job_id = (await plant.enqueue(labels={"left": "behind"})).job.envelope.job_id
+    assert await plant.raw("select from job_label where label = 'left=behind'")
+    await upkeep.forget(plant.lab.db("queue"), [as_uuid(job_id)])
+    assert not await plant.raw("select from job_label where label = 'left=behind'")
+    assert not await plant.raw("select from job where job_id = $1", as_uuid(job_id))
 
 
 async def test_times_bound_a_list(plant: Plant) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from google.protobuf.message import DecodeError
@@ -30,6 +30,7 @@ from weft.jobs.v1.job_pb2 import Envelope, Priority
 ROOM = 4_000  # Messages fetched ahead: two of the largest batches, twice.
 BATCH_MAX = 1_000  # Rows of one transaction.
 TEXT_CHARS_MAX = 200  # Of a type or key that nobody checked.
+LABELS_MAX, NAME_CHARS_MAX = 32, 63  # Of labels that nobody checked, as JobSpec has them: each is a row.
 CONTROL = dict.fromkeys([*range(32), 127])  # Characters that no text of the record has.
 LATER = f"{subjects.LATER}.".encode()
 
@@ -152,12 +153,18 @@ def _cleaned(envelope: Envelope) -> bool:
         if not _is_clean(text := getattr(envelope, name)):
             setattr(envelope, name, _clean(text))
             changed = True
-    if envelope.labels:
-        for name, value in list(envelope.labels.items()):
-            if not _is_clean(value):
-                envelope.labels[name] = _clean(value)
-                changed = True
+    if envelope.labels and not _are_clean(labels := dict(envelope.labels)):
+        envelope.labels.clear()
+        some = sorted(labels.items())[:LABELS_MAX]
+        envelope.labels.update({_clean(name)[:NAME_CHARS_MAX]: _clean(value) for name, value in some})
+        changed = True
     return changed
+
+
+def _are_clean(labels: Mapping[str, str]) -> bool:
+    if len(labels) > LABELS_MAX or any(len(name) > NAME_CHARS_MAX for name in labels):
+        return False
+    return all(_is_clean(name) and _is_clean(value) for name, value in labels.items())
 
 
 def _is_clean(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -74,6 +75,8 @@ class Pages:
         """Rows of the store's view, and where the next page begins; None: there is none."""
         wanted, least = _wanted(request), _least(request)
         before = min(begin, _most(request))
+        label = await store.rarest(self._db, request.labels, before, least, SCAN_MAX)
+        wanted = replace(wanted, label=label)
         size, found, scanned = page_size(request), list[Any](), 0
         chunk = size + 1 if _decides(wanted, request.labels) else max(size + 1, CHUNK)
         while before > least and scanned < SCAN_MAX:
@@ -115,7 +118,9 @@ def _wanted(request: pb.ListJobsRequest) -> store.Wanted:
 def _decides(wanted: store.Wanted, labels: Sequence[str]) -> bool:
     """Whether the index that is chosen leaves nothing to look at."""
     narrow = [wanted.queue, wanted.type, wanted.key, wanted.group_id]
-    return sum(map(bool, narrow)) <= 1 and not labels
+    if wanted.label:
+        return len(labels) == 1 and not any(narrow) and not wanted.states
+    return sum(map(bool, narrow)) <= 1
 
 
 def _least(request: pb.ListJobsRequest) -> UUID:

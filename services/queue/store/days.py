@@ -12,7 +12,8 @@ from uuid import UUID
 from services.chassis.db import Database
 from services.queue.domain.job import enqueued_at, floor_id
 
-TABLES = ("job", "job_final", "attempt", "placement")  # Partitioned by day.
+BY_JOB = ("job", "job_final", "attempt", "placement")  # Their primary keys begin with the job.
+TABLES = (*BY_JOB, "job_label")  # Partitioned by day.
 LEAST, MOST = UUID(int=0), UUID(int=2**128 - 1)
 OTHER = "default"
 

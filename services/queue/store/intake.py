@@ -26,6 +26,14 @@ with asked as materialized (
 )
 select job_id from asked except select job_id from new
 """
+LABEL = """
+insert into job_label (label, job_id)
+select label, one.job_id
+from unnest($1::uuid[], $2::int[]) as one (job_id, kind)
+join unnest($3::text[]) with ordinality as kind (labels, n) on kind.n = one.kind
+cross join lateral unnest(string_to_array(kind.labels, E'\\x1f')) as label
+on conflict do nothing
+"""
 # A job that comes late to the record is past the horizon already: the sweep will not see it.
 OPEN_LATE = """
 insert into job_open (job_id, queue, type)
@@ -96,10 +104,20 @@ async def add(tx: AnyTx, jobs: NewJobs, late_before: UUID) -> set[UUID]:
     new = set(jobs.job_ids)
     if rows:
         new -= {row["job_id"] for row in rows}
+    await _label(tx, jobs, new)
     floor = late_before.bytes
     if late := [job_id for job_id in new if job_id.bytes < floor]:
         await execute(tx, OPEN_LATE, late, late_before)
     return new
+
+
+async def _label(tx: AnyTx, jobs: NewJobs, new: Collection[UUID]) -> None:
+    """Most jobs have no labels, and cost nothing here."""
+    labels = [kind.labels for kind in jobs.kinds]
+    if any(labels):
+        rows = zip(jobs.job_ids, jobs.of_kind, strict=True)
+        labelled = {job_id: kind for job_id, kind in rows if labels[kind - 1] and job_id in new}
+        await execute(tx, LABEL, list(labelled), list(labelled.values()), labels)
 
 
 async def await_publication(tx: AnyTx, jobs: Collection[UUID]) -> None:

@@ -58,6 +58,17 @@ BY_GROUP = """
 select job_id from job_%s where group_id = $4 and group_id is not null and job_id < $1 and job_id >= $2
 order by job_id desc limit $3
 """
+BY_LABEL = """
+select job_id from job_label_%s where label = $4 and job_id < $1 and job_id >= $2
+order by job_id desc limit $3
+"""
+# How many jobs of a span have each label, as far as that is worth counting.
+COUNT_LABELS = """
+select label, (select count(*) from (
+    select from job_label l where l.label = asked.label and l.job_id < $2 and l.job_id >= $3 limit $4
+) found) as jobs
+from unnest($1::text[]) as asked (label) order by jobs, label
+"""
 # Of each state the first few: as many index scans as there are states, merged.
 ENDED_BY_QUEUE = """
 select distinct found.job_id from unnest($5::smallint[]) as wanted (state) cross join lateral (
@@ -100,6 +111,7 @@ class Wanted:
     type: str = ""
     key: str = ""
     group_id: UUID | None = None
+    label: str = ""  # `name=value`; of several the rarest.
     states: frozenset[int] = frozenset()
     final: bool = False  # Whether the states are final ones.
 
@@ -150,7 +162,7 @@ async def candidates(
 ) -> tuple[list[UUID], UUID]:
     """Ids from `before` (excluded) down to `least`, and where to go on; that is `least` at the end."""
     db, _ = source
-    if not wanted.states or wanted.final or wanted.key or wanted.group_id:
+    if not wanted.states or wanted.final or wanted.key or wanted.group_id or wanted.label:
         return await _of_days(source, _query(wanted), (before, least), limit)
     # Young open jobs are among all the young ones; the older ones have a table of their own.
     edge = max(await horizon(db), least)
@@ -163,6 +175,14 @@ async def candidates(
         sql, values = OPEN_BY_QUEUE, [wanted.queue]
     found = [row["job_id"] for row in await db.fetch(sql, before, least, limit, *values)]
     return found, found[-1] if len(found) == limit else least
+
+
+async def rarest(db: Database, labels: Sequence[str], before: UUID, least: UUID, most: int) -> str:
+    """Of labels that jobs must all have: the one that fewest have, counted no further than `most`."""
+    if len(labels) < 2:
+        return "".join(labels)
+    label: str = (await db.fetch(COUNT_LABELS, list(labels), before, least, most))[0]["label"]
+    return label
 
 
 async def narrow(
@@ -201,6 +221,8 @@ def _query(wanted: Wanted) -> tuple[str, list[Any]]:
         return BY_KEY, [wanted.key]
     if wanted.group_id:
         return BY_GROUP, [wanted.group_id]
+    if wanted.label:
+        return BY_LABEL, [wanted.label]
     states = sorted(wanted.states)
     if wanted.type:
         return (ENDED_BY_TYPE, [wanted.type, states]) if states else (BY_TYPE, [wanted.type])

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.db import Database
-from services.queue.store.days import TABLES, bounds, suffix_of
+from services.queue.store.days import BY_JOB, TABLES, bounds, suffix_of
 
 HORIZON_S = 40  # Longer than a statement may take: what was begun before a round is visible in the next.
 DELETED_MAX = 5_000  # Rows of one statement; more wait for the next round.
@@ -51,6 +51,9 @@ select distinct f.job_id from job_final f
 where f.queue = $1 and f.state = any('{6,7,8,9}') and f.job_id < $2
     and not exists (select from job_open o where o.job_id = f.job_id)
 order by f.job_id limit $3
+"""
+FORGET_LABELS = """
+delete from job_label where (label, job_id) in (select unnest(labels), job_id from job where job_id = any($1))
 """
 SMALL = (
     "delete from unique_key where released",
@@ -120,7 +123,8 @@ async def finished(db: Database, queue: str, before: UUID) -> list[UUID]:
 async def forget(db: Database, jobs: Sequence[UUID]) -> None:
     """Deletes all that is known of these jobs."""
     async with db.fast() as tx:
-        for table in (*TABLES, "steering", "job_run", "dead_letter", "checkpoint"):
+        await tx.execute(FORGET_LABELS, list(jobs))
+        for table in (*BY_JOB, "steering", "job_run", "dead_letter", "checkpoint"):
             await tx.execute(f"delete from {table} where job_id = any($1)", list(jobs))
 
 
