@@ -29,8 +29,10 @@ class Postings:
 
     def consumers(self) -> Mapping[type[Message] | Every, Handler | Many]:
         """Whoever books holds the ledger, so what waits is booked by one turn, and others get theirs."""
-        booked = {kind: Many(self.book, f"Postings.{rule.__name__}") for kind, rule in RULES.items()}
-        return {**booked, UserDeleted: self.user_deleted}
+        found: dict[type[Message] | Every, Handler | Many] = {UserDeleted: self.user_deleted}
+        for kind, rule in RULES.items():
+            found[kind] = Many(self.book, f"Postings.{rule.__name__}")
+        return found
 
     async def book(self, heard: Sequence[Heard], tx: Tx) -> None:
         """Raises the refusal of the first posting that is refused; then nothing of them stands."""

@@ -92,9 +92,12 @@ class Stocking:
 
         Raises UnknownLocation, CallFailed.
         """
-        asking = self._locations.GetLocation(GetLocationRequest(location_id=location_id))
+
+        async def ask() -> None:
+            await self._locations.GetLocation(GetLocationRequest(location_id=location_id))
+
         try:
-            await asyncio.create_task(asking, context=Context())
+            await asyncio.create_task(ask(), context=Context())
         except CallFailed as failed:
             if failed.code == code_pb2.NOT_FOUND:
                 raise UnknownLocation(location_id=location_id, field="location_id") from failed

@@ -84,7 +84,7 @@ async def test_a_dispute_that_is_heard_of_before_its_payment_waits_for_it(world:
     sql = "select taken from lost_dispute where dispute_id = $1"
 
     async def noted() -> bool:
-        return await world.db.fetchval(sql, dispute_id) == 0
+        return bool(await world.db.fetchval(sql, dispute_id) == 0)
 
     await world.settles(noted)
     assert (await world.invoice(invoice.invoice_id)).amount_due.amount_minor == 600

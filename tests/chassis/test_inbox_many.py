@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock, uuid7
@@ -57,7 +58,7 @@ async def test_events_that_wait_are_handled_together_each_once_and_in_order(
 
 async def test_each_of_many_says_what_led_to_what_it_does(db: Database, bus: Bus, running: Any) -> None:
     await bus.ensure_stream("demo")
-    causes = []
+    causes: list[tuple[UUID, UUID | None, str]] = []
 
     async def remember(heard: Sequence[Heard], tx: Tx) -> None:
         causes.extend((each.envelope.id, each.by.causation, each.by.actor) for each in heard)
