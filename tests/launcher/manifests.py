@@ -13,6 +13,9 @@ from tests.launcher.conftest import ROOT
 DEPLOY = ROOT / "deploy"
 NAMES = roster.services(ROOT)
 MINE = ("base", "postgres", "kubernetes", "gateway")
+# Kinds of Kubernetes itself, whose schemas are known; the other kinds here are of operators.
+PLATFORM = {"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Namespace", "NetworkPolicy"}
+PLATFORM |= {"PodDisruptionBudget", "Secret", "Service", "ServiceAccount"}
 NO_RESOURCES = {"kustomization.yaml", "hpa.yaml"}  # hpa.yaml stands in for keda.yaml where there is no KEDA.
 
 

@@ -21,12 +21,20 @@ from launcher.kubernetes import door, stores, terms, workload, writing
 from launcher.problem import Problem
 from services.chassis import config, health
 from tests.launcher.conftest import ROOT
-from tests.launcher.manifests import DEPLOY, NAMES, all_of, containers, every, of, pod_labels, selects
+from tests.launcher.manifests import (
+    DEPLOY,
+    NAMES,
+    PLATFORM,
+    all_of,
+    containers,
+    every,
+    of,
+    pod_labels,
+    selects,
+)
 
 FILES = sorted({path for path, _ in every()})
 BESIDE = {"edge", "weft-worker-default"}  # Deployments that are no service.
-PLATFORM = {"Deployment", "HorizontalPodAutoscaler", "Namespace", "NetworkPolicy", "PodDisruptionBudget"}
-PLATFORM |= {"Service", "ServiceAccount", "Secret"}
 OTHERS = {"Cluster", "Database", "Gateway", "PodMonitor", "ScaledObject", "ServiceMonitor", "TLSRoute"}
 
 
@@ -63,7 +71,7 @@ def test_a_field_that_kubernetes_does_not_know_is_seen() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_service_has_one_of_each_kind(name: str) -> None:
-    kinds = PLATFORM - {"Namespace", "Secret"} | {"ServiceMonitor"}
+    kinds = PLATFORM - {"ConfigMap", "Namespace", "Secret"} | {"ServiceMonitor"}
     assert [kind for kind in sorted(kinds) if name not in all_of(kind)] == []
 
 

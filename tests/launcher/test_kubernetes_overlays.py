@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import shutil
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from launcher.kubernetes import terms
-from tests.launcher.manifests import DEPLOY, NAMES, all_of, containers, every, of
+from tests.launcher.manifests import DEPLOY, NAMES, PLATFORM, all_of, containers, every, of
 
 OVERLAYS = sorted(path.parent.name for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
 KUSTOMIZATIONS = sorted(DEPLOY.rglob("kustomization.yaml"))
@@ -95,6 +98,22 @@ def test_the_issuer_gets_into_the_file_of_the_edge(name: str) -> None:
     words = (DEPLOY / "base" / "edge.json").read_text().split(target["options"]["delimiter"])
     assert words[1] == "issuer"
     assert words[target["options"]["index"]] == terms.EXAMPLE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl here to build with")
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_kubectl_builds_is_valid_and_carries_the_issuer(name: str) -> None:
+    command = ["kubectl", "kustomize", str(DEPLOY / "overlays" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.load_all(done.stdout, yaml.CSafeLoader))
+    for each in built:
+        if each["kind"] in PLATFORM:
+            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    [edge] = [each["data"]["edge.json"] for each in built if "edge.json" in each.get("data", {})]
+    assert json.loads(edge)["issuer"] == settings(name)["WEFT_ISSUER"]
+    assert not any("image: weft" in line.split("#")[0] for line in done.stdout.splitlines())
 
 
 def test_autoscalers_of_overlays_stay_within_what_postgresql_has_room_for() -> None:
