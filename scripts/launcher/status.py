@@ -130,7 +130,7 @@ def _backups(home: Home) -> str:
     except Problem as problem:
         return f"backups: {problem}"
     if told is None or told.last is None:
-        return "no backup was made in this data folder; `scripts/weft backup` makes one"
+        return "no WAL is archived; `scripts/weft backup` makes a backup and begins"
     hours = told.age_s / 3_600
     age = f"{hours / 24:.0f} days" if hours >= DAYS_FROM_H else f"{hours:.1f} h"
     sizes = f"{told.kept} kept ({told.bytes / 1e6:.0f} MB), {told.archive_bytes / 1e6:.0f} MB of WAL"
