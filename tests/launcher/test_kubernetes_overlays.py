@@ -16,6 +16,7 @@ from launcher.kubernetes import terms
 from tests.launcher.manifests import DEPLOY, NAMES, PLATFORM, all_of, containers, every, of
 
 OVERLAYS = sorted(path.parent.name for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
+ROOTS = [DEPLOY / "overlays" / name / "kustomization.yaml" for name in OVERLAYS]
 KUSTOMIZATIONS = sorted(DEPLOY.rglob("kustomization.yaml"))
 
 
@@ -54,6 +55,12 @@ def test_what_a_kustomization_names_is_there(path: Path) -> None:
             assert step["op"] in ("replace", "remove")
             for manifest in matched(patch["target"]):
                 at(manifest, step["path"])
+
+
+def test_what_is_applied_without_kustomize_says_its_namespace() -> None:
+    [first] = [each for path, each in every() if path == DEPLOY / "base" / "namespace.yaml"]
+    assert (first["kind"], first["metadata"]["name"]) == ("Namespace", terms.NAMESPACE)
+    assert all(yaml.safe_load(path.read_text()).get("namespace") == terms.NAMESPACE for path in ROOTS)
 
 
 def test_kustomize_finds_pods_alone_where_it_looks_for_images() -> None:

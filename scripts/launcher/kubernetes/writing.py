@@ -52,7 +52,8 @@ def files(names: list[str]) -> dict[str, str]:
         **services,
         "base/edge.yaml": text(door.manifests()),
         "base/edge.json": door.values(names),
-        "base/namespace.yaml": text([_namespace(), network.denial(), network.of_nats()]),
+        "base/namespace.yaml": text([_namespace()]),  # Alone: it is applied before Kustomize says where.
+        "base/network.yaml": text([network.denial(), network.of_nats()]),
         "base/kustomization.yaml": text([_kustomization(names)]),
         "postgres/cluster.yaml": text(stores.cluster(names)),
         "nats/values.yaml": text([stores.nats_values()]),
@@ -86,7 +87,7 @@ def _kustomization(names: list[str]) -> Manifest:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": terms.NAMESPACE,
-        "resources": ["namespace.yaml", "edge.yaml", *(f"{name}.yaml" for name in names)],
+        "resources": ["namespace.yaml", "network.yaml", "edge.yaml", *(f"{name}.yaml" for name in names)],
         "configMapGenerator": [
             {"name": terms.SETTINGS, "literals": literals},
             {"name": terms.EDGE, "files": [door.FILE]},
