@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -28,11 +29,11 @@ from services.scheduler.domain.webhook import (
     WebhookDelivery,
     check_url,
     may_go_to,
-    signature,
+    signatures,
 )
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.store import glance, webhook as store
-from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
+from weft.scheduler.v1.webhook_endpoint_pb2 import WebhookEndpointSettings
 
 LOOK_EVERY_S = 0.5
 ATTEMPTS_MAX = 20  # Under way in this process: as many connections are open.
@@ -110,15 +111,17 @@ class Deliverer:
             endpoint = await store.endpoint(tx, row.endpoint_id)
         settings = WebhookEndpointSettings.FromString(endpoint.settings)
         try:
-            secret = self._sealer.open(endpoint.sealed_secret, f"endpoint:{endpoint.endpoint_id}")
-            status = await self._post(settings.url, row, secret)
+            about = f"endpoint:{endpoint.endpoint_id}"
+            sealed = endpoint.sealed_secrets(self._clock.now())
+            secrets = [self._sealer.open(each, about) for each in sealed]
+            status = await self._post(settings.url, row, secrets)
         except (Unreachable, UrlRefused) as problem:
             return 0, str(problem)
         except BrokenSeal:
             return 0, "its secret was sealed with another key"
         return status, "" if 200 <= status < 300 else f"answered {status}"
 
-    async def _post(self, url: str, row: WebhookDelivery, secret: bytes) -> int:
+    async def _post(self, url: str, row: WebhookDelivery, secrets: Sequence[bytes]) -> int:
         """Raises Unreachable, UrlRefused."""
         check_url(url, development=self._development)
         parts = urlsplit(url)
@@ -132,7 +135,7 @@ class Deliverer:
             "user-agent": "weft-webhooks/1",
             "webhook-id": str(row.delivery_id),
             "webhook-timestamp": str(now),
-            "webhook-signature": signature(secret, str(row.delivery_id), now, body),
+            "webhook-signature": signatures(secrets, str(row.delivery_id), now, body),
         }
         # To the address that was checked, whatever the name says a moment later.
         target = httpx.URL(url).copy_with(host=address)

@@ -1,10 +1,12 @@
 """Runs of workflows: each transition in one transaction, with what it asks of the queue and tells others."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
+
+from google.protobuf.message import Message
 
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database, Tx
@@ -18,6 +20,7 @@ from services.scheduler.domain.progress import (
     RunState,
     Start,
     TaskRun,
+    TaskState as TaskStates,
     UnknownWorkflowRun,
     WorkflowRun,
     new_tasks,
@@ -28,12 +31,13 @@ from services.scheduler.domain.workflow import Definition
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.store import glance, schedule as jobs, webhook as webhooks, workflow as store
 from services.scheduler.store.once import written
-from weft.scheduler.v1.events_pb2 import WorkflowRunChanged
+from weft.scheduler.v1.events_pb2 import WorkflowRunChanged, WorkflowTaskChanged
 from weft.scheduler.v1.timing_pb2 import JobTemplate
-from weft.scheduler.v1.webhook_pb2 import WebhookEndpointSettings
-from weft.scheduler.v1.workflow_run_pb2 import WorkflowRunState
+from weft.scheduler.v1.webhook_endpoint_pb2 import WebhookEndpointSettings
+from weft.scheduler.v1.workflow_run_pb2 import TaskState, WorkflowRunState
 
 LOOK_EVERY_S = 1.0  # Deadlines are kept to about this.
+BEGUN = (TaskStates.STARTED, TaskStates.COMPENSATING)  # Told behind what they were waiting for.
 # What webhooks call the states of a run.
 TOLD = {
     RunState.RUNNING: "workflow_run.started",
@@ -141,12 +145,11 @@ class Launcher:
         run.revision += 1
         starts = [order for order in progress.orders if isinstance(order, Start)]
         cancelled = [order.job_id for order in progress.orders if isinstance(order, Cancel)]
-        await emit(tx, *(self._request(run, order) for order in starts))
+        requests = [self._request(run, order) for order in starts]
+        await emit(tx, *requests, *self._changes(run, progress, new=new))
         requesting.awaits(tx, [order.job_id for order in starts], self._clock.now(), self._ask_after)
         await tx.flush()
         await jobs.cancel_jobs(tx, cancelled, self._clock.now())
-        if new or progress.run_moved:
-            await self._announce(tx, run)
         await self._tell(tx, run, progress, new=new)
         if progress.run_moved and run.state in (*FINAL, RunState.STUCK) and self.on_end:
             await self.on_end(tx, run)
@@ -159,13 +162,16 @@ class Launcher:
         }
         return requesting.requested(order.job_id, JobTemplate.FromString(order.job), labels, order.payload)
 
-    async def _announce(self, tx: Tx, run: WorkflowRun) -> None:
-        changed = WorkflowRunChanged(
-            run_id=str(run.run_id),
-            workflow_id=str(run.workflow_id),
-            state=WorkflowRunState.Value(f"WORKFLOW_RUN_STATE_{run.state}"),
-        )
-        await emit(tx, changed)
+    def _changes(self, run: WorkflowRun, progress: Progress, *, new: bool) -> Iterator[Message]:
+        """What is announced: that a run has begun before its tasks do, and that it has ended after them."""
+        ids = {"run_id": str(run.run_id), "workflow_id": str(run.workflow_id)}
+        state = WorkflowRunState.Value(f"WORKFLOW_RUN_STATE_{run.state}")
+        if new and not progress.run_moved:
+            yield WorkflowRunChanged(**ids, state=state)
+        for task, moved in sorted(progress.moved, key=lambda each: (each[1] in BEGUN, each)):
+            yield WorkflowTaskChanged(**ids, task=task, state=TaskState.Value(f"TASK_STATE_{moved}"))
+        if progress.run_moved:
+            yield WorkflowRunChanged(**ids, state=state)
 
     async def _tell(self, tx: Tx, run: WorkflowRun, progress: Progress, *, new: bool) -> None:
         """Writes a delivery for each endpoint that wants to hear of what has changed."""
@@ -177,6 +183,8 @@ class Launcher:
         if not messages:
             return
         for endpoint in await webhooks.endpoints(tx):
+            if endpoint.disabled:
+                continue
             wants = WebhookEndpointSettings.FromString(endpoint.settings)
             tx.add_all(self._deliveries(endpoint.endpoint_id, wants, run, messages))
 

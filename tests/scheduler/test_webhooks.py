@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given, strategies as st
 
 from services.chassis.testing import reason, until
@@ -26,9 +28,10 @@ from services.scheduler.domain.webhook import (
     verify,
 )
 from tests.scheduler.world import World
-from weft.scheduler.v1 import webhook_pb2 as pb, workflow_run_pb2 as runs
+from weft.scheduler.v1 import webhook_endpoint_pb2 as endpoints, webhook_pb2 as pb, workflow_run_pb2 as runs
 from weft.scheduler.v1.webhook_pb2_grpc import WebhookServiceStub
 
+Made = endpoints.CreateWebhookEndpointResponse
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # The example that the specification's own libraries test with.
 KEY = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -43,16 +46,16 @@ def test_a_signature_is_the_one_of_the_specifications_example() -> None:
 def test_one_good_signature_among_others_suffices_and_an_old_one_does_not() -> None:
     at = datetime.fromtimestamp(AT, UTC)
     several = f"v1a,eA== v1,AAAA {SIGNED}"
-    verify(KEY, (MESSAGE, str(AT), several), BODY, at)
+    verify([KEY], (MESSAGE, str(AT), several), BODY, at)
     for change in (timedelta(minutes=6), timedelta(minutes=-6)):
         with pytest.raises(WebhookRefused):
-            verify(KEY, (MESSAGE, str(AT), SIGNED), BODY, at + change)
+            verify([KEY], (MESSAGE, str(AT), SIGNED), BODY, at + change)
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=60), st.binary(max_size=30))
 def test_nothing_made_up_verifies(message_id: str, timestamp: str, signatures: str, body: bytes) -> None:
     with pytest.raises(WebhookRefused):
-        verify(KEY, (message_id, timestamp, signatures), body, datetime.fromtimestamp(AT, UTC))
+        verify([KEY], (message_id, timestamp, signatures), body, datetime.fromtimestamp(AT, UTC))
 
 
 @pytest.mark.parametrize(
@@ -122,16 +125,89 @@ def stub(here: World) -> WebhookServiceStub:
     return WebhookServiceStub(here.lab.channel)
 
 
-async def endpoint(here: World, url: str, *types: str, **rest: Any) -> pb.CreateWebhookEndpointResponse:
-    settings = pb.WebhookEndpointSettings(name="partner", url=url, types=types, **rest)
-    made: pb.CreateWebhookEndpointResponse = await stub(here).CreateWebhookEndpoint(
-        pb.CreateWebhookEndpointRequest(settings=settings), metadata=here.me
+async def endpoint(here: World, url: str, *types: str, **rest: Any) -> Made:
+    settings = endpoints.WebhookEndpointSettings(name="partner", url=url, types=types, **rest)
+    made: Made = await stub(here).CreateWebhookEndpoint(
+        endpoints.CreateWebhookEndpointRequest(settings=settings), metadata=here.me
     )
     return made
 
 
-async def deliveries(here: World, endpoint_id: str) -> list[pb.WebhookDelivery]:
-    request = pb.ListWebhookDeliveriesRequest(endpoint_id=endpoint_id)
+async def update(here: World, made: Made, **changes: Any) -> None:
+    settings = endpoints.WebhookEndpointSettings()
+    settings.CopyFrom(made.endpoint.settings)
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    request = endpoints.UpdateWebhookEndpointRequest(
+        endpoint_id=made.endpoint.endpoint_id, settings=settings, etag=made.endpoint.etag
+    )
+    answer = await stub(here).UpdateWebhookEndpoint(request, metadata=here.me)
+    made.endpoint.CopyFrom(answer.endpoint)
+
+
+def secret_of(shown: str) -> bytes:
+    return base64.b64decode(shown.removeprefix("whsec_"))
+
+
+def is_signed_by(secret: bytes, headers: dict[str, str], body: bytes) -> bool:
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    try:
+        verify([secret], tuple(headers[name] for name in names), body, datetime.now(UTC))  # type: ignore[arg-type]
+    except WebhookRefused:
+        return False
+    return True
+
+
+async def test_while_secrets_overlap_each_delivery_is_signed_with_both(shared_world: World) -> None:
+    here, workflow_id = shared_world, await shared_world.workflow({"name": "rotated"})
+    async with receiver(200) as (url, came):
+        made = await endpoint(here, url, "workflow_run.started", workflow_ids=[workflow_id])
+        shown = [made.secret]
+        for overlap in (None, Duration(seconds=60), Duration()):
+            request = endpoints.RotateWebhookEndpointSecretRequest(
+                endpoint_id=made.endpoint.endpoint_id, overlap=overlap
+            )
+            answer = await stub(here).RotateWebhookEndpointSecret(request, metadata=here.me)
+            assert answer.endpoint.HasField("previous_secret_end_time") == (overlap != Duration())
+            shown.append(answer.secret)
+            await here.start(workflow_id)
+            await until(lambda: arrived(came, len(shown) - 1))
+    secrets = [secret_of(each) for each in shown]
+    signed = [[is_signed_by(secret, *each) for secret in secrets] for each in came]
+    assert signed == [[True, True, False, False], [False, True, True, False], [False, False, False, True]]
+
+
+async def test_what_waits_for_a_disabled_endpoint_goes_to_its_new_address(shared_world: World) -> None:
+    here, workflow_id = shared_world, await shared_world.workflow({"name": "moved"})
+    async with receiver(503) as (url, before), receiver(200) as (new, after), receiver(200) as (last, marks):
+        made = await endpoint(here, url, "workflow_run.started", workflow_ids=[workflow_id])
+        old = made.endpoint.etag
+        run_id = await here.start(workflow_id)
+
+        async def failed_once() -> bool:
+            return any(each.status == 503 for each in await deliveries(here, made.endpoint.endpoint_id))
+
+        await until(failed_once)
+        await update(here, made, disabled=True)
+        await here.lab.db("scheduler").execute(
+            "update webhook_delivery set due_at = now() where status = 503"
+        )
+        await endpoint(here, last, "workflow_run.started", workflow_ids=[workflow_id])
+        await here.start(workflow_id)  # Only the last one is told: what was due has been looked at by then.
+        await until(lambda: arrived(marks, 1))
+        assert (len(before), after) == (1, [])
+        await update(here, made, disabled=False, url=new)
+        await until(lambda: arrived(after, 1))
+        assert json.loads(after[0][1])["data"]["run_id"] == run_id
+        assert (await deliveries(here, made.endpoint.endpoint_id))[0].attempts == 2
+    made.endpoint.etag = old
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await update(here, made, name="late")
+    assert reason(refused.value) == "ETAG_MISMATCH"
+
+
+async def deliveries(here: World, endpoint_id: str) -> list[endpoints.WebhookDelivery]:
+    request = endpoints.ListWebhookDeliveriesRequest(endpoint_id=endpoint_id)
     return list((await stub(here).ListWebhookDeliveries(request, metadata=here.me)).deliveries)
 
 
@@ -150,7 +226,7 @@ async def test_a_run_is_told_of_to_those_who_want_to_hear(shared_world: World) -
     assert json.loads(body)["data"] == {"run_id": run_id, "workflow_id": workflow_id, "version": 1}
     secret = base64.b64decode(made.secret.removeprefix("whsec_"))
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-    verify(secret, tuple(headers[name] for name in names), body, datetime.now(UTC))  # type: ignore[arg-type]
+    verify([secret], tuple(headers[name] for name in names), body, datetime.now(UTC))  # type: ignore[arg-type]
 
 
 async def arrived(came: list[Any], count: int) -> bool:
@@ -164,26 +240,26 @@ async def test_what_is_refused_is_tried_again_and_can_be_sent_again(shared_world
         await here.start(workflow_id)
         await until(lambda: arrived(came, 1))
 
-        async def failed_once() -> pb.WebhookDelivery | None:
+        async def failed_once() -> endpoints.WebhookDelivery | None:
             found = await deliveries(here, made.endpoint.endpoint_id)
             return found[0] if found[0].status == 503 else None
 
         delivery = await until(failed_once)
-        assert (delivery.state, delivery.problem) == (pb.DELIVERY_STATE_WAITING, "answered 503")
+        assert (delivery.state, delivery.problem) == (endpoints.DELIVERY_STATE_WAITING, "answered 503")
         wait = delivery.next_time.ToDatetime(UTC) - datetime.now(UTC)
         assert timedelta(0) < wait <= RETRIES[0]
         await here.lab.db("scheduler").execute(
             "update webhook_delivery set due_at = now() where status = 503"
         )
         await until(lambda: arrived(came, 2))
-        request = pb.RedeliverWebhookRequest(
+        request = endpoints.RedeliverWebhookRequest(
             endpoint_id=made.endpoint.endpoint_id, delivery_id=delivery.delivery_id
         )
 
         async def redelivered() -> bool:
             await stub(here).RedeliverWebhook(request, metadata=here.me)
             found = await deliveries(here, made.endpoint.endpoint_id)
-            return found[0].state == pb.DELIVERY_STATE_DELIVERED and len(came) >= 3
+            return found[0].state == endpoints.DELIVERY_STATE_DELIVERED and len(came) >= 3
 
         await until(redelivered)
     assert len({headers["webhook-id"] for headers, _ in came}) == 1, "the receiver can tell repeats"
@@ -197,7 +273,7 @@ async def test_secrets_are_shown_once_and_lie_sealed(shared_world: World) -> Non
     for table in ("hook", "webhook_endpoint"):
         rows = await here.lab.db("scheduler").fetch(f"select sealed_secret, settings from {table}")
         assert not any(secret in row["sealed_secret"] + row["settings"] for row in rows for secret in secrets)
-    listed = await stub(here).ListWebhookEndpoints(pb.ListWebhookEndpointsRequest(), metadata=here.me)
+    listed = await stub(here).ListWebhookEndpoints(endpoints.ListWebhookEndpointsRequest(), metadata=here.me)
     assert made.endpoint in listed.endpoints
 
 
@@ -240,6 +316,48 @@ async def test_a_signed_webhook_starts_a_run_once(shared_world: World) -> None:
         runs.ListWorkflowRunsRequest(filter=f'workflow_id = "{workflow_id}"'), metadata=here.me
     )
     assert len(found.runs) == 1
+
+
+async def test_a_hook_is_changed_and_its_secret_rotated_while_both_sides_go_on(shared_world: World) -> None:
+    here = shared_world
+    hook = await hook_for(here, await here.workflow({"name": "first"}))
+    settings = pb.HookSettings(name="shop", workflow_id=await here.workflow({"name": "second"}))
+
+    async def change(**changes: Any) -> None:
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        request = pb.UpdateHookRequest(hook_id=hook.hook.hook_id, settings=settings)
+        await stub(here).UpdateHook(request, metadata=here.me)
+
+    async def rotate(**overlap: Any) -> pb.CreateHookResponse:
+        request = pb.RotateHookSecretRequest(hook_id=hook.hook.hook_id, **overlap)
+        answer = await stub(here).RotateHookSecret(request, metadata=here.me)
+        return pb.CreateHookResponse(hook=answer.hook, secret=answer.secret)
+
+    async def refused(by: pb.CreateHookResponse) -> bool:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await receive(here, by, b"{}", "refused")
+        return reason(error.value) == "WEBHOOK_REFUSED"
+
+    await change(filter="body.wanted")
+    run_id = await receive(here, hook, b'{"wanted": true}')
+    assert (await here.run(run_id)).workflow_id == settings.workflow_id
+    newer = await rotate()
+    for n, each in enumerate((hook, newer)):
+        assert await receive(here, each, b'{"wanted": false}', f"both-{n}") == ""
+    newest = await rotate(overlap=Duration())
+    assert await refused(hook)
+    assert await refused(newer)
+    assert await receive(here, newest, b'{"wanted": false}', "newest") == ""
+    await change(disabled=True)
+    assert await refused(newest)
+    for wrong, why in (
+        ({"workflow_id": str(uuid4())}, "UNKNOWN_WORKFLOW"),
+        ({"filter": "("}, "EXPRESSION_REFUSED"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await change(**wrong)
+        assert reason(error.value) == why
 
 
 async def test_a_webhook_that_is_forged_or_unreadable_is_refused(shared_world: World) -> None:

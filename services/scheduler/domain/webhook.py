@@ -19,6 +19,7 @@ from services.scheduler.domain.row import Row
 
 SECRET_PREFIX, SECRET_BYTES = "whsec_", 32  # The specification asks for 24 to 64 bytes.
 TOLERANCE = timedelta(minutes=5)  # The specification: older timestamps may be replays.
+OVERLAP = timedelta(days=1)  # As the contract says of absence: a receiver's next working day.
 ENDPOINTS_MAX = 200  # All are looked at for each change of a run.
 ID_CHARS_MAX, SIGNATURES_MAX = 256, 10  # Of what comes in: nobody sends more than a few while keys rotate.
 VISIBLE = re.compile(r"[!-~]+")  # RFC 3986 has no other characters.
@@ -59,25 +60,53 @@ class UrlRefused(InvalidArgument):
         super().__init__(rule=rule, field="settings.url")
 
 
-class Hook(Row):
+class Party:
+    """What both sides of webhooks have: settings that may be changed, and a secret that may be rotated."""
+
+    settings: Mapped[bytes]
+    sealed_secret: Mapped[bytes]
+    previous_secret: Mapped[bytes | None]  # Sealed, too.
+    previous_until: Mapped[datetime | None]
+    revision: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime | None]  # None: since it was created, nothing has.
+
+    def replace(self, settings: bytes, now: datetime) -> bool:
+        """False: these are its settings already."""
+        if self.settings == settings:
+            return False
+        self.settings, self.revision, self.updated_at = settings, self.revision + 1, now
+        return True
+
+    def rotate(self, sealed: bytes, now: datetime, overlap: timedelta) -> None:
+        """From now on `sealed` counts, and for `overlap` the one of before; none that is older."""
+        lasts = overlap > timedelta(0)
+        self.previous_secret = self.sealed_secret if lasts else None
+        self.previous_until = now + overlap if lasts else None
+        self.sealed_secret, self.revision, self.updated_at = sealed, self.revision + 1, now
+
+    def sealed_secrets(self, now: datetime) -> list[bytes]:
+        """Those that count, the newest first."""
+        before, until = self.previous_secret, self.previous_until
+        if before is None or until is None or until <= now:
+            return [self.sealed_secret]
+        return [self.sealed_secret, before]
+
+
+class Hook(Party, Row):
     """An address for webhooks that come in."""
 
     __tablename__ = "hook"
     hook_id: Mapped[UUID] = mapped_column(primary_key=True)
     workflow_id: Mapped[UUID]
-    settings: Mapped[bytes]
-    sealed_secret: Mapped[bytes]
-    created_at: Mapped[datetime]
 
 
-class WebhookEndpoint(Row):
+class WebhookEndpoint(Party, Row):
     """Where webhooks go to."""
 
     __tablename__ = "webhook_endpoint"
     endpoint_id: Mapped[UUID] = mapped_column(primary_key=True)
-    settings: Mapped[bytes]
-    sealed_secret: Mapped[bytes]
-    created_at: Mapped[datetime]
+    disabled: Mapped[bool]
 
 
 class DeliveryState(StrEnum):
@@ -129,18 +158,27 @@ def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> st
     return "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
 
 
-def verify(secret: bytes, headers: tuple[str, str, str], body: bytes, now: datetime) -> None:
-    """`headers` are id, timestamp and signatures. Raises WebhookRefused."""
-    message_id, timestamp, signatures = headers
-    given = signatures.split(" ")
+def signatures(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """One of each secret: the receiver looks for one that it can verify."""
+    return " ".join(signature(secret, message_id, timestamp, body) for secret in secrets)
+
+
+def verify(secrets: Sequence[bytes], headers: tuple[str, str, str], body: bytes, now: datetime) -> None:
+    """`headers` are id, timestamp and signatures; one by any of the secrets suffices.
+
+    Raises WebhookRefused.
+    """
+    message_id, timestamp, signed = headers
+    given = signed.split(" ")
     if not 0 < len(message_id) <= ID_CHARS_MAX or len(given) > SIGNATURES_MAX:
         raise WebhookRefused
     if not re.fullmatch(r"\d{1,12}", timestamp, re.ASCII):
         raise WebhookRefused
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE.total_seconds():
         raise WebhookRefused
-    wanted = _code(signature(secret, message_id, int(timestamp), body))
-    if not any(hmac.compare_digest(_code(each), wanted) for each in given if each.startswith("v1,")):
+    came = [_code(each) for each in given if each.startswith("v1,")]
+    wanted = [_code(signature(secret, message_id, int(timestamp), body)) for secret in secrets]
+    if not any(hmac.compare_digest(one, other) for one in came for other in wanted):
         raise WebhookRefused
 
 

@@ -21,6 +21,7 @@ from weft.scheduler.v1 import (
     calendar_pb2,
     schedule_pb2,
     schedule_run_pb2,
+    webhook_endpoint_pb2,
     webhook_pb2,
     workflow_pb2,
     workflow_run_pb2,
@@ -113,24 +114,33 @@ def task_state(row: TaskRun) -> workflow_run_pb2.TaskState.ValueType:
 
 
 def hook(row: Hook) -> webhook_pb2.Hook:
-    settings = webhook_pb2.HookSettings.FromString(row.settings)
-    return webhook_pb2.Hook(hook_id=str(row.hook_id), settings=settings, create_time=stamp(row.created_at))
-
-
-def endpoint(row: WebhookEndpoint) -> webhook_pb2.WebhookEndpoint:
-    return webhook_pb2.WebhookEndpoint(
-        endpoint_id=str(row.endpoint_id),
-        settings=webhook_pb2.WebhookEndpointSettings.FromString(row.settings),
+    return webhook_pb2.Hook(
+        hook_id=str(row.hook_id),
+        settings=webhook_pb2.HookSettings.FromString(row.settings),
         create_time=stamp(row.created_at),
+        update_time=stamp(row.updated_at or row.created_at),
+        previous_secret_end_time=stamp(row.previous_until),
+        etag=etag(row.revision),
     )
 
 
-def delivery(row: WebhookDelivery) -> webhook_pb2.WebhookDelivery:
-    return webhook_pb2.WebhookDelivery(
+def endpoint(row: WebhookEndpoint) -> webhook_endpoint_pb2.WebhookEndpoint:
+    return webhook_endpoint_pb2.WebhookEndpoint(
+        endpoint_id=str(row.endpoint_id),
+        settings=webhook_endpoint_pb2.WebhookEndpointSettings.FromString(row.settings),
+        create_time=stamp(row.created_at),
+        update_time=stamp(row.updated_at or row.created_at),
+        previous_secret_end_time=stamp(row.previous_until),
+        etag=etag(row.revision),
+    )
+
+
+def delivery(row: WebhookDelivery) -> webhook_endpoint_pb2.WebhookDelivery:
+    return webhook_endpoint_pb2.WebhookDelivery(
         delivery_id=str(row.delivery_id),
         endpoint_id=str(row.endpoint_id),
         type=row.type,
-        state=webhook_pb2.DeliveryState.Value(f"DELIVERY_STATE_{row.state}"),
+        state=webhook_endpoint_pb2.DeliveryState.Value(f"DELIVERY_STATE_{row.state}"),
         attempts=row.attempts,
         status=row.status,
         problem=row.problem,

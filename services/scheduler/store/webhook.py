@@ -35,9 +35,9 @@ DELIVERIES = Listing(
 )
 
 
-async def hook(tx: Tx, hook_id: UUID) -> Hook:
+async def hook(tx: Tx, hook_id: UUID, *, lock: bool = False) -> Hook:
     """Raises UnknownHook."""
-    row = await tx.get(Hook, hook_id)
+    row = await tx.get(Hook, hook_id, with_for_update=lock)
     if row is None:
         raise UnknownHook(hook_id=hook_id)
     return row
@@ -48,9 +48,9 @@ async def hook_page(tx: Tx, page: Page) -> tuple[Sequence[Hook], str]:
     return page.cut((await tx.scalars(page.select(select(Hook)))).all())
 
 
-async def endpoint(tx: Tx, endpoint_id: UUID) -> WebhookEndpoint:
+async def endpoint(tx: Tx, endpoint_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
     """Raises UnknownWebhookEndpoint."""
-    row = await tx.get(WebhookEndpoint, endpoint_id)
+    row = await tx.get(WebhookEndpoint, endpoint_id, with_for_update=lock)
     if row is None:
         raise UnknownWebhookEndpoint(endpoint_id=endpoint_id)
     return row
@@ -81,11 +81,13 @@ async def delivery(tx: Tx, endpoint_id: UUID, delivery_id: UUID) -> WebhookDeliv
 async def take_due(
     tx: Tx, now: datetime, lease_until: datetime, room: int, busy: Collection[UUID]
 ) -> Sequence[WebhookDelivery]:
-    """Deliveries whose attempt begins now, one for each endpoint that is not busy; nobody else begins one
-    until `lease_until`."""
+    """Deliveries whose attempt begins now, one for each endpoint that is neither busy nor disabled; nobody
+    else begins one until `lease_until`."""
+    disabled = select(WebhookEndpoint.endpoint_id).where(WebhookEndpoint.disabled)
     first = (
         select(WebhookDelivery.delivery_id)
         .where(WebhookDelivery.due_at <= now, WebhookDelivery.endpoint_id.not_in(busy))
+        .where(WebhookDelivery.endpoint_id.not_in(disabled))
         .ext(distinct_on(WebhookDelivery.endpoint_id))
         .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.due_at)
         .limit(room)

@@ -27,7 +27,7 @@ from weft.scheduler.v1 import schedule_run_pb2 as weft_dot_scheduler_dot_v1_dot_
 from weft.scheduler.v1 import workflow_run_pb2 as weft_dot_scheduler_dot_v1_dot_workflow__run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eweft/scheduler/v1/events.proto\x12\x11weft.scheduler.v1\x1a\x1dweft/options/v1/options.proto\x1a$weft/scheduler/v1/schedule_run.proto\x1a$weft/scheduler/v1/workflow_run.proto\"9\n\x0fScheduleCreated\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleUpdated\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"8\n\x0eSchedulePaused\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleResumed\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleDeleted\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"v\n\x10ScheduleRunEnded\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.weft.scheduler.v1.RunState:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0f\x43\x61lendarChanged\x12\x13\n\x0b\x63\x61lendar_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x63\x61lendar_id\"9\n\x0f\x43\x61lendarDeleted\x12\x13\n\x0b\x63\x61lendar_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x63\x61lendar_id\"J\n\x0fWorkflowChanged\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05:\x11\xea\xf4\x18\r\n\x0bworkflow_id\"9\n\x0fWorkflowDeleted\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bworkflow_id\"{\n\x12WorkflowRunChanged\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.weft.scheduler.v1.WorkflowRunState:\x0c\xea\xf4\x18\x08\n\x06run_id\"-\n\x0bHookCreated\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"-\n\x0bHookDeleted\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"@\n\x16WebhookEndpointCreated\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_id\"@\n\x16WebhookEndpointDeleted\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eweft/scheduler/v1/events.proto\x12\x11weft.scheduler.v1\x1a\x1dweft/options/v1/options.proto\x1a$weft/scheduler/v1/schedule_run.proto\x1a$weft/scheduler/v1/workflow_run.proto\"9\n\x0fScheduleCreated\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleUpdated\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"8\n\x0eSchedulePaused\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleResumed\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0fScheduleDeleted\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bschedule_id\"v\n\x10ScheduleRunEnded\x12\x13\n\x0bschedule_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.weft.scheduler.v1.RunState:\x11\xea\xf4\x18\r\n\x0bschedule_id\"9\n\x0f\x43\x61lendarChanged\x12\x13\n\x0b\x63\x61lendar_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x63\x61lendar_id\"9\n\x0f\x43\x61lendarDeleted\x12\x13\n\x0b\x63\x61lendar_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x63\x61lendar_id\"J\n\x0fWorkflowChanged\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05:\x11\xea\xf4\x18\r\n\x0bworkflow_id\"9\n\x0fWorkflowDeleted\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0bworkflow_id\"{\n\x12WorkflowRunChanged\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.weft.scheduler.v1.WorkflowRunState:\x0c\xea\xf4\x18\x08\n\x06run_id\"\x83\x01\n\x13WorkflowTaskChanged\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.weft.scheduler.v1.TaskState:\x0c\xea\xf4\x18\x08\n\x06run_id\"-\n\x0bHookCreated\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"-\n\x0bHookUpdated\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"3\n\x11HookSecretRotated\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"-\n\x0bHookDeleted\x12\x0f\n\x07hook_id\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07hook_id\"@\n\x16WebhookEndpointCreated\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_id\"@\n\x16WebhookEndpointUpdated\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_id\"F\n\x1cWebhookEndpointSecretRotated\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_id\"@\n\x16WebhookEndpointDeleted\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t:\x11\xea\xf4\x18\r\n\x0b\x65ndpoint_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,12 +56,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKFLOWDELETED']._serialized_options = b'\352\364\030\r\n\013workflow_id'
   _globals['_WORKFLOWRUNCHANGED']._loaded_options = None
   _globals['_WORKFLOWRUNCHANGED']._serialized_options = b'\352\364\030\010\n\006run_id'
+  _globals['_WORKFLOWTASKCHANGED']._loaded_options = None
+  _globals['_WORKFLOWTASKCHANGED']._serialized_options = b'\352\364\030\010\n\006run_id'
   _globals['_HOOKCREATED']._loaded_options = None
   _globals['_HOOKCREATED']._serialized_options = b'\352\364\030\t\n\007hook_id'
+  _globals['_HOOKUPDATED']._loaded_options = None
+  _globals['_HOOKUPDATED']._serialized_options = b'\352\364\030\t\n\007hook_id'
+  _globals['_HOOKSECRETROTATED']._loaded_options = None
+  _globals['_HOOKSECRETROTATED']._serialized_options = b'\352\364\030\t\n\007hook_id'
   _globals['_HOOKDELETED']._loaded_options = None
   _globals['_HOOKDELETED']._serialized_options = b'\352\364\030\t\n\007hook_id'
   _globals['_WEBHOOKENDPOINTCREATED']._loaded_options = None
   _globals['_WEBHOOKENDPOINTCREATED']._serialized_options = b'\352\364\030\r\n\013endpoint_id'
+  _globals['_WEBHOOKENDPOINTUPDATED']._loaded_options = None
+  _globals['_WEBHOOKENDPOINTUPDATED']._serialized_options = b'\352\364\030\r\n\013endpoint_id'
+  _globals['_WEBHOOKENDPOINTSECRETROTATED']._loaded_options = None
+  _globals['_WEBHOOKENDPOINTSECRETROTATED']._serialized_options = b'\352\364\030\r\n\013endpoint_id'
   _globals['_WEBHOOKENDPOINTDELETED']._loaded_options = None
   _globals['_WEBHOOKENDPOINTDELETED']._serialized_options = b'\352\364\030\r\n\013endpoint_id'
   _globals['_SCHEDULECREATED']._serialized_start=160
@@ -86,12 +96,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKFLOWDELETED']._serialized_end=825
   _globals['_WORKFLOWRUNCHANGED']._serialized_start=827
   _globals['_WORKFLOWRUNCHANGED']._serialized_end=950
-  _globals['_HOOKCREATED']._serialized_start=952
-  _globals['_HOOKCREATED']._serialized_end=997
-  _globals['_HOOKDELETED']._serialized_start=999
-  _globals['_HOOKDELETED']._serialized_end=1044
-  _globals['_WEBHOOKENDPOINTCREATED']._serialized_start=1046
-  _globals['_WEBHOOKENDPOINTCREATED']._serialized_end=1110
-  _globals['_WEBHOOKENDPOINTDELETED']._serialized_start=1112
-  _globals['_WEBHOOKENDPOINTDELETED']._serialized_end=1176
+  _globals['_WORKFLOWTASKCHANGED']._serialized_start=953
+  _globals['_WORKFLOWTASKCHANGED']._serialized_end=1084
+  _globals['_HOOKCREATED']._serialized_start=1086
+  _globals['_HOOKCREATED']._serialized_end=1131
+  _globals['_HOOKUPDATED']._serialized_start=1133
+  _globals['_HOOKUPDATED']._serialized_end=1178
+  _globals['_HOOKSECRETROTATED']._serialized_start=1180
+  _globals['_HOOKSECRETROTATED']._serialized_end=1231
+  _globals['_HOOKDELETED']._serialized_start=1233
+  _globals['_HOOKDELETED']._serialized_end=1278
+  _globals['_WEBHOOKENDPOINTCREATED']._serialized_start=1280
+  _globals['_WEBHOOKENDPOINTCREATED']._serialized_end=1344
+  _globals['_WEBHOOKENDPOINTUPDATED']._serialized_start=1346
+  _globals['_WEBHOOKENDPOINTUPDATED']._serialized_end=1410
+  _globals['_WEBHOOKENDPOINTSECRETROTATED']._serialized_start=1412
+  _globals['_WEBHOOKENDPOINTSECRETROTATED']._serialized_end=1482
+  _globals['_WEBHOOKENDPOINTDELETED']._serialized_start=1484
+  _globals['_WEBHOOKENDPOINTDELETED']._serialized_end=1548
 # @@protoc_insertion_point(module_scope)

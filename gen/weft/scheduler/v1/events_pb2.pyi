@@ -249,6 +249,37 @@ class WorkflowRunChanged(_message.Message):
 Global___WorkflowRunChanged: _TypeAlias = WorkflowRunChanged  # noqa: Y015
 
 @_typing.final
+class WorkflowTaskChanged(_message.Message):
+    """A task of a run stands elsewhere. Keyed by `run_id`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    workflow_id: _builtins.str
+    task: _builtins.str
+    """The task's name in its workflow."""
+    state: _workflow_run_pb2.TaskState.ValueType
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        task: _builtins.str = ...,
+        state: _workflow_run_pb2.TaskState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "state", b"state", "task", b"task", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowTaskChanged: _TypeAlias = WorkflowTaskChanged  # noqa: Y015
+
+@_typing.final
 class HookCreated(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,6 +297,44 @@ class HookCreated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HookCreated: _TypeAlias = HookCreated  # noqa: Y015
+
+@_typing.final
+class HookUpdated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_ID_FIELD_NUMBER: _builtins.int
+    hook_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        hook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hook_id", b"hook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HookUpdated: _TypeAlias = HookUpdated  # noqa: Y015
+
+@_typing.final
+class HookSecretRotated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_ID_FIELD_NUMBER: _builtins.int
+    hook_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        hook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hook_id", b"hook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HookSecretRotated: _TypeAlias = HookSecretRotated  # noqa: Y015
 
 @_typing.final
 class HookDeleted(_message.Message):
@@ -304,6 +373,44 @@ class WebhookEndpointCreated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WebhookEndpointCreated: _TypeAlias = WebhookEndpointCreated  # noqa: Y015
+
+@_typing.final
+class WebhookEndpointUpdated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    endpoint_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        endpoint_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint_id", b"endpoint_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookEndpointUpdated: _TypeAlias = WebhookEndpointUpdated  # noqa: Y015
+
+@_typing.final
+class WebhookEndpointSecretRotated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    endpoint_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        endpoint_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint_id", b"endpoint_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookEndpointSecretRotated: _TypeAlias = WebhookEndpointSecretRotated  # noqa: Y015
 
 @_typing.final
 class WebhookEndpointDeleted(_message.Message):

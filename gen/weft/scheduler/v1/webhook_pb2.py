@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
+from weft.scheduler.v1 import webhook_endpoint_pb2 as weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fweft/scheduler/v1/webhook.proto\x12\x11weft.scheduler.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"{\n\x04Hook\x12\x0f\n\x07hook_id\x18\x01 \x01(\t\x12\x31\n\x08settings\x18\x02 \x01(\x0b\x32\x1f.weft.scheduler.v1.HookSettings\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\x0cHookSettings\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1d\n\x0bworkflow_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12N\n\x06inputs\x18\x04 \x03(\x0b\x32+.weft.scheduler.v1.HookSettings.InputsEntryB\x11\xbaH\x0e\x9a\x01\x0b\x10\x32*\x07r\x05\x10\x01\x18\xd0\x0f\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x11\x43reateHookRequest\x12\x39\n\x08settings\x18\x01 \x01(\x0b\x32\x1f.weft.scheduler.v1.HookSettingsB\x06\xbaH\x03\xc8\x01\x01\"Q\n\x12\x43reateHookResponse\x12%\n\x04hook\x18\x01 \x01(\x0b\x32\x17.weft.scheduler.v1.Hook\x12\x14\n\x06secret\x18\x02 \x01(\tB\x04\xa0\xf4\x18\x01\"O\n\x10ListHooksRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"T\n\x11ListHooksResponse\x12&\n\x05hooks\x18\x01 \x03(\x0b\x32\x17.weft.scheduler.v1.Hook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x11\x44\x65leteHookRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x14\n\x12\x44\x65leteHookResponse\"V\n\x15ReceiveWebhookRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"(\n\x16ReceiveWebhookResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x95\x01\n\x0fWebhookEndpoint\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12<\n\x08settings\x18\x02 \x01(\x0b\x32*.weft.scheduler.v1.WebhookEndpointSettings\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x17WebhookEndpointSettings\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x17\n\x03url\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x10\x12=\n\x05types\x18\x03 \x03(\tB.\xbaH+\x92\x01(\x10\x14\x18\x01\"\"r 2\x1e^(workflow_run|task)\\.[a-z_]+$\x12\'\n\x0cworkflow_ids\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\x18\x01\"\x05r\x03\xb0\x01\x01\"d\n\x1c\x43reateWebhookEndpointRequest\x12\x44\n\x08settings\x18\x01 \x01(\x0b\x32*.weft.scheduler.v1.WebhookEndpointSettingsB\x06\xbaH\x03\xc8\x01\x01\"k\n\x1d\x43reateWebhookEndpointResponse\x12\x34\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\".weft.scheduler.v1.WebhookEndpoint\x12\x14\n\x06secret\x18\x02 \x01(\tB\x04\xa0\xf4\x18\x01\"Z\n\x1bListWebhookEndpointsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"n\n\x1cListWebhookEndpointsResponse\x12\x35\n\tendpoints\x18\x01 \x03(\x0b\x32\".weft.scheduler.v1.WebhookEndpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x1c\x44\x65leteWebhookEndpointRequest\x12\x1d\n\x0b\x65ndpoint_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x1f\n\x1d\x44\x65leteWebhookEndpointResponse\"\x8d\x02\n\x0fWebhookDelivery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .weft.scheduler.v1.DeliveryState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x0e\n\x06status\x18\x06 \x01(\x05\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x1cListWebhookDeliveriesRequest\x12\x1d\n\x0b\x65ndpoint_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"p\n\x1dListWebhookDeliveriesResponse\x12\x36\n\ndeliveries\x18\x01 \x03(\x0b\x32\".weft.scheduler.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x17RedeliverWebhookRequest\x12\x1d\n\x0b\x65ndpoint_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"P\n\x18RedeliverWebhookResponse\x12\x34\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\".weft.scheduler.v1.WebhookDelivery*\x86\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_WAITING\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATE_DELIVERED\x10\x02\x12\x1b\n\x17\x44\x45LIVERY_STATE_GIVEN_UP\x10\x03\x32\xd8\x0c\n\x0eWebhookService\x12\x8c\x01\n\nCreateHook\x12$.weft.scheduler.v1.CreateHookRequest\x1a%.weft.scheduler.v1.CreateHookResponse\"1\xca\xf3\x18\x19\x1a\x15scheduler.hooks.write8\x01\x82\xd3\xe4\x93\x02\x0e\"\t/v1/hooks:\x01*\x12\x86\x01\n\tListHooks\x12#.weft.scheduler.v1.ListHooksRequest\x1a$.weft.scheduler.v1.ListHooksResponse\".\x90\x02\x01\xca\xf3\x18\x16\x1a\x14scheduler.hooks.read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/hooks\x12\x91\x01\n\nDeleteHook\x12$.weft.scheduler.v1.DeleteHookRequest\x1a%.weft.scheduler.v1.DeleteHookResponse\"6\xca\xf3\x18\x17\x1a\x15scheduler.hooks.write\x82\xd3\xe4\x93\x02\x15*\x13/v1/hooks/{hook_id}\x12\xa5\x01\n\x0eReceiveWebhook\x12(.weft.scheduler.v1.ReceiveWebhookRequest\x1a).weft.scheduler.v1.ReceiveWebhookResponse\">\x90\x02\x02\xca\xf3\x18\x02\x08\x01\xd2\xf3\x18\x08\x10\x80\x80\x04\x1a\x02\x08\x32\x82\xd3\xe4\x93\x02#\"\x1b/v1/hooks/{hook_id}:receive:\x04\x62ody\x12\xbc\x01\n\x15\x43reateWebhookEndpoint\x12/.weft.scheduler.v1.CreateWebhookEndpointRequest\x1a\x30.weft.scheduler.v1.CreateWebhookEndpointResponse\"@\xca\xf3\x18\x1c\x1a\x18scheduler.webhooks.write8\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/webhook-endpoints:\x01*\x12\xb6\x01\n\x14ListWebhookEndpoints\x12..weft.scheduler.v1.ListWebhookEndpointsRequest\x1a/.weft.scheduler.v1.ListWebhookEndpointsResponse\"=\x90\x02\x01\xca\xf3\x18\x19\x1a\x17scheduler.webhooks.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/webhook-endpoints\x12\xc5\x01\n\x15\x44\x65leteWebhookEndpoint\x12/.weft.scheduler.v1.DeleteWebhookEndpointRequest\x1a\x30.weft.scheduler.v1.DeleteWebhookEndpointResponse\"I\xca\xf3\x18\x1a\x1a\x18scheduler.webhooks.write\x82\xd3\xe4\x93\x02%*#/v1/webhook-endpoints/{endpoint_id}\x12\xd2\x01\n\x15ListWebhookDeliveries\x12/.weft.scheduler.v1.ListWebhookDeliveriesRequest\x1a\x30.weft.scheduler.v1.ListWebhookDeliveriesResponse\"V\x90\x02\x01\xca\xf3\x18\x19\x1a\x17scheduler.webhooks.read\x82\xd3\xe4\x93\x02\x30\x12./v1/webhook-endpoints/{endpoint_id}/deliveries\x12\xdc\x01\n\x10RedeliverWebhook\x12*.weft.scheduler.v1.RedeliverWebhookRequest\x1a+.weft.scheduler.v1.RedeliverWebhookResponse\"o\xca\xf3\x18\x1a\x1a\x18scheduler.webhooks.write\x82\xd3\xe4\x93\x02K\"F/v1/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}:redeliver:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fweft/scheduler/v1/webhook.proto\x12\x11weft.scheduler.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a(weft/scheduler/v1/webhook_endpoint.proto\"\xf8\x01\n\x04Hook\x12\x0f\n\x07hook_id\x18\x01 \x01(\t\x12\x31\n\x08settings\x18\x02 \x01(\x0b\x32\x1f.weft.scheduler.v1.HookSettings\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x18previous_secret_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"\xf1\x01\n\x0cHookSettings\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1d\n\x0bworkflow_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12N\n\x06inputs\x18\x04 \x03(\x0b\x32+.weft.scheduler.v1.HookSettings.InputsEntryB\x11\xbaH\x0e\x9a\x01\x0b\x10\x32*\x07r\x05\x10\x01\x18\xd0\x0f\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x01\n\x11UpdateHookRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x39\n\x08settings\x18\x02 \x01(\x0b\x32\x1f.weft.scheduler.v1.HookSettingsB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\";\n\x12UpdateHookResponse\x12%\n\x04hook\x18\x01 \x01(\x0b\x32\x17.weft.scheduler.v1.Hook\"q\n\x17RotateHookSecretRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12;\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\"W\n\x18RotateHookSecretResponse\x12%\n\x04hook\x18\x01 \x01(\x0b\x32\x17.weft.scheduler.v1.Hook\x12\x14\n\x06secret\x18\x02 \x01(\tB\x04\xa0\xf4\x18\x01\"N\n\x11\x43reateHookRequest\x12\x39\n\x08settings\x18\x01 \x01(\x0b\x32\x1f.weft.scheduler.v1.HookSettingsB\x06\xbaH\x03\xc8\x01\x01\"Q\n\x12\x43reateHookResponse\x12%\n\x04hook\x18\x01 \x01(\x0b\x32\x17.weft.scheduler.v1.Hook\x12\x14\n\x06secret\x18\x02 \x01(\tB\x04\xa0\xf4\x18\x01\"O\n\x10ListHooksRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"T\n\x11ListHooksResponse\x12&\n\x05hooks\x18\x01 \x03(\x0b\x32\x17.weft.scheduler.v1.Hook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x11\x44\x65leteHookRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x14\n\x12\x44\x65leteHookResponse\"V\n\x15ReceiveWebhookRequest\x12\x19\n\x07hook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"(\n\x16ReceiveWebhookResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t2\xe8\x12\n\x0eWebhookService\x12\x8c\x01\n\nCreateHook\x12$.weft.scheduler.v1.CreateHookRequest\x1a%.weft.scheduler.v1.CreateHookResponse\"1\xca\xf3\x18\x19\x1a\x15scheduler.hooks.write8\x01\x82\xd3\xe4\x93\x02\x0e\"\t/v1/hooks:\x01*\x12\x86\x01\n\tListHooks\x12#.weft.scheduler.v1.ListHooksRequest\x1a$.weft.scheduler.v1.ListHooksResponse\".\x90\x02\x01\xca\xf3\x18\x16\x1a\x14scheduler.hooks.read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/hooks\x12\x99\x01\n\nUpdateHook\x12$.weft.scheduler.v1.UpdateHookRequest\x1a%.weft.scheduler.v1.UpdateHookResponse\">\x90\x02\x02\xca\xf3\x18\x19\x1a\x15scheduler.hooks.write8\x01\x82\xd3\xe4\x93\x02\x18\x1a\x13/v1/hooks/{hook_id}:\x01*\x12\xb5\x01\n\x10RotateHookSecret\x12*.weft.scheduler.v1.RotateHookSecretRequest\x1a+.weft.scheduler.v1.RotateHookSecretResponse\"H\xca\xf3\x18\x19\x1a\x15scheduler.hooks.write8\x01\x82\xd3\xe4\x93\x02%\" /v1/hooks/{hook_id}:rotateSecret:\x01*\x12\x91\x01\n\nDeleteHook\x12$.weft.scheduler.v1.DeleteHookRequest\x1a%.weft.scheduler.v1.DeleteHookResponse\"6\xca\xf3\x18\x17\x1a\x15scheduler.hooks.write\x82\xd3\xe4\x93\x02\x15*\x13/v1/hooks/{hook_id}\x12\xa5\x01\n\x0eReceiveWebhook\x12(.weft.scheduler.v1.ReceiveWebhookRequest\x1a).weft.scheduler.v1.ReceiveWebhookResponse\">\x90\x02\x02\xca\xf3\x18\x02\x08\x01\xd2\xf3\x18\x08\x10\x80\x80\x04\x1a\x02\x08\x32\x82\xd3\xe4\x93\x02#\"\x1b/v1/hooks/{hook_id}:receive:\x04\x62ody\x12\xbc\x01\n\x15\x43reateWebhookEndpoint\x12/.weft.scheduler.v1.CreateWebhookEndpointRequest\x1a\x30.weft.scheduler.v1.CreateWebhookEndpointResponse\"@\xca\xf3\x18\x1c\x1a\x18scheduler.webhooks.write8\x01\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/webhook-endpoints:\x01*\x12\xb6\x01\n\x14ListWebhookEndpoints\x12..weft.scheduler.v1.ListWebhookEndpointsRequest\x1a/.weft.scheduler.v1.ListWebhookEndpointsResponse\"=\x90\x02\x01\xca\xf3\x18\x19\x1a\x17scheduler.webhooks.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/webhook-endpoints\x12\xcd\x01\n\x15UpdateWebhookEndpoint\x12/.weft.scheduler.v1.UpdateWebhookEndpointRequest\x1a\x30.weft.scheduler.v1.UpdateWebhookEndpointResponse\"Q\x90\x02\x02\xca\xf3\x18\x1c\x1a\x18scheduler.webhooks.write8\x01\x82\xd3\xe4\x93\x02(\x1a#/v1/webhook-endpoints/{endpoint_id}:\x01*\x12\xe9\x01\n\x1bRotateWebhookEndpointSecret\x12\x35.weft.scheduler.v1.RotateWebhookEndpointSecretRequest\x1a\x36.weft.scheduler.v1.RotateWebhookEndpointSecretResponse\"[\xca\xf3\x18\x1c\x1a\x18scheduler.webhooks.write8\x01\x82\xd3\xe4\x93\x02\x35\"0/v1/webhook-endpoints/{endpoint_id}:rotateSecret:\x01*\x12\xc5\x01\n\x15\x44\x65leteWebhookEndpoint\x12/.weft.scheduler.v1.DeleteWebhookEndpointRequest\x1a\x30.weft.scheduler.v1.DeleteWebhookEndpointResponse\"I\xca\xf3\x18\x1a\x1a\x18scheduler.webhooks.write\x82\xd3\xe4\x93\x02%*#/v1/webhook-endpoints/{endpoint_id}\x12\xd2\x01\n\x15ListWebhookDeliveries\x12/.weft.scheduler.v1.ListWebhookDeliveriesRequest\x1a\x30.weft.scheduler.v1.ListWebhookDeliveriesResponse\"V\x90\x02\x01\xca\xf3\x18\x19\x1a\x17scheduler.webhooks.read\x82\xd3\xe4\x93\x02\x30\x12./v1/webhook-endpoints/{endpoint_id}/deliveries\x12\xdc\x01\n\x10RedeliverWebhook\x12*.weft.scheduler.v1.RedeliverWebhookRequest\x1a+.weft.scheduler.v1.RedeliverWebhookResponse\"o\xca\xf3\x18\x1a\x1a\x18scheduler.webhooks.write\x82\xd3\xe4\x93\x02K\"F/v1/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}:redeliver:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +48,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOOKSETTINGS'].fields_by_name['filter']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_HOOKSETTINGS'].fields_by_name['inputs']._loaded_options = None
   _globals['_HOOKSETTINGS'].fields_by_name['inputs']._serialized_options = b'\272H\016\232\001\013\0202*\007r\005\020\001\030\320\017'
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['hook_id']._loaded_options = None
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['hook_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['settings']._loaded_options = None
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['settings']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATEHOOKREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ROTATEHOOKSECRETREQUEST'].fields_by_name['hook_id']._loaded_options = None
+  _globals['_ROTATEHOOKSECRETREQUEST'].fields_by_name['hook_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ROTATEHOOKSECRETREQUEST'].fields_by_name['overlap']._loaded_options = None
+  _globals['_ROTATEHOOKSECRETREQUEST'].fields_by_name['overlap']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\232\236\0012\000'
+  _globals['_ROTATEHOOKSECRETRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_ROTATEHOOKSECRETRESPONSE'].fields_by_name['secret']._serialized_options = b'\240\364\030\001'
   _globals['_CREATEHOOKREQUEST'].fields_by_name['settings']._loaded_options = None
   _globals['_CREATEHOOKREQUEST'].fields_by_name['settings']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEHOOKRESPONSE'].fields_by_name['secret']._loaded_options = None
@@ -58,38 +72,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEHOOKREQUEST'].fields_by_name['hook_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RECEIVEWEBHOOKREQUEST'].fields_by_name['hook_id']._loaded_options = None
   _globals['_RECEIVEWEBHOOKREQUEST'].fields_by_name['hook_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['name']._loaded_options = None
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['url']._loaded_options = None
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['url']._serialized_options = b'\272H\007r\005\020\001(\200\020'
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['types']._loaded_options = None
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['types']._serialized_options = b'\272H+\222\001(\020\024\030\001\"\"r 2\036^(workflow_run|task)\\.[a-z_]+$'
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['workflow_ids']._loaded_options = None
-  _globals['_WEBHOOKENDPOINTSETTINGS'].fields_by_name['workflow_ids']._serialized_options = b'\272H\016\222\001\013\0202\030\001\"\005r\003\260\001\001'
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST'].fields_by_name['settings']._loaded_options = None
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST'].fields_by_name['settings']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE'].fields_by_name['secret']._loaded_options = None
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE'].fields_by_name['secret']._serialized_options = b'\240\364\030\001'
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST'].fields_by_name['endpoint_id']._loaded_options = None
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST'].fields_by_name['endpoint_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['endpoint_id']._loaded_options = None
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['endpoint_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
-  _globals['_REDELIVERWEBHOOKREQUEST'].fields_by_name['endpoint_id']._loaded_options = None
-  _globals['_REDELIVERWEBHOOKREQUEST'].fields_by_name['endpoint_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_REDELIVERWEBHOOKREQUEST'].fields_by_name['delivery_id']._loaded_options = None
-  _globals['_REDELIVERWEBHOOKREQUEST'].fields_by_name['delivery_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_WEBHOOKSERVICE'].methods_by_name['CreateHook']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['CreateHook']._serialized_options = b'\312\363\030\031\032\025scheduler.hooks.write8\001\202\323\344\223\002\016\"\t/v1/hooks:\001*'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListHooks']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListHooks']._serialized_options = b'\220\002\001\312\363\030\026\032\024scheduler.hooks.read\202\323\344\223\002\013\022\t/v1/hooks'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['UpdateHook']._loaded_options = None
+  _globals['_WEBHOOKSERVICE'].methods_by_name['UpdateHook']._serialized_options = b'\220\002\002\312\363\030\031\032\025scheduler.hooks.write8\001\202\323\344\223\002\030\032\023/v1/hooks/{hook_id}:\001*'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['RotateHookSecret']._loaded_options = None
+  _globals['_WEBHOOKSERVICE'].methods_by_name['RotateHookSecret']._serialized_options = b'\312\363\030\031\032\025scheduler.hooks.write8\001\202\323\344\223\002%\" /v1/hooks/{hook_id}:rotateSecret:\001*'
   _globals['_WEBHOOKSERVICE'].methods_by_name['DeleteHook']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['DeleteHook']._serialized_options = b'\312\363\030\027\032\025scheduler.hooks.write\202\323\344\223\002\025*\023/v1/hooks/{hook_id}'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ReceiveWebhook']._loaded_options = None
@@ -98,62 +88,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEBHOOKSERVICE'].methods_by_name['CreateWebhookEndpoint']._serialized_options = b'\312\363\030\034\032\030scheduler.webhooks.write8\001\202\323\344\223\002\032\"\025/v1/webhook-endpoints:\001*'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookEndpoints']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookEndpoints']._serialized_options = b'\220\002\001\312\363\030\031\032\027scheduler.webhooks.read\202\323\344\223\002\027\022\025/v1/webhook-endpoints'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['UpdateWebhookEndpoint']._loaded_options = None
+  _globals['_WEBHOOKSERVICE'].methods_by_name['UpdateWebhookEndpoint']._serialized_options = b'\220\002\002\312\363\030\034\032\030scheduler.webhooks.write8\001\202\323\344\223\002(\032#/v1/webhook-endpoints/{endpoint_id}:\001*'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['RotateWebhookEndpointSecret']._loaded_options = None
+  _globals['_WEBHOOKSERVICE'].methods_by_name['RotateWebhookEndpointSecret']._serialized_options = b'\312\363\030\034\032\030scheduler.webhooks.write8\001\202\323\344\223\0025\"0/v1/webhook-endpoints/{endpoint_id}:rotateSecret:\001*'
   _globals['_WEBHOOKSERVICE'].methods_by_name['DeleteWebhookEndpoint']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['DeleteWebhookEndpoint']._serialized_options = b'\312\363\030\032\032\030scheduler.webhooks.write\202\323\344\223\002%*#/v1/webhook-endpoints/{endpoint_id}'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookDeliveries']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookDeliveries']._serialized_options = b'\220\002\001\312\363\030\031\032\027scheduler.webhooks.read\202\323\344\223\0020\022./v1/webhook-endpoints/{endpoint_id}/deliveries'
   _globals['_WEBHOOKSERVICE'].methods_by_name['RedeliverWebhook']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['RedeliverWebhook']._serialized_options = b'\312\363\030\032\032\030scheduler.webhooks.write\202\323\344\223\002K\"F/v1/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}:redeliver:\001*'
-  _globals['_DELIVERYSTATE']._serialized_start=2612
-  _globals['_DELIVERYSTATE']._serialized_end=2746
-  _globals['_HOOK']._serialized_start=204
-  _globals['_HOOK']._serialized_end=327
-  _globals['_HOOKSETTINGS']._serialized_start=330
-  _globals['_HOOKSETTINGS']._serialized_end=553
-  _globals['_HOOKSETTINGS_INPUTSENTRY']._serialized_start=508
-  _globals['_HOOKSETTINGS_INPUTSENTRY']._serialized_end=553
-  _globals['_CREATEHOOKREQUEST']._serialized_start=555
-  _globals['_CREATEHOOKREQUEST']._serialized_end=633
-  _globals['_CREATEHOOKRESPONSE']._serialized_start=635
-  _globals['_CREATEHOOKRESPONSE']._serialized_end=716
-  _globals['_LISTHOOKSREQUEST']._serialized_start=718
-  _globals['_LISTHOOKSREQUEST']._serialized_end=797
-  _globals['_LISTHOOKSRESPONSE']._serialized_start=799
-  _globals['_LISTHOOKSRESPONSE']._serialized_end=883
-  _globals['_DELETEHOOKREQUEST']._serialized_start=885
-  _globals['_DELETEHOOKREQUEST']._serialized_end=931
-  _globals['_DELETEHOOKRESPONSE']._serialized_start=933
-  _globals['_DELETEHOOKRESPONSE']._serialized_end=953
-  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_start=955
-  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_end=1041
-  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_start=1043
-  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_end=1083
-  _globals['_WEBHOOKENDPOINT']._serialized_start=1086
-  _globals['_WEBHOOKENDPOINT']._serialized_end=1235
-  _globals['_WEBHOOKENDPOINTSETTINGS']._serialized_start=1238
-  _globals['_WEBHOOKENDPOINTSETTINGS']._serialized_end=1417
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_start=1419
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_end=1519
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_start=1521
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_end=1628
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_start=1630
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_end=1720
-  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_start=1722
-  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_end=1832
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_start=1834
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_end=1895
-  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_start=1897
-  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_end=1928
-  _globals['_WEBHOOKDELIVERY']._serialized_start=1931
-  _globals['_WEBHOOKDELIVERY']._serialized_end=2200
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=2202
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=2324
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=2326
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2438
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=2440
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=2527
-  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_start=2529
-  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_end=2609
-  _globals['_WEBHOOKSERVICE']._serialized_start=2749
-  _globals['_WEBHOOKSERVICE']._serialized_end=4373
+  _globals['_HOOK']._serialized_start=279
+  _globals['_HOOK']._serialized_end=527
+  _globals['_HOOKSETTINGS']._serialized_start=530
+  _globals['_HOOKSETTINGS']._serialized_end=771
+  _globals['_HOOKSETTINGS_INPUTSENTRY']._serialized_start=726
+  _globals['_HOOKSETTINGS_INPUTSENTRY']._serialized_end=771
+  _globals['_UPDATEHOOKREQUEST']._serialized_start=774
+  _globals['_UPDATEHOOKREQUEST']._serialized_end=902
+  _globals['_UPDATEHOOKRESPONSE']._serialized_start=904
+  _globals['_UPDATEHOOKRESPONSE']._serialized_end=963
+  _globals['_ROTATEHOOKSECRETREQUEST']._serialized_start=965
+  _globals['_ROTATEHOOKSECRETREQUEST']._serialized_end=1078
+  _globals['_ROTATEHOOKSECRETRESPONSE']._serialized_start=1080
+  _globals['_ROTATEHOOKSECRETRESPONSE']._serialized_end=1167
+  _globals['_CREATEHOOKREQUEST']._serialized_start=1169
+  _globals['_CREATEHOOKREQUEST']._serialized_end=1247
+  _globals['_CREATEHOOKRESPONSE']._serialized_start=1249
+  _globals['_CREATEHOOKRESPONSE']._serialized_end=1330
+  _globals['_LISTHOOKSREQUEST']._serialized_start=1332
+  _globals['_LISTHOOKSREQUEST']._serialized_end=1411
+  _globals['_LISTHOOKSRESPONSE']._serialized_start=1413
+  _globals['_LISTHOOKSRESPONSE']._serialized_end=1497
+  _globals['_DELETEHOOKREQUEST']._serialized_start=1499
+  _globals['_DELETEHOOKREQUEST']._serialized_end=1545
+  _globals['_DELETEHOOKRESPONSE']._serialized_start=1547
+  _globals['_DELETEHOOKRESPONSE']._serialized_end=1567
+  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_start=1569
+  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_end=1655
+  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_start=1657
+  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_end=1697
+  _globals['_WEBHOOKSERVICE']._serialized_start=1700
+  _globals['_WEBHOOKSERVICE']._serialized_end=4108
 # @@protoc_insertion_point(module_scope)

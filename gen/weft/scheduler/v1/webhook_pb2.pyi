@@ -6,10 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,30 +21,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _DeliveryState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    DELIVERY_STATE_UNSPECIFIED: _DeliveryState.ValueType  # 0
-    DELIVERY_STATE_WAITING: _DeliveryState.ValueType  # 1
-    DELIVERY_STATE_DELIVERED: _DeliveryState.ValueType  # 2
-    """Final: answered with 2xx."""
-    DELIVERY_STATE_GIVEN_UP: _DeliveryState.ValueType  # 3
-    """Final: out of attempts, or answered with 410."""
-
-class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
-    """Where a delivery stands."""
-
-DELIVERY_STATE_UNSPECIFIED: DeliveryState.ValueType  # 0
-DELIVERY_STATE_WAITING: DeliveryState.ValueType  # 1
-DELIVERY_STATE_DELIVERED: DeliveryState.ValueType  # 2
-"""Final: answered with 2xx."""
-DELIVERY_STATE_GIVEN_UP: DeliveryState.ValueType  # 3
-"""Final: out of attempts, or answered with 410."""
-Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
-
 @_typing.final
 class Hook(_message.Message):
     """An address for webhooks that come in."""
@@ -54,21 +30,34 @@ class Hook(_message.Message):
     HOOK_ID_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SECRET_END_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     hook_id: _builtins.str
+    etag: _builtins.str
     @_builtins.property
     def settings(self) -> Global___HookSettings: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def previous_secret_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the secret before this one counts, too. Absence: there is none."""
+
     def __init__(
         self,
         *,
         hook_id: _builtins.str = ...,
         settings: Global___HookSettings | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        previous_secret_end_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "previous_secret_end_time", b"previous_secret_end_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "hook_id", b"hook_id", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "hook_id", b"hook_id", "previous_secret_end_time", b"previous_secret_end_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,10 +93,13 @@ class HookSettings(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     workflow_id: _builtins.str
     filter: _builtins.str
     """CEL over `body`, the JSON that came. Absence: true."""
+    disabled: _builtins.bool
+    """It takes no webhooks."""
     @_builtins.property
     def inputs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The run's input, an expression for each field, over the same. Absence: no input."""
@@ -119,14 +111,113 @@ class HookSettings(_message.Message):
         workflow_id: _builtins.str = ...,
         filter: _builtins.str = ...,
         inputs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "inputs", b"inputs", "name", b"name", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled", b"disabled", "filter", b"filter", "inputs", b"inputs", "name", b"name", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HookSettings: _TypeAlias = HookSettings  # noqa: Y015
+
+@_typing.final
+class UpdateHookRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_ID_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    hook_id: _builtins.str
+    etag: _builtins.str
+    """The etag that was read. Absence: whatever is there is replaced."""
+    @_builtins.property
+    def settings(self) -> Global___HookSettings: ...
+    def __init__(
+        self,
+        *,
+        hook_id: _builtins.str = ...,
+        settings: Global___HookSettings | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "hook_id", b"hook_id", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateHookRequest: _TypeAlias = UpdateHookRequest  # noqa: Y015
+
+@_typing.final
+class UpdateHookResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hook(self) -> Global___Hook: ...
+    def __init__(
+        self,
+        *,
+        hook: Global___Hook | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hook", b"hook"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hook", b"hook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateHookResponse: _TypeAlias = UpdateHookResponse  # noqa: Y015
+
+@_typing.final
+class RotateHookSecretRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_ID_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    hook_id: _builtins.str
+    @_builtins.property
+    def overlap(self) -> _duration_pb2.Duration:
+        """How long the secret of now counts beside the new one. Absence: a day. 0: not at all, it is known to
+        somebody who should not know it.
+        """
+
+    def __init__(
+        self,
+        *,
+        hook_id: _builtins.str = ...,
+        overlap: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hook_id", b"hook_id", "overlap", b"overlap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateHookSecretRequest: _TypeAlias = RotateHookSecretRequest  # noqa: Y015
+
+@_typing.final
+class RotateHookSecretResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOOK_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """`whsec_` and base64. Never shown again."""
+    @_builtins.property
+    def hook(self) -> Global___Hook: ...
+    def __init__(
+        self,
+        *,
+        hook: Global___Hook | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hook", b"hook"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hook", b"hook", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateHookSecretResponse: _TypeAlias = RotateHookSecretResponse  # noqa: Y015
 
 @_typing.final
 class CreateHookRequest(_message.Message):
@@ -298,344 +389,3 @@ class ReceiveWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReceiveWebhookResponse: _TypeAlias = ReceiveWebhookResponse  # noqa: Y015
-
-@_typing.final
-class WebhookEndpoint(_message.Message):
-    """Where webhooks go to."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
-    SETTINGS_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    endpoint_id: _builtins.str
-    @_builtins.property
-    def settings(self) -> Global___WebhookEndpointSettings: ...
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        endpoint_id: _builtins.str = ...,
-        settings: Global___WebhookEndpointSettings | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoint_id", b"endpoint_id", "settings", b"settings"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WebhookEndpoint: _TypeAlias = WebhookEndpoint  # noqa: Y015
-
-@_typing.final
-class WebhookEndpointSettings(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    URL_FIELD_NUMBER: _builtins.int
-    TYPES_FIELD_NUMBER: _builtins.int
-    WORKFLOW_IDS_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    url: _builtins.str
-    """`https`, without user and fragment, at an address that anyone can reach. In development also
-    `http` and addresses of this machine.
-    """
-    @_builtins.property
-    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Kinds of message: `workflow_run.started`, `.succeeded`, `.failed`, `.compensated`, `.stuck`;
-        `task.started`, `.succeeded`, `.failed`, `.skipped`, `.cancelled`, `.compensated`. Absence: all
-        of runs.
-        """
-
-    @_builtins.property
-    def workflow_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these workflows. Absence: all."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        url: _builtins.str = ...,
-        types: _abc.Iterable[_builtins.str] | None = ...,
-        workflow_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "types", b"types", "url", b"url", "workflow_ids", b"workflow_ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WebhookEndpointSettings: _TypeAlias = WebhookEndpointSettings  # noqa: Y015
-
-@_typing.final
-class CreateWebhookEndpointRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SETTINGS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def settings(self) -> Global___WebhookEndpointSettings: ...
-    def __init__(
-        self,
-        *,
-        settings: Global___WebhookEndpointSettings | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateWebhookEndpointRequest: _TypeAlias = CreateWebhookEndpointRequest  # noqa: Y015
-
-@_typing.final
-class CreateWebhookEndpointResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINT_FIELD_NUMBER: _builtins.int
-    SECRET_FIELD_NUMBER: _builtins.int
-    secret: _builtins.str
-    """`whsec_` and base64. Never shown again."""
-    @_builtins.property
-    def endpoint(self) -> Global___WebhookEndpoint: ...
-    def __init__(
-        self,
-        *,
-        endpoint: Global___WebhookEndpoint | None = ...,
-        secret: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "secret", b"secret"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateWebhookEndpointResponse: _TypeAlias = CreateWebhookEndpointResponse  # noqa: Y015
-
-@_typing.final
-class ListWebhookEndpointsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """Absence: 50."""
-    page_token: _builtins.str
-    """From the page before. Absence: the first page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListWebhookEndpointsRequest: _TypeAlias = ListWebhookEndpointsRequest  # noqa: Y015
-
-@_typing.final
-class ListWebhookEndpointsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINTS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Absence: this was the last page."""
-    @_builtins.property
-    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookEndpoint]: ...
-    def __init__(
-        self,
-        *,
-        endpoints: _abc.Iterable[Global___WebhookEndpoint] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListWebhookEndpointsResponse: _TypeAlias = ListWebhookEndpointsResponse  # noqa: Y015
-
-@_typing.final
-class DeleteWebhookEndpointRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
-    endpoint_id: _builtins.str
-    def __init__(
-        self,
-        *,
-        endpoint_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint_id", b"endpoint_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteWebhookEndpointRequest: _TypeAlias = DeleteWebhookEndpointRequest  # noqa: Y015
-
-@_typing.final
-class DeleteWebhookEndpointResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteWebhookEndpointResponse: _TypeAlias = DeleteWebhookEndpointResponse  # noqa: Y015
-
-@_typing.final
-class WebhookDelivery(_message.Message):
-    """One message to one endpoint."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DELIVERY_ID_FIELD_NUMBER: _builtins.int
-    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
-    STATUS_FIELD_NUMBER: _builtins.int
-    PROBLEM_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    NEXT_TIME_FIELD_NUMBER: _builtins.int
-    delivery_id: _builtins.str
-    """The message's `webhook-id`."""
-    endpoint_id: _builtins.str
-    type: _builtins.str
-    """Kind of message."""
-    state: Global___DeliveryState.ValueType
-    attempts: _builtins.int
-    status: _builtins.int
-    """HTTP status of the last attempt. Absence: nobody answered."""
-    problem: _builtins.str
-    """Why the last attempt failed. Absence: it did not."""
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
-    @_builtins.property
-    def next_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next attempt is due. Absence: none follows."""
-
-    def __init__(
-        self,
-        *,
-        delivery_id: _builtins.str = ...,
-        endpoint_id: _builtins.str = ...,
-        type: _builtins.str = ...,
-        state: Global___DeliveryState.ValueType = ...,
-        attempts: _builtins.int = ...,
-        status: _builtins.int = ...,
-        problem: _builtins.str = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        next_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "next_time", b"next_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "delivery_id", b"delivery_id", "endpoint_id", b"endpoint_id", "next_time", b"next_time", "problem", b"problem", "state", b"state", "status", b"status", "type", b"type"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
-
-@_typing.final
-class ListWebhookDeliveriesRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    endpoint_id: _builtins.str
-    page_size: _builtins.int
-    """Absence: 50."""
-    page_token: _builtins.str
-    """From the page before. Absence: the first page."""
-    def __init__(
-        self,
-        *,
-        endpoint_id: _builtins.str = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint_id", b"endpoint_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListWebhookDeliveriesRequest: _TypeAlias = ListWebhookDeliveriesRequest  # noqa: Y015
-
-@_typing.final
-class ListWebhookDeliveriesResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DELIVERIES_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Absence: this was the last page."""
-    @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookDelivery]: ...
-    def __init__(
-        self,
-        *,
-        deliveries: _abc.Iterable[Global___WebhookDelivery] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListWebhookDeliveriesResponse: _TypeAlias = ListWebhookDeliveriesResponse  # noqa: Y015
-
-@_typing.final
-class RedeliverWebhookRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
-    DELIVERY_ID_FIELD_NUMBER: _builtins.int
-    endpoint_id: _builtins.str
-    delivery_id: _builtins.str
-    def __init__(
-        self,
-        *,
-        endpoint_id: _builtins.str = ...,
-        delivery_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "endpoint_id", b"endpoint_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RedeliverWebhookRequest: _TypeAlias = RedeliverWebhookRequest  # noqa: Y015
-
-@_typing.final
-class RedeliverWebhookResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DELIVERY_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def delivery(self) -> Global___WebhookDelivery: ...
-    def __init__(
-        self,
-        *,
-        delivery: Global___WebhookDelivery | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RedeliverWebhookResponse: _TypeAlias = RedeliverWebhookResponse  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from weft.scheduler.v1 import webhook_endpoint_pb2 as weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2
 from weft.scheduler.v1 import webhook_pb2 as weft_dot_scheduler_dot_v1_dot_webhook__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -46,6 +47,16 @@ class WebhookServiceStub:
                 request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksRequest.SerializeToString,
                 response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksResponse.FromString,
                 _registered_method=True)
+        self.UpdateHook = channel.unary_unary(
+                '/weft.scheduler.v1.WebhookService/UpdateHook',
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookResponse.FromString,
+                _registered_method=True)
+        self.RotateHookSecret = channel.unary_unary(
+                '/weft.scheduler.v1.WebhookService/RotateHookSecret',
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretResponse.FromString,
+                _registered_method=True)
         self.DeleteHook = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/DeleteHook',
                 request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteHookRequest.SerializeToString,
@@ -58,28 +69,38 @@ class WebhookServiceStub:
                 _registered_method=True)
         self.CreateWebhookEndpoint = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/CreateWebhookEndpoint',
-                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointRequest.SerializeToString,
-                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointResponse.FromString,
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointResponse.FromString,
                 _registered_method=True)
         self.ListWebhookEndpoints = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/ListWebhookEndpoints',
-                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsRequest.SerializeToString,
-                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsResponse.FromString,
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsResponse.FromString,
+                _registered_method=True)
+        self.UpdateWebhookEndpoint = channel.unary_unary(
+                '/weft.scheduler.v1.WebhookService/UpdateWebhookEndpoint',
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointResponse.FromString,
+                _registered_method=True)
+        self.RotateWebhookEndpointSecret = channel.unary_unary(
+                '/weft.scheduler.v1.WebhookService/RotateWebhookEndpointSecret',
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretResponse.FromString,
                 _registered_method=True)
         self.DeleteWebhookEndpoint = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/DeleteWebhookEndpoint',
-                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointRequest.SerializeToString,
-                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointResponse.FromString,
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointResponse.FromString,
                 _registered_method=True)
         self.ListWebhookDeliveries = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/ListWebhookDeliveries',
-                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesResponse.FromString,
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesResponse.FromString,
                 _registered_method=True)
         self.RedeliverWebhook = channel.unary_unary(
                 '/weft.scheduler.v1.WebhookService/RedeliverWebhook',
-                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookRequest.SerializeToString,
-                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookResponse.FromString,
+                request_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookResponse.FromString,
                 _registered_method=True)
 
 
@@ -108,6 +129,30 @@ class WebhookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateHook(self, request, context):
+        """Replaces an address's settings; its secret stays. Emits [HookUpdated][].
+
+        Errors:
+        NOT_FOUND UNKNOWN_HOOK
+        NOT_FOUND UNKNOWN_WORKFLOW
+        INVALID_ARGUMENT EXPRESSION_REFUSED
+        ABORTED ETAG_MISMATCH
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateHookSecret(self, request, context):
+        """Gives an address another secret, which is shown this once. For a while webhooks that are signed with
+        the one before it are taken, too; of older ones none is. Emits [HookSecretRotated][].
+
+        Errors:
+        NOT_FOUND UNKNOWN_HOOK
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteHook(self, request, context):
         """Deletes an address. Emits [HookDeleted][].
 
@@ -122,8 +167,8 @@ class WebhookServiceServicer:
         """Takes a webhook: a JSON body with the headers `webhook-id`, `webhook-timestamp` and
         `webhook-signature`. It starts a run if the hook's filter holds.
 
-        Idempotent by `webhook-id`. A hook that does not exist, and a signature that does not verify, are
-        refused alike.
+        Idempotent by `webhook-id`. A hook that does not exist or is disabled, and a signature that does not
+        verify, are refused alike.
 
         Errors:
         UNAUTHENTICATED WEBHOOK_REFUSED
@@ -149,6 +194,30 @@ class WebhookServiceServicer:
 
     def ListWebhookEndpoints(self, request, context):
         """Lists endpoints, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWebhookEndpoint(self, request, context):
+        """Replaces an endpoint's settings; its secret stays. What waits to be delivered goes to the new URL;
+        while it is disabled that rests. Emits [WebhookEndpointUpdated][].
+
+        Errors:
+        NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+        INVALID_ARGUMENT URL_REFUSED
+        ABORTED ETAG_MISMATCH
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookEndpointSecret(self, request, context):
+        """Gives an endpoint another secret, which is shown this once. For a while each delivery is signed with
+        both, so that the receiver may change over whenever it likes. Emits [WebhookEndpointSecretRotated][].
+
+        Errors:
+        NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,6 +266,16 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksRequest.FromString,
                     response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksResponse.SerializeToString,
             ),
+            'UpdateHook': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateHook,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookResponse.SerializeToString,
+            ),
+            'RotateHookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateHookSecret,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretResponse.SerializeToString,
+            ),
             'DeleteHook': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteHook,
                     request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteHookRequest.FromString,
@@ -209,28 +288,38 @@ def add_WebhookServiceServicer_to_server(servicer, server):
             ),
             'CreateWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateWebhookEndpoint,
-                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointRequest.FromString,
-                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointResponse.SerializeToString,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointResponse.SerializeToString,
             ),
             'ListWebhookEndpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWebhookEndpoints,
-                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsRequest.FromString,
-                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsResponse.SerializeToString,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsResponse.SerializeToString,
+            ),
+            'UpdateWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWebhookEndpoint,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointResponse.SerializeToString,
+            ),
+            'RotateWebhookEndpointSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookEndpointSecret,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretResponse.SerializeToString,
             ),
             'DeleteWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteWebhookEndpoint,
-                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointRequest.FromString,
-                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointResponse.SerializeToString,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointResponse.SerializeToString,
             ),
             'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWebhookDeliveries,
-                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesRequest.FromString,
-                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesResponse.SerializeToString,
             ),
             'RedeliverWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.RedeliverWebhook,
-                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookRequest.FromString,
-                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookResponse.SerializeToString,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -289,6 +378,60 @@ class WebhookService:
             '/weft.scheduler.v1.WebhookService/ListHooks',
             weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksRequest.SerializeToString,
             weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListHooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateHook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.scheduler.v1.WebhookService/UpdateHook',
+            weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__pb2.UpdateHookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateHookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.scheduler.v1.WebhookService/RotateHookSecret',
+            weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__pb2.RotateHookSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -368,8 +511,8 @@ class WebhookService:
             request,
             target,
             '/weft.scheduler.v1.WebhookService/CreateWebhookEndpoint',
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointRequest.SerializeToString,
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.CreateWebhookEndpointResponse.FromString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.CreateWebhookEndpointResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -395,8 +538,62 @@ class WebhookService:
             request,
             target,
             '/weft.scheduler.v1.WebhookService/ListWebhookEndpoints',
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsRequest.SerializeToString,
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookEndpointsResponse.FromString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookEndpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.scheduler.v1.WebhookService/UpdateWebhookEndpoint',
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.UpdateWebhookEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookEndpointSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.scheduler.v1.WebhookService/RotateWebhookEndpointSecret',
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RotateWebhookEndpointSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -422,8 +619,8 @@ class WebhookService:
             request,
             target,
             '/weft.scheduler.v1.WebhookService/DeleteWebhookEndpoint',
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointRequest.SerializeToString,
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.DeleteWebhookEndpointResponse.FromString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.DeleteWebhookEndpointResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -449,8 +646,8 @@ class WebhookService:
             request,
             target,
             '/weft.scheduler.v1.WebhookService/ListWebhookDeliveries',
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesRequest.SerializeToString,
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.ListWebhookDeliveriesResponse.FromString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.ListWebhookDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -476,8 +673,8 @@ class WebhookService:
             request,
             target,
             '/weft.scheduler.v1.WebhookService/RedeliverWebhook',
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookRequest.SerializeToString,
-            weft_dot_scheduler_dot_v1_dot_webhook__pb2.RedeliverWebhookResponse.FromString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_webhook__endpoint__pb2.RedeliverWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

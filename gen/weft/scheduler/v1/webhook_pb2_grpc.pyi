@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from weft.scheduler.v1 import webhook_endpoint_pb2 as _webhook_endpoint_pb2
 from weft.scheduler.v1 import webhook_pb2 as _webhook_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -46,6 +47,22 @@ class WebhookServiceStub:
     """
     ListHooks: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListHooksRequest, _webhook_pb2.ListHooksResponse]
     """Lists addresses, newest first."""
+    UpdateHook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.UpdateHookRequest, _webhook_pb2.UpdateHookResponse]
+    """Replaces an address's settings; its secret stays. Emits [HookUpdated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_HOOK
+      NOT_FOUND UNKNOWN_WORKFLOW
+      INVALID_ARGUMENT EXPRESSION_REFUSED
+      ABORTED ETAG_MISMATCH
+    """
+    RotateHookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.RotateHookSecretRequest, _webhook_pb2.RotateHookSecretResponse]
+    """Gives an address another secret, which is shown this once. For a while webhooks that are signed with
+    the one before it are taken, too; of older ones none is. Emits [HookSecretRotated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_HOOK
+    """
     DeleteHook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.DeleteHookRequest, _webhook_pb2.DeleteHookResponse]
     """Deletes an address. Emits [HookDeleted][].
 
@@ -56,15 +73,15 @@ class WebhookServiceStub:
     """Takes a webhook: a JSON body with the headers `webhook-id`, `webhook-timestamp` and
     `webhook-signature`. It starts a run if the hook's filter holds.
 
-    Idempotent by `webhook-id`. A hook that does not exist, and a signature that does not verify, are
-    refused alike.
+    Idempotent by `webhook-id`. A hook that does not exist or is disabled, and a signature that does not
+    verify, are refused alike.
 
     Errors:
       UNAUTHENTICATED WEBHOOK_REFUSED
       INVALID_ARGUMENT WEBHOOK_UNREADABLE
       INVALID_ARGUMENT INPUT_REFUSED
     """
-    CreateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.CreateWebhookEndpointRequest, _webhook_pb2.CreateWebhookEndpointResponse]
+    CreateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.CreateWebhookEndpointRequest, _webhook_endpoint_pb2.CreateWebhookEndpointResponse]
     """Makes an endpoint that is called when runs of workflows change. Its secret is shown this once.
 
     Emits [WebhookEndpointCreated][].
@@ -73,21 +90,37 @@ class WebhookServiceStub:
       INVALID_ARGUMENT URL_REFUSED
       FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
     """
-    ListWebhookEndpoints: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookEndpointsRequest, _webhook_pb2.ListWebhookEndpointsResponse]
+    ListWebhookEndpoints: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.ListWebhookEndpointsRequest, _webhook_endpoint_pb2.ListWebhookEndpointsResponse]
     """Lists endpoints, newest first."""
-    DeleteWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.DeleteWebhookEndpointRequest, _webhook_pb2.DeleteWebhookEndpointResponse]
+    UpdateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.UpdateWebhookEndpointRequest, _webhook_endpoint_pb2.UpdateWebhookEndpointResponse]
+    """Replaces an endpoint's settings; its secret stays. What waits to be delivered goes to the new URL;
+    while it is disabled that rests. Emits [WebhookEndpointUpdated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+      INVALID_ARGUMENT URL_REFUSED
+      ABORTED ETAG_MISMATCH
+    """
+    RotateWebhookEndpointSecret: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.RotateWebhookEndpointSecretRequest, _webhook_endpoint_pb2.RotateWebhookEndpointSecretResponse]
+    """Gives an endpoint another secret, which is shown this once. For a while each delivery is signed with
+    both, so that the receiver may change over whenever it likes. Emits [WebhookEndpointSecretRotated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+    """
+    DeleteWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.DeleteWebhookEndpointRequest, _webhook_endpoint_pb2.DeleteWebhookEndpointResponse]
     """Deletes an endpoint, and what was still to be delivered. Emits [WebhookEndpointDeleted][].
 
     Errors:
       NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
     """
-    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookDeliveriesRequest, _webhook_pb2.ListWebhookDeliveriesResponse]
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.ListWebhookDeliveriesRequest, _webhook_endpoint_pb2.ListWebhookDeliveriesResponse]
     """Lists the deliveries to an endpoint, newest first.
 
     Errors:
       NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
     """
-    RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverWebhookRequest, _webhook_pb2.RedeliverWebhookResponse]
+    RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.RedeliverWebhookRequest, _webhook_endpoint_pb2.RedeliverWebhookResponse]
     """Delivers once more what was given up, or has been delivered.
 
     Errors:
@@ -112,6 +145,22 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
     ListHooks: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListHooksRequest, _webhook_pb2.ListHooksResponse]  # type: ignore[assignment]
     """Lists addresses, newest first."""
+    UpdateHook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.UpdateHookRequest, _webhook_pb2.UpdateHookResponse]  # type: ignore[assignment]
+    """Replaces an address's settings; its secret stays. Emits [HookUpdated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_HOOK
+      NOT_FOUND UNKNOWN_WORKFLOW
+      INVALID_ARGUMENT EXPRESSION_REFUSED
+      ABORTED ETAG_MISMATCH
+    """
+    RotateHookSecret: _aio.UnaryUnaryMultiCallable[_webhook_pb2.RotateHookSecretRequest, _webhook_pb2.RotateHookSecretResponse]  # type: ignore[assignment]
+    """Gives an address another secret, which is shown this once. For a while webhooks that are signed with
+    the one before it are taken, too; of older ones none is. Emits [HookSecretRotated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_HOOK
+    """
     DeleteHook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.DeleteHookRequest, _webhook_pb2.DeleteHookResponse]  # type: ignore[assignment]
     """Deletes an address. Emits [HookDeleted][].
 
@@ -122,15 +171,15 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """Takes a webhook: a JSON body with the headers `webhook-id`, `webhook-timestamp` and
     `webhook-signature`. It starts a run if the hook's filter holds.
 
-    Idempotent by `webhook-id`. A hook that does not exist, and a signature that does not verify, are
-    refused alike.
+    Idempotent by `webhook-id`. A hook that does not exist or is disabled, and a signature that does not
+    verify, are refused alike.
 
     Errors:
       UNAUTHENTICATED WEBHOOK_REFUSED
       INVALID_ARGUMENT WEBHOOK_UNREADABLE
       INVALID_ARGUMENT INPUT_REFUSED
     """
-    CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_pb2.CreateWebhookEndpointRequest, _webhook_pb2.CreateWebhookEndpointResponse]  # type: ignore[assignment]
+    CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.CreateWebhookEndpointRequest, _webhook_endpoint_pb2.CreateWebhookEndpointResponse]  # type: ignore[assignment]
     """Makes an endpoint that is called when runs of workflows change. Its secret is shown this once.
 
     Emits [WebhookEndpointCreated][].
@@ -139,21 +188,37 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
       INVALID_ARGUMENT URL_REFUSED
       FAILED_PRECONDITION TOO_MANY_WEBHOOK_ENDPOINTS
     """
-    ListWebhookEndpoints: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookEndpointsRequest, _webhook_pb2.ListWebhookEndpointsResponse]  # type: ignore[assignment]
+    ListWebhookEndpoints: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.ListWebhookEndpointsRequest, _webhook_endpoint_pb2.ListWebhookEndpointsResponse]  # type: ignore[assignment]
     """Lists endpoints, newest first."""
-    DeleteWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_pb2.DeleteWebhookEndpointRequest, _webhook_pb2.DeleteWebhookEndpointResponse]  # type: ignore[assignment]
+    UpdateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.UpdateWebhookEndpointRequest, _webhook_endpoint_pb2.UpdateWebhookEndpointResponse]  # type: ignore[assignment]
+    """Replaces an endpoint's settings; its secret stays. What waits to be delivered goes to the new URL;
+    while it is disabled that rests. Emits [WebhookEndpointUpdated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+      INVALID_ARGUMENT URL_REFUSED
+      ABORTED ETAG_MISMATCH
+    """
+    RotateWebhookEndpointSecret: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.RotateWebhookEndpointSecretRequest, _webhook_endpoint_pb2.RotateWebhookEndpointSecretResponse]  # type: ignore[assignment]
+    """Gives an endpoint another secret, which is shown this once. For a while each delivery is signed with
+    both, so that the receiver may change over whenever it likes. Emits [WebhookEndpointSecretRotated][].
+
+    Errors:
+      NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+    """
+    DeleteWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.DeleteWebhookEndpointRequest, _webhook_endpoint_pb2.DeleteWebhookEndpointResponse]  # type: ignore[assignment]
     """Deletes an endpoint, and what was still to be delivered. Emits [WebhookEndpointDeleted][].
 
     Errors:
       NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
     """
-    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookDeliveriesRequest, _webhook_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.ListWebhookDeliveriesRequest, _webhook_endpoint_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
     """Lists the deliveries to an endpoint, newest first.
 
     Errors:
       NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
     """
-    RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverWebhookRequest, _webhook_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
+    RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_endpoint_pb2.RedeliverWebhookRequest, _webhook_endpoint_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
     """Delivers once more what was given up, or has been delivered.
 
     Errors:
@@ -189,6 +254,34 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists addresses, newest first."""
 
     @_abc_1.abstractmethod
+    def UpdateHook(
+        self,
+        request: _webhook_pb2.UpdateHookRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_webhook_pb2.UpdateHookResponse, _abc.Awaitable[_webhook_pb2.UpdateHookResponse]]:
+        """Replaces an address's settings; its secret stays. Emits [HookUpdated][].
+
+        Errors:
+          NOT_FOUND UNKNOWN_HOOK
+          NOT_FOUND UNKNOWN_WORKFLOW
+          INVALID_ARGUMENT EXPRESSION_REFUSED
+          ABORTED ETAG_MISMATCH
+        """
+
+    @_abc_1.abstractmethod
+    def RotateHookSecret(
+        self,
+        request: _webhook_pb2.RotateHookSecretRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_webhook_pb2.RotateHookSecretResponse, _abc.Awaitable[_webhook_pb2.RotateHookSecretResponse]]:
+        """Gives an address another secret, which is shown this once. For a while webhooks that are signed with
+        the one before it are taken, too; of older ones none is. Emits [HookSecretRotated][].
+
+        Errors:
+          NOT_FOUND UNKNOWN_HOOK
+        """
+
+    @_abc_1.abstractmethod
     def DeleteHook(
         self,
         request: _webhook_pb2.DeleteHookRequest,
@@ -209,8 +302,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a webhook: a JSON body with the headers `webhook-id`, `webhook-timestamp` and
         `webhook-signature`. It starts a run if the hook's filter holds.
 
-        Idempotent by `webhook-id`. A hook that does not exist, and a signature that does not verify, are
-        refused alike.
+        Idempotent by `webhook-id`. A hook that does not exist or is disabled, and a signature that does not
+        verify, are refused alike.
 
         Errors:
           UNAUTHENTICATED WEBHOOK_REFUSED
@@ -221,9 +314,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def CreateWebhookEndpoint(
         self,
-        request: _webhook_pb2.CreateWebhookEndpointRequest,
+        request: _webhook_endpoint_pb2.CreateWebhookEndpointRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_webhook_pb2.CreateWebhookEndpointResponse, _abc.Awaitable[_webhook_pb2.CreateWebhookEndpointResponse]]:
+    ) -> _typing.Union[_webhook_endpoint_pb2.CreateWebhookEndpointResponse, _abc.Awaitable[_webhook_endpoint_pb2.CreateWebhookEndpointResponse]]:
         """Makes an endpoint that is called when runs of workflows change. Its secret is shown this once.
 
         Emits [WebhookEndpointCreated][].
@@ -236,17 +329,45 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListWebhookEndpoints(
         self,
-        request: _webhook_pb2.ListWebhookEndpointsRequest,
+        request: _webhook_endpoint_pb2.ListWebhookEndpointsRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_webhook_pb2.ListWebhookEndpointsResponse, _abc.Awaitable[_webhook_pb2.ListWebhookEndpointsResponse]]:
+    ) -> _typing.Union[_webhook_endpoint_pb2.ListWebhookEndpointsResponse, _abc.Awaitable[_webhook_endpoint_pb2.ListWebhookEndpointsResponse]]:
         """Lists endpoints, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateWebhookEndpoint(
+        self,
+        request: _webhook_endpoint_pb2.UpdateWebhookEndpointRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_webhook_endpoint_pb2.UpdateWebhookEndpointResponse, _abc.Awaitable[_webhook_endpoint_pb2.UpdateWebhookEndpointResponse]]:
+        """Replaces an endpoint's settings; its secret stays. What waits to be delivered goes to the new URL;
+        while it is disabled that rests. Emits [WebhookEndpointUpdated][].
+
+        Errors:
+          NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+          INVALID_ARGUMENT URL_REFUSED
+          ABORTED ETAG_MISMATCH
+        """
+
+    @_abc_1.abstractmethod
+    def RotateWebhookEndpointSecret(
+        self,
+        request: _webhook_endpoint_pb2.RotateWebhookEndpointSecretRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_webhook_endpoint_pb2.RotateWebhookEndpointSecretResponse, _abc.Awaitable[_webhook_endpoint_pb2.RotateWebhookEndpointSecretResponse]]:
+        """Gives an endpoint another secret, which is shown this once. For a while each delivery is signed with
+        both, so that the receiver may change over whenever it likes. Emits [WebhookEndpointSecretRotated][].
+
+        Errors:
+          NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+        """
 
     @_abc_1.abstractmethod
     def DeleteWebhookEndpoint(
         self,
-        request: _webhook_pb2.DeleteWebhookEndpointRequest,
+        request: _webhook_endpoint_pb2.DeleteWebhookEndpointRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_webhook_pb2.DeleteWebhookEndpointResponse, _abc.Awaitable[_webhook_pb2.DeleteWebhookEndpointResponse]]:
+    ) -> _typing.Union[_webhook_endpoint_pb2.DeleteWebhookEndpointResponse, _abc.Awaitable[_webhook_endpoint_pb2.DeleteWebhookEndpointResponse]]:
         """Deletes an endpoint, and what was still to be delivered. Emits [WebhookEndpointDeleted][].
 
         Errors:
@@ -256,9 +377,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListWebhookDeliveries(
         self,
-        request: _webhook_pb2.ListWebhookDeliveriesRequest,
+        request: _webhook_endpoint_pb2.ListWebhookDeliveriesRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_webhook_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhook_pb2.ListWebhookDeliveriesResponse]]:
+    ) -> _typing.Union[_webhook_endpoint_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhook_endpoint_pb2.ListWebhookDeliveriesResponse]]:
         """Lists the deliveries to an endpoint, newest first.
 
         Errors:
@@ -268,9 +389,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RedeliverWebhook(
         self,
-        request: _webhook_pb2.RedeliverWebhookRequest,
+        request: _webhook_endpoint_pb2.RedeliverWebhookRequest,
         context: _typing.Any,
-    ) -> _typing.Union[_webhook_pb2.RedeliverWebhookResponse, _abc.Awaitable[_webhook_pb2.RedeliverWebhookResponse]]:
+    ) -> _typing.Union[_webhook_endpoint_pb2.RedeliverWebhookResponse, _abc.Awaitable[_webhook_endpoint_pb2.RedeliverWebhookResponse]]:
         """Delivers once more what was given up, or has been delivered.
 
         Errors:

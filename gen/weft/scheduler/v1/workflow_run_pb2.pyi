@@ -466,6 +466,111 @@ class ListWorkflowRunsResponse(_message.Message):
 Global___ListWorkflowRunsResponse: _TypeAlias = ListWorkflowRunsResponse  # noqa: Y015
 
 @_typing.final
+class WatchWorkflowRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Absence: all that fit the rest."""
+    workflow_id: _builtins.str
+    """Absence: all workflows."""
+    resume_token: _builtins.str
+    """Of the last answer. Absence: from now on; of one run, with what is known of it first."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchWorkflowRunsRequest: _TypeAlias = WatchWorkflowRunsRequest  # noqa: Y015
+
+@_typing.final
+class WatchWorkflowRunsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Resumes behind this answer."""
+    @_builtins.property
+    def run(self) -> Global___WorkflowRun:
+        """How the run stands, with its tasks: of one run, first, unless the watch goes on."""
+
+    @_builtins.property
+    def update(self) -> Global___WorkflowRunUpdate: ...
+    @_builtins.property
+    def heartbeat(self) -> _timestamp_pb2.Timestamp:
+        """Nothing happened; the stream lives."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___WorkflowRun | None = ...,
+        update: Global___WorkflowRunUpdate | None = ...,
+        heartbeat: _timestamp_pb2.Timestamp | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "item", b"item", "run", b"run", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "item", b"item", "resume_token", b"resume_token", "run", b"run", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["run", "update", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___WatchWorkflowRunsResponse: _TypeAlias = WatchWorkflowRunsResponse  # noqa: Y015
+
+@_typing.final
+class WorkflowRunUpdate(_message.Message):
+    """A run, or a task of it, stands elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    TASK_STATE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    workflow_id: _builtins.str
+    state: Global___WorkflowRunState.ValueType
+    """Absence: a task's state changed, and not the run's."""
+    task: _builtins.str
+    """Absence: it is the run's state that changed."""
+    task_state: Global___TaskState.ValueType
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        state: Global___WorkflowRunState.ValueType = ...,
+        task: _builtins.str = ...,
+        task_state: Global___TaskState.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "state", b"state", "task", b"task", "task_state", b"task_state", "time", b"time", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowRunUpdate: _TypeAlias = WorkflowRunUpdate  # noqa: Y015
+
+@_typing.final
 class CancelWorkflowRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -59,6 +59,11 @@ class WorkflowRunServiceStub:
                 request_serializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsRequest.SerializeToString,
                 response_deserializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsResponse.FromString,
                 _registered_method=True)
+        self.WatchWorkflowRuns = channel.unary_stream(
+                '/weft.scheduler.v1.WorkflowRunService/WatchWorkflowRuns',
+                request_serializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsRequest.SerializeToString,
+                response_deserializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsResponse.FromString,
+                _registered_method=True)
         self.CancelWorkflowRun = channel.unary_unary(
                 '/weft.scheduler.v1.WorkflowRunService/CancelWorkflowRun',
                 request_serializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.CancelWorkflowRunRequest.SerializeToString,
@@ -121,6 +126,22 @@ class WorkflowRunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchWorkflowRuns(self, request, context):
+        """Streams what happens to runs and their tasks, in the order in which it was written: of one run, of
+        those of a workflow, or of all; from now on, or from where an earlier stream ended. A heartbeat
+        comes when nothing else did for 15 seconds.
+
+        Resumable: call again with the `resume_token` of the last answer. Nothing is left out or told twice.
+
+        Errors:
+        NOT_FOUND UNKNOWN_WORKFLOW_RUN
+        INVALID_ARGUMENT RESUME_TOKEN_REFUSED
+        RESOURCE_EXHAUSTED TOO_MANY_WATCHES
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelWorkflowRun(self, request, context):
         """Calls a run off: tasks that run are cancelled, no further ones start, and what succeeded is undone.
 
@@ -167,6 +188,11 @@ def add_WorkflowRunServiceServicer_to_server(servicer, server):
                     servicer.ListWorkflowRuns,
                     request_deserializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsRequest.FromString,
                     response_serializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsResponse.SerializeToString,
+            ),
+            'WatchWorkflowRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchWorkflowRuns,
+                    request_deserializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsRequest.FromString,
+                    response_serializer=weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsResponse.SerializeToString,
             ),
             'CancelWorkflowRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelWorkflowRun,
@@ -292,6 +318,33 @@ class WorkflowRunService:
             '/weft.scheduler.v1.WorkflowRunService/ListWorkflowRuns',
             weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsRequest.SerializeToString,
             weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.ListWorkflowRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchWorkflowRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.scheduler.v1.WorkflowRunService/WatchWorkflowRuns',
+            weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsRequest.SerializeToString,
+            weft_dot_scheduler_dot_v1_dot_workflow__run__pb2.WatchWorkflowRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,18 @@ class WorkflowRunServiceStub:
     """
     ListWorkflowRuns: _grpc.UnaryUnaryMultiCallable[_workflow_run_pb2.ListWorkflowRunsRequest, _workflow_run_pb2.ListWorkflowRunsResponse]
     """Lists runs, newest first, without their tasks."""
+    WatchWorkflowRuns: _grpc.UnaryStreamMultiCallable[_workflow_run_pb2.WatchWorkflowRunsRequest, _workflow_run_pb2.WatchWorkflowRunsResponse]
+    """Streams what happens to runs and their tasks, in the order in which it was written: of one run, of
+    those of a workflow, or of all; from now on, or from where an earlier stream ended. A heartbeat
+    comes when nothing else did for 15 seconds.
+
+    Resumable: call again with the `resume_token` of the last answer. Nothing is left out or told twice.
+
+    Errors:
+      NOT_FOUND UNKNOWN_WORKFLOW_RUN
+      INVALID_ARGUMENT RESUME_TOKEN_REFUSED
+      RESOURCE_EXHAUSTED TOO_MANY_WATCHES
+    """
     CancelWorkflowRun: _grpc.UnaryUnaryMultiCallable[_workflow_run_pb2.CancelWorkflowRunRequest, _workflow_run_pb2.CancelWorkflowRunResponse]
     """Calls a run off: tasks that run are cancelled, no further ones start, and what succeeded is undone.
 
@@ -115,6 +127,18 @@ class WorkflowRunServiceAsyncStub(WorkflowRunServiceStub):
     """
     ListWorkflowRuns: _aio.UnaryUnaryMultiCallable[_workflow_run_pb2.ListWorkflowRunsRequest, _workflow_run_pb2.ListWorkflowRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first, without their tasks."""
+    WatchWorkflowRuns: _aio.UnaryStreamMultiCallable[_workflow_run_pb2.WatchWorkflowRunsRequest, _workflow_run_pb2.WatchWorkflowRunsResponse]  # type: ignore[assignment]
+    """Streams what happens to runs and their tasks, in the order in which it was written: of one run, of
+    those of a workflow, or of all; from now on, or from where an earlier stream ended. A heartbeat
+    comes when nothing else did for 15 seconds.
+
+    Resumable: call again with the `resume_token` of the last answer. Nothing is left out or told twice.
+
+    Errors:
+      NOT_FOUND UNKNOWN_WORKFLOW_RUN
+      INVALID_ARGUMENT RESUME_TOKEN_REFUSED
+      RESOURCE_EXHAUSTED TOO_MANY_WATCHES
+    """
     CancelWorkflowRun: _aio.UnaryUnaryMultiCallable[_workflow_run_pb2.CancelWorkflowRunRequest, _workflow_run_pb2.CancelWorkflowRunResponse]  # type: ignore[assignment]
     """Calls a run off: tasks that run are cancelled, no further ones start, and what succeeded is undone.
 
@@ -188,6 +212,24 @@ class WorkflowRunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _typing.Any,
     ) -> _typing.Union[_workflow_run_pb2.ListWorkflowRunsResponse, _abc.Awaitable[_workflow_run_pb2.ListWorkflowRunsResponse]]:
         """Lists runs, newest first, without their tasks."""
+
+    @_abc_1.abstractmethod
+    def WatchWorkflowRuns(
+        self,
+        request: _workflow_run_pb2.WatchWorkflowRunsRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_abc.Iterator[_workflow_run_pb2.WatchWorkflowRunsResponse], _abc.AsyncIterator[_workflow_run_pb2.WatchWorkflowRunsResponse]]:
+        """Streams what happens to runs and their tasks, in the order in which it was written: of one run, of
+        those of a workflow, or of all; from now on, or from where an earlier stream ended. A heartbeat
+        comes when nothing else did for 15 seconds.
+
+        Resumable: call again with the `resume_token` of the last answer. Nothing is left out or told twice.
+
+        Errors:
+          NOT_FOUND UNKNOWN_WORKFLOW_RUN
+          INVALID_ARGUMENT RESUME_TOKEN_REFUSED
+          RESOURCE_EXHAUSTED TOO_MANY_WATCHES
+        """
 
     @_abc_1.abstractmethod
     def CancelWorkflowRun(

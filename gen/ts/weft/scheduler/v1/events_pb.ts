@@ -9,7 +9,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
 import type { RunState } from "./schedule_run_pb.js";
 import { file_weft_scheduler_v1_schedule_run } from "./schedule_run_pb.js";
-import type { WorkflowRunState } from "./workflow_run_pb.js";
+import type { TaskState, WorkflowRunState } from "./workflow_run_pb.js";
 import { file_weft_scheduler_v1_workflow_run } from "./workflow_run_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/scheduler/v1/events.proto.
  */
 export const file_weft_scheduler_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWZ0L3NjaGVkdWxlci92MS9ldmVudHMucHJvdG8SEXdlZnQuc2NoZWR1bGVyLnYxIjkKD1NjaGVkdWxlQ3JlYXRlZBITCgtzY2hlZHVsZV9pZBgBIAEoCToR6vQYDQoLc2NoZWR1bGVfaWQiOQoPU2NoZWR1bGVVcGRhdGVkEhMKC3NjaGVkdWxlX2lkGAEgASgJOhHq9BgNCgtzY2hlZHVsZV9pZCI4Cg5TY2hlZHVsZVBhdXNlZBITCgtzY2hlZHVsZV9pZBgBIAEoCToR6vQYDQoLc2NoZWR1bGVfaWQiOQoPU2NoZWR1bGVSZXN1bWVkEhMKC3NjaGVkdWxlX2lkGAEgASgJOhHq9BgNCgtzY2hlZHVsZV9pZCI5Cg9TY2hlZHVsZURlbGV0ZWQSEwoLc2NoZWR1bGVfaWQYASABKAk6Eer0GA0KC3NjaGVkdWxlX2lkInYKEFNjaGVkdWxlUnVuRW5kZWQSEwoLc2NoZWR1bGVfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEioKBXN0YXRlGAMgASgOMhsud2VmdC5zY2hlZHVsZXIudjEuUnVuU3RhdGU6Eer0GA0KC3NjaGVkdWxlX2lkIjkKD0NhbGVuZGFyQ2hhbmdlZBITCgtjYWxlbmRhcl9pZBgBIAEoCToR6vQYDQoLY2FsZW5kYXJfaWQiOQoPQ2FsZW5kYXJEZWxldGVkEhMKC2NhbGVuZGFyX2lkGAEgASgJOhHq9BgNCgtjYWxlbmRhcl9pZCJKCg9Xb3JrZmxvd0NoYW5nZWQSEwoLd29ya2Zsb3dfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBToR6vQYDQoLd29ya2Zsb3dfaWQiOQoPV29ya2Zsb3dEZWxldGVkEhMKC3dvcmtmbG93X2lkGAEgASgJOhHq9BgNCgt3b3JrZmxvd19pZCJ7ChJXb3JrZmxvd1J1bkNoYW5nZWQSDgoGcnVuX2lkGAEgASgJEhMKC3dvcmtmbG93X2lkGAIgASgJEjIKBXN0YXRlGAMgASgOMiMud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5TdGF0ZToM6vQYCAoGcnVuX2lkIi0KC0hvb2tDcmVhdGVkEg8KB2hvb2tfaWQYASABKAk6Der0GAkKB2hvb2tfaWQiLQoLSG9va0RlbGV0ZWQSDwoHaG9va19pZBgBIAEoCToN6vQYCQoHaG9va19pZCJAChZXZWJob29rRW5kcG9pbnRDcmVhdGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZCJAChZXZWJob29rRW5kcG9pbnREZWxldGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZGIGcHJvdG8z", [file_weft_options_v1_options, file_weft_scheduler_v1_schedule_run, file_weft_scheduler_v1_workflow_run]);
+  fileDesc("Ch53ZWZ0L3NjaGVkdWxlci92MS9ldmVudHMucHJvdG8SEXdlZnQuc2NoZWR1bGVyLnYxIjkKD1NjaGVkdWxlQ3JlYXRlZBITCgtzY2hlZHVsZV9pZBgBIAEoCToR6vQYDQoLc2NoZWR1bGVfaWQiOQoPU2NoZWR1bGVVcGRhdGVkEhMKC3NjaGVkdWxlX2lkGAEgASgJOhHq9BgNCgtzY2hlZHVsZV9pZCI4Cg5TY2hlZHVsZVBhdXNlZBITCgtzY2hlZHVsZV9pZBgBIAEoCToR6vQYDQoLc2NoZWR1bGVfaWQiOQoPU2NoZWR1bGVSZXN1bWVkEhMKC3NjaGVkdWxlX2lkGAEgASgJOhHq9BgNCgtzY2hlZHVsZV9pZCI5Cg9TY2hlZHVsZURlbGV0ZWQSEwoLc2NoZWR1bGVfaWQYASABKAk6Eer0GA0KC3NjaGVkdWxlX2lkInYKEFNjaGVkdWxlUnVuRW5kZWQSEwoLc2NoZWR1bGVfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEioKBXN0YXRlGAMgASgOMhsud2VmdC5zY2hlZHVsZXIudjEuUnVuU3RhdGU6Eer0GA0KC3NjaGVkdWxlX2lkIjkKD0NhbGVuZGFyQ2hhbmdlZBITCgtjYWxlbmRhcl9pZBgBIAEoCToR6vQYDQoLY2FsZW5kYXJfaWQiOQoPQ2FsZW5kYXJEZWxldGVkEhMKC2NhbGVuZGFyX2lkGAEgASgJOhHq9BgNCgtjYWxlbmRhcl9pZCJKCg9Xb3JrZmxvd0NoYW5nZWQSEwoLd29ya2Zsb3dfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBToR6vQYDQoLd29ya2Zsb3dfaWQiOQoPV29ya2Zsb3dEZWxldGVkEhMKC3dvcmtmbG93X2lkGAEgASgJOhHq9BgNCgt3b3JrZmxvd19pZCJ7ChJXb3JrZmxvd1J1bkNoYW5nZWQSDgoGcnVuX2lkGAEgASgJEhMKC3dvcmtmbG93X2lkGAIgASgJEjIKBXN0YXRlGAMgASgOMiMud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5TdGF0ZToM6vQYCAoGcnVuX2lkIoMBChNXb3JrZmxvd1Rhc2tDaGFuZ2VkEg4KBnJ1bl9pZBgBIAEoCRITCgt3b3JrZmxvd19pZBgCIAEoCRIMCgR0YXNrGAMgASgJEisKBXN0YXRlGAQgASgOMhwud2VmdC5zY2hlZHVsZXIudjEuVGFza1N0YXRlOgzq9BgICgZydW5faWQiLQoLSG9va0NyZWF0ZWQSDwoHaG9va19pZBgBIAEoCToN6vQYCQoHaG9va19pZCItCgtIb29rVXBkYXRlZBIPCgdob29rX2lkGAEgASgJOg3q9BgJCgdob29rX2lkIjMKEUhvb2tTZWNyZXRSb3RhdGVkEg8KB2hvb2tfaWQYASABKAk6Der0GAkKB2hvb2tfaWQiLQoLSG9va0RlbGV0ZWQSDwoHaG9va19pZBgBIAEoCToN6vQYCQoHaG9va19pZCJAChZXZWJob29rRW5kcG9pbnRDcmVhdGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZCJAChZXZWJob29rRW5kcG9pbnRVcGRhdGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZCJGChxXZWJob29rRW5kcG9pbnRTZWNyZXRSb3RhdGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZCJAChZXZWJob29rRW5kcG9pbnREZWxldGVkEhMKC2VuZHBvaW50X2lkGAEgASgJOhHq9BgNCgtlbmRwb2ludF9pZGIGcHJvdG8z", [file_weft_options_v1_options, file_weft_scheduler_v1_schedule_run, file_weft_scheduler_v1_workflow_run]);
 
 /**
  * @generated from message weft.scheduler.v1.ScheduleCreated
@@ -238,6 +238,42 @@ export const WorkflowRunChangedSchema: GenMessage<WorkflowRunChanged> = /*@__PUR
   messageDesc(file_weft_scheduler_v1_events, 10);
 
 /**
+ * A task of a run stands elsewhere. Keyed by `run_id`.
+ *
+ * @generated from message weft.scheduler.v1.WorkflowTaskChanged
+ */
+export type WorkflowTaskChanged = Message<"weft.scheduler.v1.WorkflowTaskChanged"> & {
+  /**
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * @generated from field: string workflow_id = 2;
+   */
+  workflowId: string;
+
+  /**
+   * The task's name in its workflow.
+   *
+   * @generated from field: string task = 3;
+   */
+  task: string;
+
+  /**
+   * @generated from field: weft.scheduler.v1.TaskState state = 4;
+   */
+  state: TaskState;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WorkflowTaskChanged.
+ * Use `create(WorkflowTaskChangedSchema)` to create a new message.
+ */
+export const WorkflowTaskChangedSchema: GenMessage<WorkflowTaskChanged> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_events, 11);
+
+/**
  * @generated from message weft.scheduler.v1.HookCreated
  */
 export type HookCreated = Message<"weft.scheduler.v1.HookCreated"> & {
@@ -252,7 +288,41 @@ export type HookCreated = Message<"weft.scheduler.v1.HookCreated"> & {
  * Use `create(HookCreatedSchema)` to create a new message.
  */
 export const HookCreatedSchema: GenMessage<HookCreated> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_events, 11);
+  messageDesc(file_weft_scheduler_v1_events, 12);
+
+/**
+ * @generated from message weft.scheduler.v1.HookUpdated
+ */
+export type HookUpdated = Message<"weft.scheduler.v1.HookUpdated"> & {
+  /**
+   * @generated from field: string hook_id = 1;
+   */
+  hookId: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.HookUpdated.
+ * Use `create(HookUpdatedSchema)` to create a new message.
+ */
+export const HookUpdatedSchema: GenMessage<HookUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_events, 13);
+
+/**
+ * @generated from message weft.scheduler.v1.HookSecretRotated
+ */
+export type HookSecretRotated = Message<"weft.scheduler.v1.HookSecretRotated"> & {
+  /**
+   * @generated from field: string hook_id = 1;
+   */
+  hookId: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.HookSecretRotated.
+ * Use `create(HookSecretRotatedSchema)` to create a new message.
+ */
+export const HookSecretRotatedSchema: GenMessage<HookSecretRotated> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_events, 14);
 
 /**
  * @generated from message weft.scheduler.v1.HookDeleted
@@ -269,7 +339,7 @@ export type HookDeleted = Message<"weft.scheduler.v1.HookDeleted"> & {
  * Use `create(HookDeletedSchema)` to create a new message.
  */
 export const HookDeletedSchema: GenMessage<HookDeleted> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_events, 12);
+  messageDesc(file_weft_scheduler_v1_events, 15);
 
 /**
  * @generated from message weft.scheduler.v1.WebhookEndpointCreated
@@ -286,7 +356,41 @@ export type WebhookEndpointCreated = Message<"weft.scheduler.v1.WebhookEndpointC
  * Use `create(WebhookEndpointCreatedSchema)` to create a new message.
  */
 export const WebhookEndpointCreatedSchema: GenMessage<WebhookEndpointCreated> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_events, 13);
+  messageDesc(file_weft_scheduler_v1_events, 16);
+
+/**
+ * @generated from message weft.scheduler.v1.WebhookEndpointUpdated
+ */
+export type WebhookEndpointUpdated = Message<"weft.scheduler.v1.WebhookEndpointUpdated"> & {
+  /**
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WebhookEndpointUpdated.
+ * Use `create(WebhookEndpointUpdatedSchema)` to create a new message.
+ */
+export const WebhookEndpointUpdatedSchema: GenMessage<WebhookEndpointUpdated> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_events, 17);
+
+/**
+ * @generated from message weft.scheduler.v1.WebhookEndpointSecretRotated
+ */
+export type WebhookEndpointSecretRotated = Message<"weft.scheduler.v1.WebhookEndpointSecretRotated"> & {
+  /**
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WebhookEndpointSecretRotated.
+ * Use `create(WebhookEndpointSecretRotatedSchema)` to create a new message.
+ */
+export const WebhookEndpointSecretRotatedSchema: GenMessage<WebhookEndpointSecretRotated> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_events, 18);
 
 /**
  * @generated from message weft.scheduler.v1.WebhookEndpointDeleted
@@ -303,5 +407,5 @@ export type WebhookEndpointDeleted = Message<"weft.scheduler.v1.WebhookEndpointD
  * Use `create(WebhookEndpointDeletedSchema)` to create a new message.
  */
 export const WebhookEndpointDeletedSchema: GenMessage<WebhookEndpointDeleted> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_events, 14);
+  messageDesc(file_weft_scheduler_v1_events, 19);
 

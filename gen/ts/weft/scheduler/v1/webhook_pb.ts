@@ -2,22 +2,24 @@
 // @generated from file weft/scheduler/v1/webhook.proto (package weft.scheduler.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
 import type { HttpBody } from "../../../google/api/httpbody_pb.js";
 import { file_google_api_httpbody } from "../../../google/api/httpbody_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
+import type { CreateWebhookEndpointRequestSchema, CreateWebhookEndpointResponseSchema, DeleteWebhookEndpointRequestSchema, DeleteWebhookEndpointResponseSchema, ListWebhookDeliveriesRequestSchema, ListWebhookDeliveriesResponseSchema, ListWebhookEndpointsRequestSchema, ListWebhookEndpointsResponseSchema, RedeliverWebhookRequestSchema, RedeliverWebhookResponseSchema, RotateWebhookEndpointSecretRequestSchema, RotateWebhookEndpointSecretResponseSchema, UpdateWebhookEndpointRequestSchema, UpdateWebhookEndpointResponseSchema } from "./webhook_endpoint_pb.js";
+import { file_weft_scheduler_v1_webhook_endpoint } from "./webhook_endpoint_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weft/scheduler/v1/webhook.proto.
  */
 export const file_weft_scheduler_v1_webhook: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWZ0L3NjaGVkdWxlci92MS93ZWJob29rLnByb3RvEhF3ZWZ0LnNjaGVkdWxlci52MSJ7CgRIb29rEg8KB2hvb2tfaWQYASABKAkSMQoIc2V0dGluZ3MYAiABKAsyHy53ZWZ0LnNjaGVkdWxlci52MS5Ib29rU2V0dGluZ3MSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt8BCgxIb29rU2V0dGluZ3MSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhkEh0KC3dvcmtmbG93X2lkGAIgASgJQgi6SAVyA7ABARIYCgZmaWx0ZXIYAyABKAlCCLpIBXIDGNAPEk4KBmlucHV0cxgEIAMoCzIrLndlZnQuc2NoZWR1bGVyLnYxLkhvb2tTZXR0aW5ncy5JbnB1dHNFbnRyeUIRukgOmgELEDIqB3IFEAEY0A8aLQoLSW5wdXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJOChFDcmVhdGVIb29rUmVxdWVzdBI5CghzZXR0aW5ncxgBIAEoCzIfLndlZnQuc2NoZWR1bGVyLnYxLkhvb2tTZXR0aW5nc0IGukgDyAEBIlEKEkNyZWF0ZUhvb2tSZXNwb25zZRIlCgRob29rGAEgASgLMhcud2VmdC5zY2hlZHVsZXIudjEuSG9vaxIUCgZzZWNyZXQYAiABKAlCBKD0GAEiTwoQTGlzdEhvb2tzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBAiVAoRTGlzdEhvb2tzUmVzcG9uc2USJgoFaG9va3MYASADKAsyFy53ZWZ0LnNjaGVkdWxlci52MS5Ib29rEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIuChFEZWxldGVIb29rUmVxdWVzdBIZCgdob29rX2lkGAEgASgJQgi6SAVyA7ABASIUChJEZWxldGVIb29rUmVzcG9uc2UiVgoVUmVjZWl2ZVdlYmhvb2tSZXF1ZXN0EhkKB2hvb2tfaWQYASABKAlCCLpIBXIDsAEBEiIKBGJvZHkYAiABKAsyFC5nb29nbGUuYXBpLkh0dHBCb2R5IigKFlJlY2VpdmVXZWJob29rUmVzcG9uc2USDgoGcnVuX2lkGAEgASgJIpUBCg9XZWJob29rRW5kcG9pbnQSEwoLZW5kcG9pbnRfaWQYASABKAkSPAoIc2V0dGluZ3MYAiABKAsyKi53ZWZ0LnNjaGVkdWxlci52MS5XZWJob29rRW5kcG9pbnRTZXR0aW5ncxIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiswEKF1dlYmhvb2tFbmRwb2ludFNldHRpbmdzEhcKBG5hbWUYASABKAlCCbpIBnIEEAEYZBIXCgN1cmwYAiABKAlCCrpIB3IFEAEogBASPQoFdHlwZXMYAyADKAlCLrpIK5IBKBAUGAEiInIgMh5eKHdvcmtmbG93X3J1bnx0YXNrKVwuW2Etel9dKyQSJwoMd29ya2Zsb3dfaWRzGAQgAygJQhG6SA6SAQsQMhgBIgVyA7ABASJkChxDcmVhdGVXZWJob29rRW5kcG9pbnRSZXF1ZXN0EkQKCHNldHRpbmdzGAEgASgLMioud2VmdC5zY2hlZHVsZXIudjEuV2ViaG9va0VuZHBvaW50U2V0dGluZ3NCBrpIA8gBASJrCh1DcmVhdGVXZWJob29rRW5kcG9pbnRSZXNwb25zZRI0CghlbmRwb2ludBgBIAEoCzIiLndlZnQuc2NoZWR1bGVyLnYxLldlYmhvb2tFbmRwb2ludBIUCgZzZWNyZXQYAiABKAlCBKD0GAEiWgobTGlzdFdlYmhvb2tFbmRwb2ludHNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAECJuChxMaXN0V2ViaG9va0VuZHBvaW50c1Jlc3BvbnNlEjUKCWVuZHBvaW50cxgBIAMoCzIiLndlZnQuc2NoZWR1bGVyLnYxLldlYmhvb2tFbmRwb2ludBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiPQocRGVsZXRlV2ViaG9va0VuZHBvaW50UmVxdWVzdBIdCgtlbmRwb2ludF9pZBgBIAEoCUIIukgFcgOwAQEiHwodRGVsZXRlV2ViaG9va0VuZHBvaW50UmVzcG9uc2UijQIKD1dlYmhvb2tEZWxpdmVyeRITCgtkZWxpdmVyeV9pZBgBIAEoCRITCgtlbmRwb2ludF9pZBgCIAEoCRIMCgR0eXBlGAMgASgJEi8KBXN0YXRlGAQgASgOMiAud2VmdC5zY2hlZHVsZXIudjEuRGVsaXZlcnlTdGF0ZRIQCghhdHRlbXB0cxgFIAEoBRIOCgZzdGF0dXMYBiABKAUSDwoHcHJvYmxlbRgHIAEoCRIvCgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ6ChxMaXN0V2ViaG9va0RlbGl2ZXJpZXNSZXF1ZXN0Eh0KC2VuZHBvaW50X2lkGAEgASgJQgi6SAVyA7ABARIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgBAicAodTGlzdFdlYmhvb2tEZWxpdmVyaWVzUmVzcG9uc2USNgoKZGVsaXZlcmllcxgBIAMoCzIiLndlZnQuc2NoZWR1bGVyLnYxLldlYmhvb2tEZWxpdmVyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiVwoXUmVkZWxpdmVyV2ViaG9va1JlcXVlc3QSHQoLZW5kcG9pbnRfaWQYASABKAlCCLpIBXIDsAEBEh0KC2RlbGl2ZXJ5X2lkGAIgASgJQgi6SAVyA7ABASJQChhSZWRlbGl2ZXJXZWJob29rUmVzcG9uc2USNAoIZGVsaXZlcnkYASABKAsyIi53ZWZ0LnNjaGVkdWxlci52MS5XZWJob29rRGVsaXZlcnkqhgEKDURlbGl2ZXJ5U3RhdGUSHgoaREVMSVZFUllfU1RBVEVfVU5TUEVDSUZJRUQQABIaChZERUxJVkVSWV9TVEFURV9XQUlUSU5HEAESHAoYREVMSVZFUllfU1RBVEVfREVMSVZFUkVEEAISGwoXREVMSVZFUllfU1RBVEVfR0lWRU5fVVAQAzLYDAoOV2ViaG9va1NlcnZpY2USjAEKCkNyZWF0ZUhvb2sSJC53ZWZ0LnNjaGVkdWxlci52MS5DcmVhdGVIb29rUmVxdWVzdBolLndlZnQuc2NoZWR1bGVyLnYxLkNyZWF0ZUhvb2tSZXNwb25zZSIxyvMYGRoVc2NoZWR1bGVyLmhvb2tzLndyaXRlOAGC0+STAg4iCS92MS9ob29rczoBKhKGAQoJTGlzdEhvb2tzEiMud2VmdC5zY2hlZHVsZXIudjEuTGlzdEhvb2tzUmVxdWVzdBokLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RIb29rc1Jlc3BvbnNlIi6QAgHK8xgWGhRzY2hlZHVsZXIuaG9va3MucmVhZILT5JMCCxIJL3YxL2hvb2tzEpEBCgpEZWxldGVIb29rEiQud2VmdC5zY2hlZHVsZXIudjEuRGVsZXRlSG9va1JlcXVlc3QaJS53ZWZ0LnNjaGVkdWxlci52MS5EZWxldGVIb29rUmVzcG9uc2UiNsrzGBcaFXNjaGVkdWxlci5ob29rcy53cml0ZYLT5JMCFSoTL3YxL2hvb2tzL3tob29rX2lkfRKlAQoOUmVjZWl2ZVdlYmhvb2sSKC53ZWZ0LnNjaGVkdWxlci52MS5SZWNlaXZlV2ViaG9va1JlcXVlc3QaKS53ZWZ0LnNjaGVkdWxlci52MS5SZWNlaXZlV2ViaG9va1Jlc3BvbnNlIj6QAgLK8xgCCAHS8xgIEICABBoCCDKC0+STAiMiGy92MS9ob29rcy97aG9va19pZH06cmVjZWl2ZToEYm9keRK8AQoVQ3JlYXRlV2ViaG9va0VuZHBvaW50Ei8ud2VmdC5zY2hlZHVsZXIudjEuQ3JlYXRlV2ViaG9va0VuZHBvaW50UmVxdWVzdBowLndlZnQuc2NoZWR1bGVyLnYxLkNyZWF0ZVdlYmhvb2tFbmRwb2ludFJlc3BvbnNlIkDK8xgcGhhzY2hlZHVsZXIud2ViaG9va3Mud3JpdGU4AYLT5JMCGiIVL3YxL3dlYmhvb2stZW5kcG9pbnRzOgEqErYBChRMaXN0V2ViaG9va0VuZHBvaW50cxIuLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRW5kcG9pbnRzUmVxdWVzdBovLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRW5kcG9pbnRzUmVzcG9uc2UiPZACAcrzGBkaF3NjaGVkdWxlci53ZWJob29rcy5yZWFkgtPkkwIXEhUvdjEvd2ViaG9vay1lbmRwb2ludHMSxQEKFURlbGV0ZVdlYmhvb2tFbmRwb2ludBIvLndlZnQuc2NoZWR1bGVyLnYxLkRlbGV0ZVdlYmhvb2tFbmRwb2ludFJlcXVlc3QaMC53ZWZ0LnNjaGVkdWxlci52MS5EZWxldGVXZWJob29rRW5kcG9pbnRSZXNwb25zZSJJyvMYGhoYc2NoZWR1bGVyLndlYmhvb2tzLndyaXRlgtPkkwIlKiMvdjEvd2ViaG9vay1lbmRwb2ludHMve2VuZHBvaW50X2lkfRLSAQoVTGlzdFdlYmhvb2tEZWxpdmVyaWVzEi8ud2VmdC5zY2hlZHVsZXIudjEuTGlzdFdlYmhvb2tEZWxpdmVyaWVzUmVxdWVzdBowLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRGVsaXZlcmllc1Jlc3BvbnNlIlaQAgHK8xgZGhdzY2hlZHVsZXIud2ViaG9va3MucmVhZILT5JMCMBIuL3YxL3dlYmhvb2stZW5kcG9pbnRzL3tlbmRwb2ludF9pZH0vZGVsaXZlcmllcxLcAQoQUmVkZWxpdmVyV2ViaG9vaxIqLndlZnQuc2NoZWR1bGVyLnYxLlJlZGVsaXZlcldlYmhvb2tSZXF1ZXN0Gisud2VmdC5zY2hlZHVsZXIudjEuUmVkZWxpdmVyV2ViaG9va1Jlc3BvbnNlIm/K8xgaGhhzY2hlZHVsZXIud2ViaG9va3Mud3JpdGWC0+STAksiRi92MS93ZWJob29rLWVuZHBvaW50cy97ZW5kcG9pbnRfaWR9L2RlbGl2ZXJpZXMve2RlbGl2ZXJ5X2lkfTpyZWRlbGl2ZXI6ASpiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_api_httpbody, file_google_protobuf_timestamp, file_weft_options_v1_options]);
+  fileDesc("Ch93ZWZ0L3NjaGVkdWxlci92MS93ZWJob29rLnByb3RvEhF3ZWZ0LnNjaGVkdWxlci52MSL4AQoESG9vaxIPCgdob29rX2lkGAEgASgJEjEKCHNldHRpbmdzGAIgASgLMh8ud2VmdC5zY2hlZHVsZXIudjEuSG9va1NldHRpbmdzEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPAoYcHJldmlvdXNfc2VjcmV0X2VuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAYgASgJIvEBCgxIb29rU2V0dGluZ3MSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhkEh0KC3dvcmtmbG93X2lkGAIgASgJQgi6SAVyA7ABARIYCgZmaWx0ZXIYAyABKAlCCLpIBXIDGNAPEk4KBmlucHV0cxgEIAMoCzIrLndlZnQuc2NoZWR1bGVyLnYxLkhvb2tTZXR0aW5ncy5JbnB1dHNFbnRyeUIRukgOmgELEDIqB3IFEAEY0A8SEAoIZGlzYWJsZWQYBSABKAgaLQoLSW5wdXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKAAQoRVXBkYXRlSG9va1JlcXVlc3QSGQoHaG9va19pZBgBIAEoCUIIukgFcgOwAQESOQoIc2V0dGluZ3MYAiABKAsyHy53ZWZ0LnNjaGVkdWxlci52MS5Ib29rU2V0dGluZ3NCBrpIA8gBARIVCgRldGFnGAMgASgJQge6SARyAhhAIjsKElVwZGF0ZUhvb2tSZXNwb25zZRIlCgRob29rGAEgASgLMhcud2VmdC5zY2hlZHVsZXIudjEuSG9vayJxChdSb3RhdGVIb29rU2VjcmV0UmVxdWVzdBIZCgdob29rX2lkGAEgASgJQgi6SAVyA7ABARI7CgdvdmVybGFwGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiAmp4BMgAiVwoYUm90YXRlSG9va1NlY3JldFJlc3BvbnNlEiUKBGhvb2sYASABKAsyFy53ZWZ0LnNjaGVkdWxlci52MS5Ib29rEhQKBnNlY3JldBgCIAEoCUIEoPQYASJOChFDcmVhdGVIb29rUmVxdWVzdBI5CghzZXR0aW5ncxgBIAEoCzIfLndlZnQuc2NoZWR1bGVyLnYxLkhvb2tTZXR0aW5nc0IGukgDyAEBIlEKEkNyZWF0ZUhvb2tSZXNwb25zZRIlCgRob29rGAEgASgLMhcud2VmdC5zY2hlZHVsZXIudjEuSG9vaxIUCgZzZWNyZXQYAiABKAlCBKD0GAEiTwoQTGlzdEhvb2tzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBAiVAoRTGlzdEhvb2tzUmVzcG9uc2USJgoFaG9va3MYASADKAsyFy53ZWZ0LnNjaGVkdWxlci52MS5Ib29rEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIuChFEZWxldGVIb29rUmVxdWVzdBIZCgdob29rX2lkGAEgASgJQgi6SAVyA7ABASIUChJEZWxldGVIb29rUmVzcG9uc2UiVgoVUmVjZWl2ZVdlYmhvb2tSZXF1ZXN0EhkKB2hvb2tfaWQYASABKAlCCLpIBXIDsAEBEiIKBGJvZHkYAiABKAsyFC5nb29nbGUuYXBpLkh0dHBCb2R5IigKFlJlY2VpdmVXZWJob29rUmVzcG9uc2USDgoGcnVuX2lkGAEgASgJMugSCg5XZWJob29rU2VydmljZRKMAQoKQ3JlYXRlSG9vaxIkLndlZnQuc2NoZWR1bGVyLnYxLkNyZWF0ZUhvb2tSZXF1ZXN0GiUud2VmdC5zY2hlZHVsZXIudjEuQ3JlYXRlSG9va1Jlc3BvbnNlIjHK8xgZGhVzY2hlZHVsZXIuaG9va3Mud3JpdGU4AYLT5JMCDiIJL3YxL2hvb2tzOgEqEoYBCglMaXN0SG9va3MSIy53ZWZ0LnNjaGVkdWxlci52MS5MaXN0SG9va3NSZXF1ZXN0GiQud2VmdC5zY2hlZHVsZXIudjEuTGlzdEhvb2tzUmVzcG9uc2UiLpACAcrzGBYaFHNjaGVkdWxlci5ob29rcy5yZWFkgtPkkwILEgkvdjEvaG9va3MSmQEKClVwZGF0ZUhvb2sSJC53ZWZ0LnNjaGVkdWxlci52MS5VcGRhdGVIb29rUmVxdWVzdBolLndlZnQuc2NoZWR1bGVyLnYxLlVwZGF0ZUhvb2tSZXNwb25zZSI+kAICyvMYGRoVc2NoZWR1bGVyLmhvb2tzLndyaXRlOAGC0+STAhgaEy92MS9ob29rcy97aG9va19pZH06ASoStQEKEFJvdGF0ZUhvb2tTZWNyZXQSKi53ZWZ0LnNjaGVkdWxlci52MS5Sb3RhdGVIb29rU2VjcmV0UmVxdWVzdBorLndlZnQuc2NoZWR1bGVyLnYxLlJvdGF0ZUhvb2tTZWNyZXRSZXNwb25zZSJIyvMYGRoVc2NoZWR1bGVyLmhvb2tzLndyaXRlOAGC0+STAiUiIC92MS9ob29rcy97aG9va19pZH06cm90YXRlU2VjcmV0OgEqEpEBCgpEZWxldGVIb29rEiQud2VmdC5zY2hlZHVsZXIudjEuRGVsZXRlSG9va1JlcXVlc3QaJS53ZWZ0LnNjaGVkdWxlci52MS5EZWxldGVIb29rUmVzcG9uc2UiNsrzGBcaFXNjaGVkdWxlci5ob29rcy53cml0ZYLT5JMCFSoTL3YxL2hvb2tzL3tob29rX2lkfRKlAQoOUmVjZWl2ZVdlYmhvb2sSKC53ZWZ0LnNjaGVkdWxlci52MS5SZWNlaXZlV2ViaG9va1JlcXVlc3QaKS53ZWZ0LnNjaGVkdWxlci52MS5SZWNlaXZlV2ViaG9va1Jlc3BvbnNlIj6QAgLK8xgCCAHS8xgIEICABBoCCDKC0+STAiMiGy92MS9ob29rcy97aG9va19pZH06cmVjZWl2ZToEYm9keRK8AQoVQ3JlYXRlV2ViaG9va0VuZHBvaW50Ei8ud2VmdC5zY2hlZHVsZXIudjEuQ3JlYXRlV2ViaG9va0VuZHBvaW50UmVxdWVzdBowLndlZnQuc2NoZWR1bGVyLnYxLkNyZWF0ZVdlYmhvb2tFbmRwb2ludFJlc3BvbnNlIkDK8xgcGhhzY2hlZHVsZXIud2ViaG9va3Mud3JpdGU4AYLT5JMCGiIVL3YxL3dlYmhvb2stZW5kcG9pbnRzOgEqErYBChRMaXN0V2ViaG9va0VuZHBvaW50cxIuLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRW5kcG9pbnRzUmVxdWVzdBovLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRW5kcG9pbnRzUmVzcG9uc2UiPZACAcrzGBkaF3NjaGVkdWxlci53ZWJob29rcy5yZWFkgtPkkwIXEhUvdjEvd2ViaG9vay1lbmRwb2ludHMSzQEKFVVwZGF0ZVdlYmhvb2tFbmRwb2ludBIvLndlZnQuc2NoZWR1bGVyLnYxLlVwZGF0ZVdlYmhvb2tFbmRwb2ludFJlcXVlc3QaMC53ZWZ0LnNjaGVkdWxlci52MS5VcGRhdGVXZWJob29rRW5kcG9pbnRSZXNwb25zZSJRkAICyvMYHBoYc2NoZWR1bGVyLndlYmhvb2tzLndyaXRlOAGC0+STAigaIy92MS93ZWJob29rLWVuZHBvaW50cy97ZW5kcG9pbnRfaWR9OgEqEukBChtSb3RhdGVXZWJob29rRW5kcG9pbnRTZWNyZXQSNS53ZWZ0LnNjaGVkdWxlci52MS5Sb3RhdGVXZWJob29rRW5kcG9pbnRTZWNyZXRSZXF1ZXN0GjYud2VmdC5zY2hlZHVsZXIudjEuUm90YXRlV2ViaG9va0VuZHBvaW50U2VjcmV0UmVzcG9uc2UiW8rzGBwaGHNjaGVkdWxlci53ZWJob29rcy53cml0ZTgBgtPkkwI1IjAvdjEvd2ViaG9vay1lbmRwb2ludHMve2VuZHBvaW50X2lkfTpyb3RhdGVTZWNyZXQ6ASoSxQEKFURlbGV0ZVdlYmhvb2tFbmRwb2ludBIvLndlZnQuc2NoZWR1bGVyLnYxLkRlbGV0ZVdlYmhvb2tFbmRwb2ludFJlcXVlc3QaMC53ZWZ0LnNjaGVkdWxlci52MS5EZWxldGVXZWJob29rRW5kcG9pbnRSZXNwb25zZSJJyvMYGhoYc2NoZWR1bGVyLndlYmhvb2tzLndyaXRlgtPkkwIlKiMvdjEvd2ViaG9vay1lbmRwb2ludHMve2VuZHBvaW50X2lkfRLSAQoVTGlzdFdlYmhvb2tEZWxpdmVyaWVzEi8ud2VmdC5zY2hlZHVsZXIudjEuTGlzdFdlYmhvb2tEZWxpdmVyaWVzUmVxdWVzdBowLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXZWJob29rRGVsaXZlcmllc1Jlc3BvbnNlIlaQAgHK8xgZGhdzY2hlZHVsZXIud2ViaG9va3MucmVhZILT5JMCMBIuL3YxL3dlYmhvb2stZW5kcG9pbnRzL3tlbmRwb2ludF9pZH0vZGVsaXZlcmllcxLcAQoQUmVkZWxpdmVyV2ViaG9vaxIqLndlZnQuc2NoZWR1bGVyLnYxLlJlZGVsaXZlcldlYmhvb2tSZXF1ZXN0Gisud2VmdC5zY2hlZHVsZXIudjEuUmVkZWxpdmVyV2ViaG9va1Jlc3BvbnNlIm/K8xgaGhhzY2hlZHVsZXIud2ViaG9va3Mud3JpdGWC0+STAksiRi92MS93ZWJob29rLWVuZHBvaW50cy97ZW5kcG9pbnRfaWR9L2RlbGl2ZXJpZXMve2RlbGl2ZXJ5X2lkfTpyZWRlbGl2ZXI6ASpiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_api_httpbody, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_options_v1_options, file_weft_scheduler_v1_webhook_endpoint]);
 
 /**
  * An address for webhooks that come in.
@@ -39,6 +41,23 @@ export type Hook = Message<"weft.scheduler.v1.Hook"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp update_time = 4;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Until when the secret before this one counts, too. Absence: there is none.
+   *
+   * @generated from field: google.protobuf.Timestamp previous_secret_end_time = 5;
+   */
+  previousSecretEndTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string etag = 6;
+   */
+  etag: string;
 };
 
 /**
@@ -77,6 +96,13 @@ export type HookSettings = Message<"weft.scheduler.v1.HookSettings"> & {
    * @generated from field: map<string, string> inputs = 4;
    */
   inputs: { [key: string]: string };
+
+  /**
+   * It takes no webhooks.
+   *
+   * @generated from field: bool disabled = 5;
+   */
+  disabled: boolean;
 };
 
 /**
@@ -85,6 +111,101 @@ export type HookSettings = Message<"weft.scheduler.v1.HookSettings"> & {
  */
 export const HookSettingsSchema: GenMessage<HookSettings> = /*@__PURE__*/
   messageDesc(file_weft_scheduler_v1_webhook, 1);
+
+/**
+ * @generated from message weft.scheduler.v1.UpdateHookRequest
+ */
+export type UpdateHookRequest = Message<"weft.scheduler.v1.UpdateHookRequest"> & {
+  /**
+   * @generated from field: string hook_id = 1;
+   */
+  hookId: string;
+
+  /**
+   * @generated from field: weft.scheduler.v1.HookSettings settings = 2;
+   */
+  settings?: HookSettings | undefined;
+
+  /**
+   * The etag that was read. Absence: whatever is there is replaced.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.UpdateHookRequest.
+ * Use `create(UpdateHookRequestSchema)` to create a new message.
+ */
+export const UpdateHookRequestSchema: GenMessage<UpdateHookRequest> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_webhook, 2);
+
+/**
+ * @generated from message weft.scheduler.v1.UpdateHookResponse
+ */
+export type UpdateHookResponse = Message<"weft.scheduler.v1.UpdateHookResponse"> & {
+  /**
+   * @generated from field: weft.scheduler.v1.Hook hook = 1;
+   */
+  hook?: Hook | undefined;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.UpdateHookResponse.
+ * Use `create(UpdateHookResponseSchema)` to create a new message.
+ */
+export const UpdateHookResponseSchema: GenMessage<UpdateHookResponse> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_webhook, 3);
+
+/**
+ * @generated from message weft.scheduler.v1.RotateHookSecretRequest
+ */
+export type RotateHookSecretRequest = Message<"weft.scheduler.v1.RotateHookSecretRequest"> & {
+  /**
+   * @generated from field: string hook_id = 1;
+   */
+  hookId: string;
+
+  /**
+   * How long the secret of now counts beside the new one. Absence: a day. 0: not at all, it is known to
+   * somebody who should not know it.
+   *
+   * @generated from field: google.protobuf.Duration overlap = 2;
+   */
+  overlap?: Duration | undefined;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.RotateHookSecretRequest.
+ * Use `create(RotateHookSecretRequestSchema)` to create a new message.
+ */
+export const RotateHookSecretRequestSchema: GenMessage<RotateHookSecretRequest> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_webhook, 4);
+
+/**
+ * @generated from message weft.scheduler.v1.RotateHookSecretResponse
+ */
+export type RotateHookSecretResponse = Message<"weft.scheduler.v1.RotateHookSecretResponse"> & {
+  /**
+   * @generated from field: weft.scheduler.v1.Hook hook = 1;
+   */
+  hook?: Hook | undefined;
+
+  /**
+   * `whsec_` and base64. Never shown again.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.RotateHookSecretResponse.
+ * Use `create(RotateHookSecretResponseSchema)` to create a new message.
+ */
+export const RotateHookSecretResponseSchema: GenMessage<RotateHookSecretResponse> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_webhook, 5);
 
 /**
  * @generated from message weft.scheduler.v1.CreateHookRequest
@@ -101,7 +222,7 @@ export type CreateHookRequest = Message<"weft.scheduler.v1.CreateHookRequest"> &
  * Use `create(CreateHookRequestSchema)` to create a new message.
  */
 export const CreateHookRequestSchema: GenMessage<CreateHookRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 2);
+  messageDesc(file_weft_scheduler_v1_webhook, 6);
 
 /**
  * @generated from message weft.scheduler.v1.CreateHookResponse
@@ -125,7 +246,7 @@ export type CreateHookResponse = Message<"weft.scheduler.v1.CreateHookResponse">
  * Use `create(CreateHookResponseSchema)` to create a new message.
  */
 export const CreateHookResponseSchema: GenMessage<CreateHookResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 3);
+  messageDesc(file_weft_scheduler_v1_webhook, 7);
 
 /**
  * @generated from message weft.scheduler.v1.ListHooksRequest
@@ -151,7 +272,7 @@ export type ListHooksRequest = Message<"weft.scheduler.v1.ListHooksRequest"> & {
  * Use `create(ListHooksRequestSchema)` to create a new message.
  */
 export const ListHooksRequestSchema: GenMessage<ListHooksRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 4);
+  messageDesc(file_weft_scheduler_v1_webhook, 8);
 
 /**
  * @generated from message weft.scheduler.v1.ListHooksResponse
@@ -175,7 +296,7 @@ export type ListHooksResponse = Message<"weft.scheduler.v1.ListHooksResponse"> &
  * Use `create(ListHooksResponseSchema)` to create a new message.
  */
 export const ListHooksResponseSchema: GenMessage<ListHooksResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 5);
+  messageDesc(file_weft_scheduler_v1_webhook, 9);
 
 /**
  * @generated from message weft.scheduler.v1.DeleteHookRequest
@@ -192,7 +313,7 @@ export type DeleteHookRequest = Message<"weft.scheduler.v1.DeleteHookRequest"> &
  * Use `create(DeleteHookRequestSchema)` to create a new message.
  */
 export const DeleteHookRequestSchema: GenMessage<DeleteHookRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 6);
+  messageDesc(file_weft_scheduler_v1_webhook, 10);
 
 /**
  * @generated from message weft.scheduler.v1.DeleteHookResponse
@@ -205,7 +326,7 @@ export type DeleteHookResponse = Message<"weft.scheduler.v1.DeleteHookResponse">
  * Use `create(DeleteHookResponseSchema)` to create a new message.
  */
 export const DeleteHookResponseSchema: GenMessage<DeleteHookResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 7);
+  messageDesc(file_weft_scheduler_v1_webhook, 11);
 
 /**
  * @generated from message weft.scheduler.v1.ReceiveWebhookRequest
@@ -229,7 +350,7 @@ export type ReceiveWebhookRequest = Message<"weft.scheduler.v1.ReceiveWebhookReq
  * Use `create(ReceiveWebhookRequestSchema)` to create a new message.
  */
 export const ReceiveWebhookRequestSchema: GenMessage<ReceiveWebhookRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 8);
+  messageDesc(file_weft_scheduler_v1_webhook, 12);
 
 /**
  * @generated from message weft.scheduler.v1.ReceiveWebhookResponse
@@ -248,398 +369,7 @@ export type ReceiveWebhookResponse = Message<"weft.scheduler.v1.ReceiveWebhookRe
  * Use `create(ReceiveWebhookResponseSchema)` to create a new message.
  */
 export const ReceiveWebhookResponseSchema: GenMessage<ReceiveWebhookResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 9);
-
-/**
- * Where webhooks go to.
- *
- * @generated from message weft.scheduler.v1.WebhookEndpoint
- */
-export type WebhookEndpoint = Message<"weft.scheduler.v1.WebhookEndpoint"> & {
-  /**
-   * @generated from field: string endpoint_id = 1;
-   */
-  endpointId: string;
-
-  /**
-   * @generated from field: weft.scheduler.v1.WebhookEndpointSettings settings = 2;
-   */
-  settings?: WebhookEndpointSettings | undefined;
-
-  /**
-   * @generated from field: google.protobuf.Timestamp create_time = 3;
-   */
-  createTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.scheduler.v1.WebhookEndpoint.
- * Use `create(WebhookEndpointSchema)` to create a new message.
- */
-export const WebhookEndpointSchema: GenMessage<WebhookEndpoint> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 10);
-
-/**
- * @generated from message weft.scheduler.v1.WebhookEndpointSettings
- */
-export type WebhookEndpointSettings = Message<"weft.scheduler.v1.WebhookEndpointSettings"> & {
-  /**
-   * @generated from field: string name = 1;
-   */
-  name: string;
-
-  /**
-   * `https`, without user and fragment, at an address that anyone can reach. In development also
-   * `http` and addresses of this machine.
-   *
-   * @generated from field: string url = 2;
-   */
-  url: string;
-
-  /**
-   * Kinds of message: `workflow_run.started`, `.succeeded`, `.failed`, `.compensated`, `.stuck`;
-   * `task.started`, `.succeeded`, `.failed`, `.skipped`, `.cancelled`, `.compensated`. Absence: all
-   * of runs.
-   *
-   * @generated from field: repeated string types = 3;
-   */
-  types: string[];
-
-  /**
-   * Only these workflows. Absence: all.
-   *
-   * @generated from field: repeated string workflow_ids = 4;
-   */
-  workflowIds: string[];
-};
-
-/**
- * Describes the message weft.scheduler.v1.WebhookEndpointSettings.
- * Use `create(WebhookEndpointSettingsSchema)` to create a new message.
- */
-export const WebhookEndpointSettingsSchema: GenMessage<WebhookEndpointSettings> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 11);
-
-/**
- * @generated from message weft.scheduler.v1.CreateWebhookEndpointRequest
- */
-export type CreateWebhookEndpointRequest = Message<"weft.scheduler.v1.CreateWebhookEndpointRequest"> & {
-  /**
-   * @generated from field: weft.scheduler.v1.WebhookEndpointSettings settings = 1;
-   */
-  settings?: WebhookEndpointSettings | undefined;
-};
-
-/**
- * Describes the message weft.scheduler.v1.CreateWebhookEndpointRequest.
- * Use `create(CreateWebhookEndpointRequestSchema)` to create a new message.
- */
-export const CreateWebhookEndpointRequestSchema: GenMessage<CreateWebhookEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 12);
-
-/**
- * @generated from message weft.scheduler.v1.CreateWebhookEndpointResponse
- */
-export type CreateWebhookEndpointResponse = Message<"weft.scheduler.v1.CreateWebhookEndpointResponse"> & {
-  /**
-   * @generated from field: weft.scheduler.v1.WebhookEndpoint endpoint = 1;
-   */
-  endpoint?: WebhookEndpoint | undefined;
-
-  /**
-   * `whsec_` and base64. Never shown again.
-   *
-   * @generated from field: string secret = 2;
-   */
-  secret: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.CreateWebhookEndpointResponse.
- * Use `create(CreateWebhookEndpointResponseSchema)` to create a new message.
- */
-export const CreateWebhookEndpointResponseSchema: GenMessage<CreateWebhookEndpointResponse> = /*@__PURE__*/
   messageDesc(file_weft_scheduler_v1_webhook, 13);
-
-/**
- * @generated from message weft.scheduler.v1.ListWebhookEndpointsRequest
- */
-export type ListWebhookEndpointsRequest = Message<"weft.scheduler.v1.ListWebhookEndpointsRequest"> & {
-  /**
-   * Absence: 50.
-   *
-   * @generated from field: int32 page_size = 1;
-   */
-  pageSize: number;
-
-  /**
-   * From the page before. Absence: the first page.
-   *
-   * @generated from field: string page_token = 2;
-   */
-  pageToken: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.ListWebhookEndpointsRequest.
- * Use `create(ListWebhookEndpointsRequestSchema)` to create a new message.
- */
-export const ListWebhookEndpointsRequestSchema: GenMessage<ListWebhookEndpointsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 14);
-
-/**
- * @generated from message weft.scheduler.v1.ListWebhookEndpointsResponse
- */
-export type ListWebhookEndpointsResponse = Message<"weft.scheduler.v1.ListWebhookEndpointsResponse"> & {
-  /**
-   * @generated from field: repeated weft.scheduler.v1.WebhookEndpoint endpoints = 1;
-   */
-  endpoints: WebhookEndpoint[];
-
-  /**
-   * Absence: this was the last page.
-   *
-   * @generated from field: string next_page_token = 2;
-   */
-  nextPageToken: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.ListWebhookEndpointsResponse.
- * Use `create(ListWebhookEndpointsResponseSchema)` to create a new message.
- */
-export const ListWebhookEndpointsResponseSchema: GenMessage<ListWebhookEndpointsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 15);
-
-/**
- * @generated from message weft.scheduler.v1.DeleteWebhookEndpointRequest
- */
-export type DeleteWebhookEndpointRequest = Message<"weft.scheduler.v1.DeleteWebhookEndpointRequest"> & {
-  /**
-   * @generated from field: string endpoint_id = 1;
-   */
-  endpointId: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.DeleteWebhookEndpointRequest.
- * Use `create(DeleteWebhookEndpointRequestSchema)` to create a new message.
- */
-export const DeleteWebhookEndpointRequestSchema: GenMessage<DeleteWebhookEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 16);
-
-/**
- * @generated from message weft.scheduler.v1.DeleteWebhookEndpointResponse
- */
-export type DeleteWebhookEndpointResponse = Message<"weft.scheduler.v1.DeleteWebhookEndpointResponse"> & {
-};
-
-/**
- * Describes the message weft.scheduler.v1.DeleteWebhookEndpointResponse.
- * Use `create(DeleteWebhookEndpointResponseSchema)` to create a new message.
- */
-export const DeleteWebhookEndpointResponseSchema: GenMessage<DeleteWebhookEndpointResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 17);
-
-/**
- * One message to one endpoint.
- *
- * @generated from message weft.scheduler.v1.WebhookDelivery
- */
-export type WebhookDelivery = Message<"weft.scheduler.v1.WebhookDelivery"> & {
-  /**
-   * The message's `webhook-id`.
-   *
-   * @generated from field: string delivery_id = 1;
-   */
-  deliveryId: string;
-
-  /**
-   * @generated from field: string endpoint_id = 2;
-   */
-  endpointId: string;
-
-  /**
-   * Kind of message.
-   *
-   * @generated from field: string type = 3;
-   */
-  type: string;
-
-  /**
-   * @generated from field: weft.scheduler.v1.DeliveryState state = 4;
-   */
-  state: DeliveryState;
-
-  /**
-   * @generated from field: int32 attempts = 5;
-   */
-  attempts: number;
-
-  /**
-   * HTTP status of the last attempt. Absence: nobody answered.
-   *
-   * @generated from field: int32 status = 6;
-   */
-  status: number;
-
-  /**
-   * Why the last attempt failed. Absence: it did not.
-   *
-   * @generated from field: string problem = 7;
-   */
-  problem: string;
-
-  /**
-   * @generated from field: google.protobuf.Timestamp create_time = 8;
-   */
-  createTime?: Timestamp | undefined;
-
-  /**
-   * When the next attempt is due. Absence: none follows.
-   *
-   * @generated from field: google.protobuf.Timestamp next_time = 9;
-   */
-  nextTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message weft.scheduler.v1.WebhookDelivery.
- * Use `create(WebhookDeliverySchema)` to create a new message.
- */
-export const WebhookDeliverySchema: GenMessage<WebhookDelivery> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 18);
-
-/**
- * @generated from message weft.scheduler.v1.ListWebhookDeliveriesRequest
- */
-export type ListWebhookDeliveriesRequest = Message<"weft.scheduler.v1.ListWebhookDeliveriesRequest"> & {
-  /**
-   * @generated from field: string endpoint_id = 1;
-   */
-  endpointId: string;
-
-  /**
-   * Absence: 50.
-   *
-   * @generated from field: int32 page_size = 2;
-   */
-  pageSize: number;
-
-  /**
-   * From the page before. Absence: the first page.
-   *
-   * @generated from field: string page_token = 3;
-   */
-  pageToken: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.ListWebhookDeliveriesRequest.
- * Use `create(ListWebhookDeliveriesRequestSchema)` to create a new message.
- */
-export const ListWebhookDeliveriesRequestSchema: GenMessage<ListWebhookDeliveriesRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 19);
-
-/**
- * @generated from message weft.scheduler.v1.ListWebhookDeliveriesResponse
- */
-export type ListWebhookDeliveriesResponse = Message<"weft.scheduler.v1.ListWebhookDeliveriesResponse"> & {
-  /**
-   * @generated from field: repeated weft.scheduler.v1.WebhookDelivery deliveries = 1;
-   */
-  deliveries: WebhookDelivery[];
-
-  /**
-   * Absence: this was the last page.
-   *
-   * @generated from field: string next_page_token = 2;
-   */
-  nextPageToken: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.ListWebhookDeliveriesResponse.
- * Use `create(ListWebhookDeliveriesResponseSchema)` to create a new message.
- */
-export const ListWebhookDeliveriesResponseSchema: GenMessage<ListWebhookDeliveriesResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 20);
-
-/**
- * @generated from message weft.scheduler.v1.RedeliverWebhookRequest
- */
-export type RedeliverWebhookRequest = Message<"weft.scheduler.v1.RedeliverWebhookRequest"> & {
-  /**
-   * @generated from field: string endpoint_id = 1;
-   */
-  endpointId: string;
-
-  /**
-   * @generated from field: string delivery_id = 2;
-   */
-  deliveryId: string;
-};
-
-/**
- * Describes the message weft.scheduler.v1.RedeliverWebhookRequest.
- * Use `create(RedeliverWebhookRequestSchema)` to create a new message.
- */
-export const RedeliverWebhookRequestSchema: GenMessage<RedeliverWebhookRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 21);
-
-/**
- * @generated from message weft.scheduler.v1.RedeliverWebhookResponse
- */
-export type RedeliverWebhookResponse = Message<"weft.scheduler.v1.RedeliverWebhookResponse"> & {
-  /**
-   * @generated from field: weft.scheduler.v1.WebhookDelivery delivery = 1;
-   */
-  delivery?: WebhookDelivery | undefined;
-};
-
-/**
- * Describes the message weft.scheduler.v1.RedeliverWebhookResponse.
- * Use `create(RedeliverWebhookResponseSchema)` to create a new message.
- */
-export const RedeliverWebhookResponseSchema: GenMessage<RedeliverWebhookResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_webhook, 22);
-
-/**
- * Where a delivery stands.
- *
- * @generated from enum weft.scheduler.v1.DeliveryState
- */
-export enum DeliveryState {
-  /**
-   * @generated from enum value: DELIVERY_STATE_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * @generated from enum value: DELIVERY_STATE_WAITING = 1;
-   */
-  WAITING = 1,
-
-  /**
-   * Final: answered with 2xx.
-   *
-   * @generated from enum value: DELIVERY_STATE_DELIVERED = 2;
-   */
-  DELIVERED = 2,
-
-  /**
-   * Final: out of attempts, or answered with 410.
-   *
-   * @generated from enum value: DELIVERY_STATE_GIVEN_UP = 3;
-   */
-  GIVEN_UP = 3,
-}
-
-/**
- * Describes the enum weft.scheduler.v1.DeliveryState.
- */
-export const DeliveryStateSchema: GenEnum<DeliveryState> = /*@__PURE__*/
-  enumDesc(file_weft_scheduler_v1_webhook, 0);
 
 /**
  * Webhooks by the Standard Webhooks specification (standardwebhooks.com): those that come in start
@@ -675,6 +405,36 @@ export const WebhookService: GenService<{
     output: typeof ListHooksResponseSchema;
   },
   /**
+   * Replaces an address's settings; its secret stays. Emits [HookUpdated][].
+   *
+   * Errors:
+   *   NOT_FOUND UNKNOWN_HOOK
+   *   NOT_FOUND UNKNOWN_WORKFLOW
+   *   INVALID_ARGUMENT EXPRESSION_REFUSED
+   *   ABORTED ETAG_MISMATCH
+   *
+   * @generated from rpc weft.scheduler.v1.WebhookService.UpdateHook
+   */
+  updateHook: {
+    methodKind: "unary";
+    input: typeof UpdateHookRequestSchema;
+    output: typeof UpdateHookResponseSchema;
+  },
+  /**
+   * Gives an address another secret, which is shown this once. For a while webhooks that are signed with
+   * the one before it are taken, too; of older ones none is. Emits [HookSecretRotated][].
+   *
+   * Errors:
+   *   NOT_FOUND UNKNOWN_HOOK
+   *
+   * @generated from rpc weft.scheduler.v1.WebhookService.RotateHookSecret
+   */
+  rotateHookSecret: {
+    methodKind: "unary";
+    input: typeof RotateHookSecretRequestSchema;
+    output: typeof RotateHookSecretResponseSchema;
+  },
+  /**
    * Deletes an address. Emits [HookDeleted][].
    *
    * Errors:
@@ -691,8 +451,8 @@ export const WebhookService: GenService<{
    * Takes a webhook: a JSON body with the headers `webhook-id`, `webhook-timestamp` and
    * `webhook-signature`. It starts a run if the hook's filter holds.
    *
-   * Idempotent by `webhook-id`. A hook that does not exist, and a signature that does not verify, are
-   * refused alike.
+   * Idempotent by `webhook-id`. A hook that does not exist or is disabled, and a signature that does not
+   * verify, are refused alike.
    *
    * Errors:
    *   UNAUTHENTICATED WEBHOOK_REFUSED
@@ -731,6 +491,36 @@ export const WebhookService: GenService<{
     methodKind: "unary";
     input: typeof ListWebhookEndpointsRequestSchema;
     output: typeof ListWebhookEndpointsResponseSchema;
+  },
+  /**
+   * Replaces an endpoint's settings; its secret stays. What waits to be delivered goes to the new URL;
+   * while it is disabled that rests. Emits [WebhookEndpointUpdated][].
+   *
+   * Errors:
+   *   NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+   *   INVALID_ARGUMENT URL_REFUSED
+   *   ABORTED ETAG_MISMATCH
+   *
+   * @generated from rpc weft.scheduler.v1.WebhookService.UpdateWebhookEndpoint
+   */
+  updateWebhookEndpoint: {
+    methodKind: "unary";
+    input: typeof UpdateWebhookEndpointRequestSchema;
+    output: typeof UpdateWebhookEndpointResponseSchema;
+  },
+  /**
+   * Gives an endpoint another secret, which is shown this once. For a while each delivery is signed with
+   * both, so that the receiver may change over whenever it likes. Emits [WebhookEndpointSecretRotated][].
+   *
+   * Errors:
+   *   NOT_FOUND UNKNOWN_WEBHOOK_ENDPOINT
+   *
+   * @generated from rpc weft.scheduler.v1.WebhookService.RotateWebhookEndpointSecret
+   */
+  rotateWebhookEndpointSecret: {
+    methodKind: "unary";
+    input: typeof RotateWebhookEndpointSecretRequestSchema;
+    output: typeof RotateWebhookEndpointSecretResponseSchema;
   },
   /**
    * Deletes an endpoint, and what was still to be delivered. Emits [WebhookEndpointDeleted][].

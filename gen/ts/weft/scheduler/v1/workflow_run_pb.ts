@@ -19,7 +19,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file weft/scheduler/v1/workflow_run.proto.
  */
 export const file_weft_scheduler_v1_workflow_run: GenFile = /*@__PURE__*/
-  fileDesc("CiR3ZWZ0L3NjaGVkdWxlci92MS93b3JrZmxvd19ydW4ucHJvdG8SEXdlZnQuc2NoZWR1bGVyLnYxIskCCgtXb3JrZmxvd1J1bhIOCgZydW5faWQYASABKAkSEwoLd29ya2Zsb3dfaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoBRIyCgVzdGF0ZRgEIAEoDjIjLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuU3RhdGUSJgoFaW5wdXQYBSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg0KBWNhdXNlGAYgASgJEg8KB2ZhaWx1cmUYByABKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgV0YXNrcxgKIAMoCzIaLndlZnQuc2NoZWR1bGVyLnYxLlRhc2tSdW4itAIKB1Rhc2tSdW4SDAoEbmFtZRgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLndlZnQuc2NoZWR1bGVyLnYxLlRhc2tTdGF0ZRIOCgZqb2JfaWQYAyABKAkSGwoTY29tcGVuc2F0aW9uX2pvYl9pZBgEIAEoCRIOCgZyZWFzb24YBSABKAkSJgoGb3V0cHV0GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgplbmRfcmVhc29uGAkgASgOMhcud2VmdC5qb2JzLnYxLkVuZFJlYXNvbiKUAQoXU3RhcnRXb3JrZmxvd1J1blJlcXVlc3QSGAoGcnVuX2lkGAEgASgJQgi6SAVyA7ABARIdCgt3b3JrZmxvd19pZBgCIAEoCUIIukgFcgOwAQESGAoHdmVyc2lvbhgDIAEoBUIHukgEGgIoABImCgVpbnB1dBgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiRwoYU3RhcnRXb3JrZmxvd1J1blJlc3BvbnNlEisKA3J1bhgBIAEoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuIjEKFUdldFdvcmtmbG93UnVuUmVxdWVzdBIYCgZydW5faWQYASABKAlCCLpIBXIDsAEBIkUKFkdldFdvcmtmbG93UnVuUmVzcG9uc2USKwoDcnVuGAEgASgLMh4ud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW4iNgoaR2V0V29ya2Zsb3dSdW5HcmFwaFJlcXVlc3QSGAoGcnVuX2lkGAEgASgJQgi6SAVyA7ABASK4AQobR2V0V29ya2Zsb3dSdW5HcmFwaFJlc3BvbnNlEjIKBXN0YXRlGAEgASgOMiMud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5TdGF0ZRIrCgVub2RlcxgCIAMoCzIcLndlZnQuc2NoZWR1bGVyLnYxLkdyYXBoTm9kZRIrCgVlZGdlcxgDIAMoCzIcLndlZnQuc2NoZWR1bGVyLnYxLkdyYXBoRWRnZRILCgNkb3QYBCABKAkiqAEKCUdyYXBoTm9kZRIMCgRuYW1lGAEgASgJEisKBXN0YXRlGAIgASgOMhwud2VmdC5zY2hlZHVsZXIudjEuVGFza1N0YXRlEhAKCGpvYl90eXBlGAMgASgJEioKBHdoZW4YBCABKA4yHC53ZWZ0LnNjaGVkdWxlci52MS5TdGFydFJ1bGUSEwoLY29tcGVuc2FibGUYBSABKAgSDQoFbGV2ZWwYBiABKAUiJQoJR3JhcGhFZGdlEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkijAEKF0xpc3RXb3JrZmxvd1J1bnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAEBIaCghvcmRlcl9ieRgDIAEoCUIIukgFcgMYyAESGAoGZmlsdGVyGAQgASgJQgi6SAVyAxjQDyJhChhMaXN0V29ya2Zsb3dSdW5zUmVzcG9uc2USLAoEcnVucxgBIAMoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI0ChhDYW5jZWxXb3JrZmxvd1J1blJlcXVlc3QSGAoGcnVuX2lkGAEgASgJQgi6SAVyA7ABASJIChlDYW5jZWxXb3JrZmxvd1J1blJlc3BvbnNlEisKA3J1bhgBIAEoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuIjMKF1JldHJ5V29ya2Zsb3dSdW5SZXF1ZXN0EhgKBnJ1bl9pZBgBIAEoCUIIukgFcgOwAQEiRwoYUmV0cnlXb3JrZmxvd1J1blJlc3BvbnNlEisKA3J1bhgBIAEoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuKoACChBXb3JrZmxvd1J1blN0YXRlEiIKHldPUktGTE9XX1JVTl9TVEFURV9VTlNQRUNJRklFRBAAEh4KGldPUktGTE9XX1JVTl9TVEFURV9SVU5OSU5HEAESHwobV09SS0ZMT1dfUlVOX1NUQVRFX1NUT1BQSU5HEAISIwofV09SS0ZMT1dfUlVOX1NUQVRFX0NPTVBFTlNBVElORxADEiAKHFdPUktGTE9XX1JVTl9TVEFURV9TVUNDRUVERUQQBBIiCh5XT1JLRkxPV19SVU5fU1RBVEVfQ09NUEVOU0FURUQQBRIcChhXT1JLRkxPV19SVU5fU1RBVEVfU1RVQ0sQBiqXAgoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJUQVNLX1NUQVRFX1BFTkRJTkcQARIWChJUQVNLX1NUQVRFX1NUQVJURUQQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFgoSVEFTS19TVEFURV9TS0lQUEVEEAUSGAoUVEFTS19TVEFURV9DQU5DRUxMRUQQBhIbChdUQVNLX1NUQVRFX0NPTVBFTlNBVElORxAHEhoKFlRBU0tfU1RBVEVfQ09NUEVOU0FURUQQCBIiCh5UQVNLX1NUQVRFX0NPTVBFTlNBVElPTl9GQUlMRUQQCTLuCAoSV29ya2Zsb3dSdW5TZXJ2aWNlEq8BChBTdGFydFdvcmtmbG93UnVuEioud2VmdC5zY2hlZHVsZXIudjEuU3RhcnRXb3JrZmxvd1J1blJlcXVlc3QaKy53ZWZ0LnNjaGVkdWxlci52MS5TdGFydFdvcmtmbG93UnVuUmVzcG9uc2UiQpACAsrzGB8aHXNjaGVkdWxlci53b3JrZmxvd19ydW5zLndyaXRlgtPkkwIWIhEvdjEvd29ya2Zsb3ctcnVuczoBKhKuAQoOR2V0V29ya2Zsb3dSdW4SKC53ZWZ0LnNjaGVkdWxlci52MS5HZXRXb3JrZmxvd1J1blJlcXVlc3QaKS53ZWZ0LnNjaGVkdWxlci52MS5HZXRXb3JrZmxvd1J1blJlc3BvbnNlIkeQAgHK8xgeGhxzY2hlZHVsZXIud29ya2Zsb3dfcnVucy5yZWFkgtPkkwIcEhovdjEvd29ya2Zsb3ctcnVucy97cnVuX2lkfRLDAQoTR2V0V29ya2Zsb3dSdW5HcmFwaBItLndlZnQuc2NoZWR1bGVyLnYxLkdldFdvcmtmbG93UnVuR3JhcGhSZXF1ZXN0Gi4ud2VmdC5zY2hlZHVsZXIudjEuR2V0V29ya2Zsb3dSdW5HcmFwaFJlc3BvbnNlIk2QAgHK8xgeGhxzY2hlZHVsZXIud29ya2Zsb3dfcnVucy5yZWFkgtPkkwIiEiAvdjEvd29ya2Zsb3ctcnVucy97cnVuX2lkfS9ncmFwaBKrAQoQTGlzdFdvcmtmbG93UnVucxIqLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXb3JrZmxvd1J1bnNSZXF1ZXN0Gisud2VmdC5zY2hlZHVsZXIudjEuTGlzdFdvcmtmbG93UnVuc1Jlc3BvbnNlIj6QAgHK8xgeGhxzY2hlZHVsZXIud29ya2Zsb3dfcnVucy5yZWFkgtPkkwITEhEvdjEvd29ya2Zsb3ctcnVucxLCAQoRQ2FuY2VsV29ya2Zsb3dSdW4SKy53ZWZ0LnNjaGVkdWxlci52MS5DYW5jZWxXb3JrZmxvd1J1blJlcXVlc3QaLC53ZWZ0LnNjaGVkdWxlci52MS5DYW5jZWxXb3JrZmxvd1J1blJlc3BvbnNlIlKQAgLK8xgfGh1zY2hlZHVsZXIud29ya2Zsb3dfcnVucy53cml0ZYLT5JMCJiIhL3YxL3dvcmtmbG93LXJ1bnMve3J1bl9pZH06Y2FuY2VsOgEqErsBChBSZXRyeVdvcmtmbG93UnVuEioud2VmdC5zY2hlZHVsZXIudjEuUmV0cnlXb3JrZmxvd1J1blJlcXVlc3QaKy53ZWZ0LnNjaGVkdWxlci52MS5SZXRyeVdvcmtmbG93UnVuUmVzcG9uc2UiTsrzGB8aHXNjaGVkdWxlci53b3JrZmxvd19ydW5zLndyaXRlgtPkkwIlIiAvdjEvd29ya2Zsb3ctcnVucy97cnVuX2lkfTpyZXRyeToBKmIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_struct, file_google_protobuf_timestamp, file_weft_jobs_v1_job, file_weft_options_v1_options, file_weft_scheduler_v1_workflow]);
+  fileDesc("CiR3ZWZ0L3NjaGVkdWxlci92MS93b3JrZmxvd19ydW4ucHJvdG8SEXdlZnQuc2NoZWR1bGVyLnYxIskCCgtXb3JrZmxvd1J1bhIOCgZydW5faWQYASABKAkSEwoLd29ya2Zsb3dfaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoBRIyCgVzdGF0ZRgEIAEoDjIjLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuU3RhdGUSJgoFaW5wdXQYBSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg0KBWNhdXNlGAYgASgJEg8KB2ZhaWx1cmUYByABKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgV0YXNrcxgKIAMoCzIaLndlZnQuc2NoZWR1bGVyLnYxLlRhc2tSdW4itAIKB1Rhc2tSdW4SDAoEbmFtZRgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLndlZnQuc2NoZWR1bGVyLnYxLlRhc2tTdGF0ZRIOCgZqb2JfaWQYAyABKAkSGwoTY29tcGVuc2F0aW9uX2pvYl9pZBgEIAEoCRIOCgZyZWFzb24YBSABKAkSJgoGb3V0cHV0GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgplbmRfcmVhc29uGAkgASgOMhcud2VmdC5qb2JzLnYxLkVuZFJlYXNvbiKUAQoXU3RhcnRXb3JrZmxvd1J1blJlcXVlc3QSGAoGcnVuX2lkGAEgASgJQgi6SAVyA7ABARIdCgt3b3JrZmxvd19pZBgCIAEoCUIIukgFcgOwAQESGAoHdmVyc2lvbhgDIAEoBUIHukgEGgIoABImCgVpbnB1dBgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiRwoYU3RhcnRXb3JrZmxvd1J1blJlc3BvbnNlEisKA3J1bhgBIAEoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuIjEKFUdldFdvcmtmbG93UnVuUmVxdWVzdBIYCgZydW5faWQYASABKAlCCLpIBXIDsAEBIkUKFkdldFdvcmtmbG93UnVuUmVzcG9uc2USKwoDcnVuGAEgASgLMh4ud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW4iNgoaR2V0V29ya2Zsb3dSdW5HcmFwaFJlcXVlc3QSGAoGcnVuX2lkGAEgASgJQgi6SAVyA7ABASK4AQobR2V0V29ya2Zsb3dSdW5HcmFwaFJlc3BvbnNlEjIKBXN0YXRlGAEgASgOMiMud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5TdGF0ZRIrCgVub2RlcxgCIAMoCzIcLndlZnQuc2NoZWR1bGVyLnYxLkdyYXBoTm9kZRIrCgVlZGdlcxgDIAMoCzIcLndlZnQuc2NoZWR1bGVyLnYxLkdyYXBoRWRnZRILCgNkb3QYBCABKAkiqAEKCUdyYXBoTm9kZRIMCgRuYW1lGAEgASgJEisKBXN0YXRlGAIgASgOMhwud2VmdC5zY2hlZHVsZXIudjEuVGFza1N0YXRlEhAKCGpvYl90eXBlGAMgASgJEioKBHdoZW4YBCABKA4yHC53ZWZ0LnNjaGVkdWxlci52MS5TdGFydFJ1bGUSEwoLY29tcGVuc2FibGUYBSABKAgSDQoFbGV2ZWwYBiABKAUiJQoJR3JhcGhFZGdlEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkijAEKF0xpc3RXb3JrZmxvd1J1bnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUYyAEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAEBIaCghvcmRlcl9ieRgDIAEoCUIIukgFcgMYyAESGAoGZmlsdGVyGAQgASgJQgi6SAVyAxjQDyJhChhMaXN0V29ya2Zsb3dSdW5zUmVzcG9uc2USLAoEcnVucxgBIAMoCzIeLndlZnQuc2NoZWR1bGVyLnYxLldvcmtmbG93UnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKFAQoYV2F0Y2hXb3JrZmxvd1J1bnNSZXF1ZXN0EhsKBnJ1bl9pZBgBIAEoCUILukgIcgOwAQHYAQESIAoLd29ya2Zsb3dfaWQYAiABKAlCC7pICHIDsAEB2AEBEioKDHJlc3VtZV90b2tlbhgDIAEoCUIUukgRcg8yDV5bMC05XXswLDE4fSQi0QEKGVdhdGNoV29ya2Zsb3dSdW5zUmVzcG9uc2USLQoDcnVuGAEgASgLMh4ud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5IABI2CgZ1cGRhdGUYAiABKAsyJC53ZWZ0LnNjaGVkdWxlci52MS5Xb3JrZmxvd1J1blVwZGF0ZUgAEi8KCWhlYXJ0YmVhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIABIUCgxyZXN1bWVfdG9rZW4YBCABKAlCBgoEaXRlbSLWAQoRV29ya2Zsb3dSdW5VcGRhdGUSDgoGcnVuX2lkGAEgASgJEhMKC3dvcmtmbG93X2lkGAIgASgJEjIKBXN0YXRlGAMgASgOMiMud2VmdC5zY2hlZHVsZXIudjEuV29ya2Zsb3dSdW5TdGF0ZRIMCgR0YXNrGAQgASgJEjAKCnRhc2tfc3RhdGUYBSABKA4yHC53ZWZ0LnNjaGVkdWxlci52MS5UYXNrU3RhdGUSKAoEdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiNAoYQ2FuY2VsV29ya2Zsb3dSdW5SZXF1ZXN0EhgKBnJ1bl9pZBgBIAEoCUIIukgFcgOwAQEiSAoZQ2FuY2VsV29ya2Zsb3dSdW5SZXNwb25zZRIrCgNydW4YASABKAsyHi53ZWZ0LnNjaGVkdWxlci52MS5Xb3JrZmxvd1J1biIzChdSZXRyeVdvcmtmbG93UnVuUmVxdWVzdBIYCgZydW5faWQYASABKAlCCLpIBXIDsAEBIkcKGFJldHJ5V29ya2Zsb3dSdW5SZXNwb25zZRIrCgNydW4YASABKAsyHi53ZWZ0LnNjaGVkdWxlci52MS5Xb3JrZmxvd1J1biqAAgoQV29ya2Zsb3dSdW5TdGF0ZRIiCh5XT1JLRkxPV19SVU5fU1RBVEVfVU5TUEVDSUZJRUQQABIeChpXT1JLRkxPV19SVU5fU1RBVEVfUlVOTklORxABEh8KG1dPUktGTE9XX1JVTl9TVEFURV9TVE9QUElORxACEiMKH1dPUktGTE9XX1JVTl9TVEFURV9DT01QRU5TQVRJTkcQAxIgChxXT1JLRkxPV19SVU5fU1RBVEVfU1VDQ0VFREVEEAQSIgoeV09SS0ZMT1dfUlVOX1NUQVRFX0NPTVBFTlNBVEVEEAUSHAoYV09SS0ZMT1dfUlVOX1NUQVRFX1NUVUNLEAYqlwIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSVEFTS19TVEFURV9QRU5ESU5HEAESFgoSVEFTS19TVEFURV9TVEFSVEVEEAISGAoUVEFTS19TVEFURV9TVUNDRUVERUQQAxIVChFUQVNLX1NUQVRFX0ZBSUxFRBAEEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAFEhgKFFRBU0tfU1RBVEVfQ0FOQ0VMTEVEEAYSGwoXVEFTS19TVEFURV9DT01QRU5TQVRJTkcQBxIaChZUQVNLX1NUQVRFX0NPTVBFTlNBVEVEEAgSIgoeVEFTS19TVEFURV9DT01QRU5TQVRJT05fRkFJTEVEEAkyywoKEldvcmtmbG93UnVuU2VydmljZRKvAQoQU3RhcnRXb3JrZmxvd1J1bhIqLndlZnQuc2NoZWR1bGVyLnYxLlN0YXJ0V29ya2Zsb3dSdW5SZXF1ZXN0Gisud2VmdC5zY2hlZHVsZXIudjEuU3RhcnRXb3JrZmxvd1J1blJlc3BvbnNlIkKQAgLK8xgfGh1zY2hlZHVsZXIud29ya2Zsb3dfcnVucy53cml0ZYLT5JMCFiIRL3YxL3dvcmtmbG93LXJ1bnM6ASoSrgEKDkdldFdvcmtmbG93UnVuEigud2VmdC5zY2hlZHVsZXIudjEuR2V0V29ya2Zsb3dSdW5SZXF1ZXN0Gikud2VmdC5zY2hlZHVsZXIudjEuR2V0V29ya2Zsb3dSdW5SZXNwb25zZSJHkAIByvMYHhocc2NoZWR1bGVyLndvcmtmbG93X3J1bnMucmVhZILT5JMCHBIaL3YxL3dvcmtmbG93LXJ1bnMve3J1bl9pZH0SwwEKE0dldFdvcmtmbG93UnVuR3JhcGgSLS53ZWZ0LnNjaGVkdWxlci52MS5HZXRXb3JrZmxvd1J1bkdyYXBoUmVxdWVzdBouLndlZnQuc2NoZWR1bGVyLnYxLkdldFdvcmtmbG93UnVuR3JhcGhSZXNwb25zZSJNkAIByvMYHhocc2NoZWR1bGVyLndvcmtmbG93X3J1bnMucmVhZILT5JMCIhIgL3YxL3dvcmtmbG93LXJ1bnMve3J1bl9pZH0vZ3JhcGgSqwEKEExpc3RXb3JrZmxvd1J1bnMSKi53ZWZ0LnNjaGVkdWxlci52MS5MaXN0V29ya2Zsb3dSdW5zUmVxdWVzdBorLndlZnQuc2NoZWR1bGVyLnYxLkxpc3RXb3JrZmxvd1J1bnNSZXNwb25zZSI+kAIByvMYHhocc2NoZWR1bGVyLndvcmtmbG93X3J1bnMucmVhZILT5JMCExIRL3YxL3dvcmtmbG93LXJ1bnMS2gEKEVdhdGNoV29ya2Zsb3dSdW5zEisud2VmdC5zY2hlZHVsZXIudjEuV2F0Y2hXb3JrZmxvd1J1bnNSZXF1ZXN0Giwud2VmdC5zY2hlZHVsZXIudjEuV2F0Y2hXb3JrZmxvd1J1bnNSZXNwb25zZSJokAIByvMYHhocc2NoZWR1bGVyLndvcmtmbG93X3J1bnMucmVhZILT5JMCPRIXL3YxL3dvcmtmbG93LXJ1bnM6d2F0Y2haIhIgL3YxL3dvcmtmbG93LXJ1bnMve3J1bl9pZH06d2F0Y2gwARLCAQoRQ2FuY2VsV29ya2Zsb3dSdW4SKy53ZWZ0LnNjaGVkdWxlci52MS5DYW5jZWxXb3JrZmxvd1J1blJlcXVlc3QaLC53ZWZ0LnNjaGVkdWxlci52MS5DYW5jZWxXb3JrZmxvd1J1blJlc3BvbnNlIlKQAgLK8xgfGh1zY2hlZHVsZXIud29ya2Zsb3dfcnVucy53cml0ZYLT5JMCJiIhL3YxL3dvcmtmbG93LXJ1bnMve3J1bl9pZH06Y2FuY2VsOgEqErsBChBSZXRyeVdvcmtmbG93UnVuEioud2VmdC5zY2hlZHVsZXIudjEuUmV0cnlXb3JrZmxvd1J1blJlcXVlc3QaKy53ZWZ0LnNjaGVkdWxlci52MS5SZXRyeVdvcmtmbG93UnVuUmVzcG9uc2UiTsrzGB8aHXNjaGVkdWxlci53b3JrZmxvd19ydW5zLndyaXRlgtPkkwIlIiAvdjEvd29ya2Zsb3ctcnVucy97cnVuX2lkfTpyZXRyeToBKmIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_struct, file_google_protobuf_timestamp, file_weft_jobs_v1_job, file_weft_options_v1_options, file_weft_scheduler_v1_workflow]);
 
 /**
  * A run of one version of a workflow.
@@ -433,6 +433,133 @@ export const ListWorkflowRunsResponseSchema: GenMessage<ListWorkflowRunsResponse
   messageDesc(file_weft_scheduler_v1_workflow_run, 11);
 
 /**
+ * @generated from message weft.scheduler.v1.WatchWorkflowRunsRequest
+ */
+export type WatchWorkflowRunsRequest = Message<"weft.scheduler.v1.WatchWorkflowRunsRequest"> & {
+  /**
+   * Absence: all that fit the rest.
+   *
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * Absence: all workflows.
+   *
+   * @generated from field: string workflow_id = 2;
+   */
+  workflowId: string;
+
+  /**
+   * Of the last answer. Absence: from now on; of one run, with what is known of it first.
+   *
+   * @generated from field: string resume_token = 3;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WatchWorkflowRunsRequest.
+ * Use `create(WatchWorkflowRunsRequestSchema)` to create a new message.
+ */
+export const WatchWorkflowRunsRequestSchema: GenMessage<WatchWorkflowRunsRequest> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_workflow_run, 12);
+
+/**
+ * @generated from message weft.scheduler.v1.WatchWorkflowRunsResponse
+ */
+export type WatchWorkflowRunsResponse = Message<"weft.scheduler.v1.WatchWorkflowRunsResponse"> & {
+  /**
+   * @generated from oneof weft.scheduler.v1.WatchWorkflowRunsResponse.item
+   */
+  item: {
+    /**
+     * How the run stands, with its tasks: of one run, first, unless the watch goes on.
+     *
+     * @generated from field: weft.scheduler.v1.WorkflowRun run = 1;
+     */
+    value: WorkflowRun;
+    case: "run";
+  } | {
+    /**
+     * @generated from field: weft.scheduler.v1.WorkflowRunUpdate update = 2;
+     */
+    value: WorkflowRunUpdate;
+    case: "update";
+  } | {
+    /**
+     * Nothing happened; the stream lives.
+     *
+     * @generated from field: google.protobuf.Timestamp heartbeat = 3;
+     */
+    value: Timestamp;
+    case: "heartbeat";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Resumes behind this answer.
+   *
+   * @generated from field: string resume_token = 4;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WatchWorkflowRunsResponse.
+ * Use `create(WatchWorkflowRunsResponseSchema)` to create a new message.
+ */
+export const WatchWorkflowRunsResponseSchema: GenMessage<WatchWorkflowRunsResponse> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_workflow_run, 13);
+
+/**
+ * A run, or a task of it, stands elsewhere.
+ *
+ * @generated from message weft.scheduler.v1.WorkflowRunUpdate
+ */
+export type WorkflowRunUpdate = Message<"weft.scheduler.v1.WorkflowRunUpdate"> & {
+  /**
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * @generated from field: string workflow_id = 2;
+   */
+  workflowId: string;
+
+  /**
+   * Absence: a task's state changed, and not the run's.
+   *
+   * @generated from field: weft.scheduler.v1.WorkflowRunState state = 3;
+   */
+  state: WorkflowRunState;
+
+  /**
+   * Absence: it is the run's state that changed.
+   *
+   * @generated from field: string task = 4;
+   */
+  task: string;
+
+  /**
+   * @generated from field: weft.scheduler.v1.TaskState task_state = 5;
+   */
+  taskState: TaskState;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 6;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.scheduler.v1.WorkflowRunUpdate.
+ * Use `create(WorkflowRunUpdateSchema)` to create a new message.
+ */
+export const WorkflowRunUpdateSchema: GenMessage<WorkflowRunUpdate> = /*@__PURE__*/
+  messageDesc(file_weft_scheduler_v1_workflow_run, 14);
+
+/**
  * @generated from message weft.scheduler.v1.CancelWorkflowRunRequest
  */
 export type CancelWorkflowRunRequest = Message<"weft.scheduler.v1.CancelWorkflowRunRequest"> & {
@@ -447,7 +574,7 @@ export type CancelWorkflowRunRequest = Message<"weft.scheduler.v1.CancelWorkflow
  * Use `create(CancelWorkflowRunRequestSchema)` to create a new message.
  */
 export const CancelWorkflowRunRequestSchema: GenMessage<CancelWorkflowRunRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_workflow_run, 12);
+  messageDesc(file_weft_scheduler_v1_workflow_run, 15);
 
 /**
  * @generated from message weft.scheduler.v1.CancelWorkflowRunResponse
@@ -464,7 +591,7 @@ export type CancelWorkflowRunResponse = Message<"weft.scheduler.v1.CancelWorkflo
  * Use `create(CancelWorkflowRunResponseSchema)` to create a new message.
  */
 export const CancelWorkflowRunResponseSchema: GenMessage<CancelWorkflowRunResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_workflow_run, 13);
+  messageDesc(file_weft_scheduler_v1_workflow_run, 16);
 
 /**
  * @generated from message weft.scheduler.v1.RetryWorkflowRunRequest
@@ -481,7 +608,7 @@ export type RetryWorkflowRunRequest = Message<"weft.scheduler.v1.RetryWorkflowRu
  * Use `create(RetryWorkflowRunRequestSchema)` to create a new message.
  */
 export const RetryWorkflowRunRequestSchema: GenMessage<RetryWorkflowRunRequest> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_workflow_run, 14);
+  messageDesc(file_weft_scheduler_v1_workflow_run, 17);
 
 /**
  * @generated from message weft.scheduler.v1.RetryWorkflowRunResponse
@@ -498,7 +625,7 @@ export type RetryWorkflowRunResponse = Message<"weft.scheduler.v1.RetryWorkflowR
  * Use `create(RetryWorkflowRunResponseSchema)` to create a new message.
  */
 export const RetryWorkflowRunResponseSchema: GenMessage<RetryWorkflowRunResponse> = /*@__PURE__*/
-  messageDesc(file_weft_scheduler_v1_workflow_run, 15);
+  messageDesc(file_weft_scheduler_v1_workflow_run, 18);
 
 /**
  * Where a run stands.
@@ -692,6 +819,25 @@ export const WorkflowRunService: GenService<{
     methodKind: "unary";
     input: typeof ListWorkflowRunsRequestSchema;
     output: typeof ListWorkflowRunsResponseSchema;
+  },
+  /**
+   * Streams what happens to runs and their tasks, in the order in which it was written: of one run, of
+   * those of a workflow, or of all; from now on, or from where an earlier stream ended. A heartbeat
+   * comes when nothing else did for 15 seconds.
+   *
+   * Resumable: call again with the `resume_token` of the last answer. Nothing is left out or told twice.
+   *
+   * Errors:
+   *   NOT_FOUND UNKNOWN_WORKFLOW_RUN
+   *   INVALID_ARGUMENT RESUME_TOKEN_REFUSED
+   *   RESOURCE_EXHAUSTED TOO_MANY_WATCHES
+   *
+   * @generated from rpc weft.scheduler.v1.WorkflowRunService.WatchWorkflowRuns
+   */
+  watchWorkflowRuns: {
+    methodKind: "server_streaming";
+    input: typeof WatchWorkflowRunsRequestSchema;
+    output: typeof WatchWorkflowRunsResponseSchema;
   },
   /**
    * Calls a run off: tasks that run are cancelled, no further ones start, and what succeeded is undone.
