@@ -13,6 +13,7 @@ from services.scheduler.launching import Launcher
 from services.scheduler.service.calendars import Calendars
 from services.scheduler.service.schedules import Schedules
 from services.scheduler.service.shared import Shared
+from services.scheduler.service.watching import Watchers
 from services.scheduler.service.webhooks import Webhooks
 from services.scheduler.service.workflow_runs import WorkflowRuns
 from services.scheduler.service.workflows import Workflows
@@ -50,7 +51,9 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             schedule_pb2_grpc.add_ScheduleServiceServicer_to_server: Schedules(shared),
             webhook_pb2_grpc.add_WebhookServiceServicer_to_server: Webhooks(shared),
             workflow_pb2_grpc.add_WorkflowServiceServicer_to_server: Workflows(shared),
-            workflow_run_pb2_grpc.add_WorkflowRunServiceServicer_to_server: WorkflowRuns(shared),
+            workflow_run_pb2_grpc.add_WorkflowRunServiceServicer_to_server: WorkflowRuns(
+                shared, Watchers(shared, tools.bus)
+            ),
         },
         consumers={JobEnded: Ends(hearing).job_ended},
         loops=[

@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.chassis.errors import FailedPrecondition, NotFound
+from services.chassis.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from services.scheduler.domain import expression
 from services.scheduler.domain.expression import EvaluationFailed
 from services.scheduler.domain.row import Row
@@ -38,6 +38,14 @@ class WorkflowRunEnded(FailedPrecondition):
 
 class WorkflowRunNotStuck(FailedPrecondition):
     """The run {run_id} is {state}; only one that is STUCK is gone on with."""
+
+
+class ResumeTokenRefused(InvalidArgument):
+    """The resume token is not one that this method gave."""
+
+
+class TooManyWatches(ResourceExhausted):
+    """This process serves {max} watches already."""
 
 
 class RunState(StrEnum):

@@ -1,6 +1,6 @@
 """weft.scheduler.v1.WorkflowRunService."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from uuid import UUID
 
 from services.chassis.method import Call
@@ -9,6 +9,7 @@ from services.scheduler.domain.progress import TaskRun
 from services.scheduler.domain.workflow import Definition
 from services.scheduler.service import pack
 from services.scheduler.service.shared import Shared
+from services.scheduler.service.watching import Watchers
 from services.scheduler.store import workflow as store
 from weft.scheduler.v1 import workflow_run_pb2 as pb
 from weft.scheduler.v1.workflow_pb2 import StartRule
@@ -27,8 +28,8 @@ COLOURS = {
 
 
 class WorkflowRuns(WorkflowRunServiceServicer):
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, watchers: Watchers) -> None:
+        self._shared, self._watchers = shared, watchers
 
     async def StartWorkflowRun(
         self, request: pb.StartWorkflowRunRequest, call: Call
@@ -82,6 +83,12 @@ class WorkflowRuns(WorkflowRunServiceServicer):
         async with self._shared.db.transaction() as tx:
             rows, token = await store.run_page(tx, page)
         return pb.ListWorkflowRunsResponse(runs=map(pack.workflow_run, rows), next_page_token=token)
+
+    async def WatchWorkflowRuns(
+        self, request: pb.WatchWorkflowRunsRequest, call: Call
+    ) -> AsyncIterator[pb.WatchWorkflowRunsResponse]:
+        async for answer in self._watchers.watch(request, call):
+            yield answer
 
     async def CancelWorkflowRun(
         self, request: pb.CancelWorkflowRunRequest, call: Call
