@@ -146,10 +146,16 @@ class Consumer:
         """One stream, until stopped; then what is in hand is finished."""
         replays = f"replay.{stream}.{self.name}.>"
         await ensure_consumer(self._bus, stream, self.name, [subjects, replays])
-        lanes = Lanes(self._work, LANES_MAX)
+        pull = Pull(self._bus, stream, self.name, room=LANES_MAX)
+
+        async def work(message: Msg) -> None:
+            await self._work(message)
+            pull.stir()
+
+        lanes = Lanes(work, LANES_MAX)
         alive = asyncio.create_task(_keep_alive(lanes))
         try:
-            async with Pull(self._bus, stream, self.name, room=LANES_MAX) as pull:
+            async with pull:
                 while not self._stopping.is_set():
                     lease.check()
                     if message := await pull.next(held=len(lanes)):

@@ -89,6 +89,10 @@ class Pull:
             raise ConsumerGone(self._ask_subject)
         return self._came.popleft() if self._came else None
 
+    def stir(self) -> None:
+        """Something was done, so there may be room: `next` looks again, and does not wait out its tick."""
+        self._stirred.set()
+
     async def _ask(self, undone: int) -> None:
         """Asks for more when less than half of the room is taken or promised."""
         now = asyncio.get_running_loop().time()

@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from services.chassis import pull
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database, Tx, execute
 from services.chassis.dead_letters import dead_letters
 from services.chassis.events import announcement, provenance
-from services.chassis.inbox import Consumer, Heard, Many
+from services.chassis.inbox import LANES_MAX, Consumer, Heard, Many
 from services.chassis.relay import publish
 from tests.chassis.demo import Happened
 from tests.chassis.waiting import until
@@ -73,3 +76,19 @@ async def test_each_of_many_says_what_led_to_what_it_does(db: Database, bus: Bus
     async with running(Consumer(db, bus, "listener", Happened, Many(remember, "any.many"), Clock()).run()):
         await until(told)
     assert sorted(causes) == sorted((each.id, each.id, "service:listener") for each in events)
+
+
+async def test_a_backlog_is_asked_for_as_soon_as_there_is_room_for_it(
+    db: Database, bus: Bus, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "TICK_S", 600.0)  # Nobody waits it out.
+    await bus.ensure_stream("demo")
+    await db.execute(TABLE)
+    told = [Happened(thing=str(n), note="") for n in range(3 * LANES_MAX)]
+    await publish(bus, [announcement(event, uuid7(), AT) for event in told])
+
+    async def all_handled() -> bool:
+        return bool(await db.fetchval("select count(*) from seen") == 3 * LANES_MAX)
+
+    async with running(Consumer(db, bus, "listener", Happened, Many(note, "any.note"), Clock()).run()):
+        await until(all_handled)
