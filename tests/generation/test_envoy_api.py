@@ -23,13 +23,14 @@ def test_a_check_request_has_envoys_wire_form() -> None:
 
 
 def test_everything_wanted_is_found_after_what_it_imports() -> None:
-    found = envoy_api.needed(envoy_api.executable(), envoy_api.WANTED)
+    found = envoy_api.needed(envoy_api.executable(), *envoy_api.SERVICES, *envoy_api.RESOURCES)
     seen: set[str] = set()
     for name, descriptor in found.items():
         assert set(descriptor.dependency) <= seen, name
         seen.add(name)
-    [service] = found[envoy_api.WANTED].service
-    assert [method.name for method in service.method] == ["Check"]
+    assert set(envoy_api.RESOURCES) <= seen
+    methods = [[each.name for each in found[file].service[0].method] for file in envoy_api.SERVICES]
+    assert methods == [["Check"], ["StreamAggregatedResources", "DeltaAggregatedResources"]]
 
 
 def test_a_file_that_envoy_does_not_know_is_refused_by_its_name() -> None:
