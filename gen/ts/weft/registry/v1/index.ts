@@ -1,0 +1,4 @@
+export * from "./events_pb.js";
+export * from "./instance_pb.js";
+export * from "./registry_pb.js";
+export * from "./traffic_policy_pb.js";

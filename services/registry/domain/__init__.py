@@ -1,0 +1,1 @@
+"""Rules of registry: no I/O, no clock."""
