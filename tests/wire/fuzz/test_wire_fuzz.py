@@ -13,7 +13,7 @@ import pytest
 from tests.wire.fuzz import corpus
 from tests.wire.fuzz.targets import ANY, TARGETS
 
-SHORT_S, LONG_S = 6, 180  # Of all targets together, and of each.
+SHORT_S, LONG_S = 3, 180  # Of all targets together, and of each.
 INPUT_BYTES_MAX = 900  # Enough for a dozen frames and what they carry.
 
 each_target = pytest.mark.parametrize("target", TARGETS)
