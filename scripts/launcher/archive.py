@@ -143,7 +143,7 @@ class Keeper:
                 self._line = line
                 if line and self.shown not in self._seen.components:
                     self._seen.components.append(self.shown)
-            closed = line.closed(self._gb_max) if line else ""
+            closed = await asyncio.to_thread(self._closed, line) if line else ""
             if line is None or closed:
                 await self._stop()
                 self._say(closed)
@@ -181,6 +181,13 @@ class Keeper:
 
     def _written(self) -> None:
         self._seen.write(self._home)
+
+    def _closed(self, line: Line) -> str:
+        """Why the receiver is of no use."""
+        ready = self.shown.phase == state.READY
+        if not ready and self._cluster.query(SLOT_STATE, self._secret) == "lost":
+            return "has a gap: it was away for too long; `scripts/weft backup` begins a new one"
+        return line.closed(self._gb_max)
 
     def _behind(self) -> str:
         """What is wrong although the receiver runs."""

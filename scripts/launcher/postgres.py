@@ -152,11 +152,11 @@ class Cluster:
         """Runs the server in the foreground; no secret is in it."""
         chosen = (
             settings(services)
+            | {"max_slot_wal_keep_size": SLOT_KEEPS}
             | wishes()
             | {
                 "listen_addresses": HOST,
                 "port": str(self.port),
-                "max_slot_wal_keep_size": SLOT_KEEPS,
                 "unix_socket_directories": "",  # A socket's path has 107 bytes at most, ours may have more.
             }
         )

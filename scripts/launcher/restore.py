@@ -45,7 +45,7 @@ def restore(arguments: Namespace) -> int:
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
-        kept = _put(home, cluster, staged, chosen)
+        kept = put(home, cluster, staged, chosen)
     say(f"Restored to {_said(at) if at else 'the last archived commit'}, from {chosen.folder}.")
     say(f"The last commit in it is of {_said(reached or chosen.ended)}.")
     if kept:
@@ -158,7 +158,7 @@ def _own(folder: Path, cluster: Cluster) -> None:
             os.chown(os.path.join(place, name), cluster.account.uid, cluster.account.gid)
 
 
-def _put(home: Home, cluster: Cluster, staged: Path, chosen: Backup) -> Path | None:
+def put(home: Home, cluster: Cluster, staged: Path, chosen: Backup) -> Path | None:
     """Everything into place, by renames; a kill among them is told by `restoring`. Returns what is kept."""
     kept = _aside(home)
     unfinished = home.restoring.with_suffix(".new")

@@ -2,6 +2,7 @@
 whole."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import archive, manifest, postgres, preflight, restore, state, wal
+from launcher import account, archive, manifest, postgres, preflight, restore, state, wal
 from launcher.backup import prune
 from launcher.credentials import Credentials
 from launcher.paths import Home
@@ -240,6 +241,39 @@ def test_up_refuses_what_a_restore_left_half_way(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"a restore into .* was interrupted") as refused:
         preflight.check(Plan(Ports(), 1, edge=True), Home(tmp_path), ["alpha"])
     assert "before-1" in refused.value.way_out
+
+
+def test_a_restore_that_was_killed_among_its_renames_is_run_again_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, backup = Home(tmp_path / "home"), tmp_path / "line" / "backup"
+    backup.mkdir(parents=True)
+    (backup / "secrets.json").write_text("restored")
+    made = manifest.Manifest(
+        format=1, weft="0.1.0", postgres="18", services=[], began="", ended="", timeline=1, start="0/0",
+        files={"secrets.json": ""},
+    )  # fmt: skip
+    cluster = postgres.Cluster(home.path / "postgres", Path(), account.for_postgres(), 0)
+    (cluster.data / "old").mkdir(parents=True)
+    home.secrets.write_text("old")
+
+    def put() -> Path | None:
+        staged = home.path / "postgres.restoring"
+        (staged / "new").mkdir(parents=True)
+        return restore.put(home, cluster, staged, manifest.Backup(backup, made))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sync", lambda: 1 / 0)  # The last step but one.
+        with pytest.raises(ZeroDivisionError):
+            put()
+    assert home.restoring.exists()
+    kept = put()
+    assert kept
+    assert not home.restoring.exists()
+    assert (kept / "secrets.json").read_text() == "old"
+    assert (kept / "postgres" / "old").is_dir()
+    assert home.secrets.read_text() == "restored"
+    assert (cluster.data / "new").is_dir()
 
 
 def line(folder: Path, name: str, starts: Sequence[str]) -> archive.Line:
