@@ -56,17 +56,17 @@ async def test_a_lost_dispute_opens_the_invoice_again_and_its_customer_is_remind
     await world.payment.capture(intent_id)
     await becomes(world, invoice.invoice_id, "PAID")
     await stands(world, invoice.customer_id, "GOOD")
-    dispute_id = await world.payment.lose(intent_id, 1000, times=3)
+    dispute_id = await world.payment.lose(intent_id, 400, times=3)
     opened = await becomes(world, invoice.invoice_id, "OPEN")
-    assert (opened.amount_due.amount_minor, opened.HasField("paid_time")) == (1000, False)
+    assert (opened.amount_due.amount_minor, opened.HasField("paid_time")) == (400, False)
     await world.pass_time(days=1)
     found = await done(world, invoice.invoice_id, failed, reminded, reminded)
     assert (found.outcome, found.HasField("next_time")) == ("", True)
     await stands(world, invoice.customer_id, "OVERDUE")
-    await world.payment.lose(intent_id, 1000, dispute_id)
-    await world.pay(invoice.invoice_id, 1000)
+    await world.payment.lose(intent_id, 400, dispute_id)
+    await world.pay(invoice.invoice_id, 400)
     assert await world.standing(invoice.customer_id) == "GOOD"
-    kinds = [("INVOICE", 1000, 1000), ("PAYMENT", -1000, 0), ("DISPUTE", 1000, 1000), ("PAYMENT", -1000, 0)]
+    kinds = [("INVOICE", 1000, 1000), ("PAYMENT", -1000, 0), ("DISPUTE", 400, 400), ("PAYMENT", -400, 0)]
     assert await statement(world, invoice.customer_id) == kinds
     assert await world.told("InvoiceReopened", invoice.invoice_id) == 1
     assert await world.told("InvoicePaid", invoice.invoice_id) == 2
