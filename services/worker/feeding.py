@@ -95,6 +95,7 @@ class Feeder:
         self._held: dict[str, Delivery] = {}  # By job id.
         self._looking: set[asyncio.Task[None]] = set()
         self._stopped = False
+        reporter.eased = self._fit
 
     def start(self, queues: Queues) -> None:
         """Follows the queues from now on."""
@@ -131,19 +132,23 @@ class Feeder:
         beat_at = loop.time() + BEAT_S
         while True:
             await asyncio.sleep(FIT_EVERY_S)
-            room = self._room()
-            for key, pull in list(self._pulls.items()):
-                if pull.gone:  # Its queue was deleted, and perhaps made anew.
-                    self._later(self._pulls.pop(key).stop())
-                    if key[0] in self._terms:
-                        self._open(*key)
-                else:
-                    pull.resize(room)
-            if self.lanes:
-                self.lanes.resize(room)
+            self._fit()
             if loop.time() >= beat_at:
                 beat_at = loop.time() + BEAT_S
                 self._beat()
+
+    def _fit(self) -> None:
+        """There is more room than there was, or less."""
+        room = self._room()
+        for key, pull in list(self._pulls.items()):
+            if pull.gone:  # Its queue was deleted, and perhaps made anew.
+                self._later(self._pulls.pop(key).stop())
+                if key[0] in self._terms:
+                    self._open(*key)
+            else:
+                pull.resize(room)
+        if self.lanes:
+            self.lanes.resize(room)
 
     def _room(self) -> int:
         """As much as can run at once, and in advance only what can soon be told of."""

@@ -65,6 +65,7 @@ class Reporter:
         self._groups: set[asyncio.Task[None]] = set()
         self._waiting_max, self._under_way = WAITING_MIN, 0  # Ends; of those the queue is being told now.
         self.away = False  # The queue does not answer.
+        self.eased: Callable[[], None] = lambda: None  # Hears that there may be room again.
 
     def put(self, delivery: Delivery, ending: Ending, verdict: Verdict) -> None:
         """Returns at once."""
@@ -115,6 +116,7 @@ class Reporter:
             lost = await self._report(told)
         finally:
             self._under_way -= len(told)
+        self.eased()
         if self._waiting and len(self._groups) < TOGETHER_MAX:
             self._begin()
         if lost:
@@ -162,10 +164,10 @@ class Reporter:
         return lost
 
     def _pace(self, count: int, took_s: float) -> None:
-        """So long it took to write so many down."""
+        """So long it took to write so many down. One slow report says less than one that was fast."""
         if count >= SAMPLE_MIN or took_s > BEHIND_S:
             fair = int(count * BEHIND_S / max(took_s, 1e-3))
-            self._waiting_max = min(max(fair, WAITING_MIN), WAITING_MAX)
+            self._waiting_max = min(max(fair, self._waiting_max * 3 // 4, WAITING_MIN), WAITING_MAX)
 
     async def _apart(self, group: Sequence[Ended], error: Exception) -> list[Ended]:
         """A refused group is halved until what is wrong stands alone; that comes again later."""
