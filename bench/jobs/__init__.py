@@ -21,7 +21,7 @@ def run(seconds: float, repeats: int) -> Report:
     """Each system once: a run takes as long as its jobs do, whatever `seconds` and `repeats` say."""
     report = Report("Jobs (`bench jobs`)")
     report.say(f"{COUNT:,} jobs that do nothing; servers, client and worker on core {CORES}.")
-    found = mesh.up()
+    found = mesh.up("identity", "queue", "worker")
     machine.pin(found.pids.values(), CORES)
     if WHAT != "peers":
         ours.report(report, found, COUNT, CORES)

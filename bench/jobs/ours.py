@@ -1,4 +1,4 @@
-"""What only Weft is asked: order by key, size, limits, two cores, three servers, takeovers, many jobs."""
+"""What only Weft is asked: order by key, size, limits, two cores, takeovers, many jobs."""
 
 from __future__ import annotations
 
