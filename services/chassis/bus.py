@@ -83,7 +83,12 @@ class Bus:
         raise error or ConnectionError("no NATS server is configured")
 
     async def close(self) -> None:
-        if not self._nc.is_closed:
+        if self._nc.is_closed:
+            return
+        try:
+            await self._nc.close()
+        except ConnectionError:  # Its last words met no server, and what comes after them was left undone.
+            self._nc._status = Client.DISCONNECTED
             await self._nc.close()
 
     async def check(self) -> None:

@@ -199,6 +199,13 @@ async def test_a_dispute_holds_the_money_until_it_is_decided_and_then_stays_deci
     assert told == ["DisputeOpened", "DisputeLost"]
 
 
+async def test_a_dispute_that_is_heard_of_before_its_capture_is_of_the_whole_sum(shop: Shop) -> None:
+    held = await shop.till.pay(capture=pb.CAPTURE_MODE_MANUAL)
+    await shop.hear(dispute(shop.ref(held.intent_id), "needs_response", f"dp_{uuid4().hex}"))
+    [found] = await shop.disputes(held.intent_id)
+    assert found.amount.amount_minor == 400
+
+
 async def test_a_dispute_that_is_heard_of_when_it_is_won_was_open_once(shop: Shop) -> None:
     paid = await shop.till.pay()
     await shop.hear(dispute(shop.ref(paid.intent_id), "won", f"dp_{uuid4().hex}"))

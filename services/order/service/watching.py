@@ -31,6 +31,7 @@ from weft.order.v1.resource_pb2 import (
 
 SUBJECTS = "weft.order.v1.>"
 HEARTBEAT_S = 15.0  # What NATS lost is found within this.
+SOON_S = 0.1  # Between looks for what was written, and perhaps announced, before we listened.
 STATES: dict[type[Message], int] = {
     events.OrderCreated: ORDER_STATE_PENDING,
     events.OrderCancelled: ORDER_STATE_CANCELLED,
@@ -65,6 +66,7 @@ class Watchers:
         try:
             await self._open()
             cursor = int(request.cursor) if request.cursor else await history.published(self._db)
+            newest = await history.last(self._db)
             await call.send_initial_metadata(())  # Nothing from here on is missed.
             while True:
                 watch.stirred.clear()
@@ -77,8 +79,9 @@ class Watchers:
                     cursor = rows[-1]["position"]
                     continue
                 cursor = max(cursor, upto)
-                await within(watch.stirred, HEARTBEAT_S)
-                if not watch.stirred.is_set():
+                caught_up = cursor >= newest
+                await within(watch.stirred, HEARTBEAT_S if caught_up else SOON_S)
+                if caught_up and not watch.stirred.is_set():
                     yield WatchOrdersResponse(cursor=str(cursor))
         finally:
             self._watches.discard(watch)

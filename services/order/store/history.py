@@ -9,6 +9,7 @@ from services.chassis.events import COLUMNS
 
 WATCHED_MAX = 200  # Events of one look; the next look follows at once.
 PUBLISHED = "select coalesce(max(position), 0) from relay where service = 'order'"
+LAST = "select coalesce(max(position), 0) from event"
 SINCE = f"""
 select {COLUMNS} from event
 where position > $1 and position <= $2 and ($3 = '' or key = $3) and ($4 = '' or subject = $4)
@@ -24,6 +25,11 @@ async def events_of(db: Database, kind: str, order_id: str) -> Sequence[Any]:
 async def published(db: Database) -> int:
     """The position up to which every event is published; whatever comes later has a higher one."""
     return int(await db.fetchval(PUBLISHED))
+
+
+async def last(db: Database) -> int:
+    """The highest position that there is."""
+    return int(await db.fetchval(LAST))
 
 
 async def since(db: Database, after: int, upto: int, order_id: str, customer_id: str) -> Sequence[Any]:

@@ -60,7 +60,7 @@ def _opened(intent: Intent, found: RemoteDispute, now: datetime) -> Dispute:
         gateway=intent.gateway,
         gateway_ref=found.ref,
         currency=intent.currency,
-        amount=min(found.amount, intent.captured),
+        amount=min(found.amount, intent.amount),  # Its capture may be heard of later.
         fee=found.fee,
         reason=found.reason,
         state=DisputeState.OPEN,

@@ -28,6 +28,7 @@ from weft.scheduler.v1.events_pb2 import WorkflowRunChanged, WorkflowTaskChanged
 
 TYPES = [each.DESCRIPTOR.full_name for each in (WorkflowRunChanged, WorkflowTaskChanged)]
 HEARTBEAT_S = 15.0  # What NATS lost is found within this.
+SOON_S = 0.1  # Between looks for what was written, and perhaps announced, before we listened.
 WATCHES_MAX = 500  # Of one process: each may read at every change.
 
 
@@ -80,6 +81,7 @@ class Watchers:
             await self._close()
 
     async def _answers(self, watch: _Watch, cursor: int) -> AsyncIterator[pb.WatchWorkflowRunsResponse]:
+        newest = await store.last(self._db)
         while True:
             watch.stirred.clear()
             upto = await self._published()
@@ -88,8 +90,9 @@ class Watchers:
                 for row in rows:
                     if watch.fits(update := _update(envelope(row))):
                         yield pb.WatchWorkflowRunsResponse(update=update, resume_token=str(row["position"]))
-            await within(watch.stirred, HEARTBEAT_S)
-            if not watch.stirred.is_set():
+            caught_up = cursor >= newest
+            await within(watch.stirred, HEARTBEAT_S if caught_up else SOON_S)
+            if caught_up and not watch.stirred.is_set():
                 now = pack.stamp(self._shared.clock.now())
                 yield pb.WatchWorkflowRunsResponse(heartbeat=now, resume_token=str(cursor))
 
