@@ -35,7 +35,8 @@ STOCK = 1_000
 BUYERS = 4  # Side by side; each orders again and again.
 PAUSE_S = 0.05
 GOOD, BAD = "pm_card_visa", "pm_card_chargeDeclined"
-CANCELS = 0.25  # The share of orders that are called off.
+FAILS, CANCELS = {1, 6}, {2, 5, 7}  # Of each TURNS orders, so that even a few end in every way.
+TURNS = 10
 SETTLED = {resource.ORDER_STATE_CONFIRMED, resource.ORDER_STATE_CANCELLED}
 
 
@@ -89,13 +90,14 @@ class Trade:
     async def buy(self) -> None:
         """Orders until it is stopped; of some it thinks better."""
         while not self.stopping.is_set():
-            token = GOOD if self.chance.random() < 0.8 else BAD
+            turn = len(self.ordered) % TURNS
+            token = BAD if turn in FAILS else GOOD
             line = pb.NewLine(line_id="1", sku=self.sku, units=self.chance.randint(1, 3))
             request = pb.CreateOrderRequest(order_id=str(uuid4()), currency="EUR", country="DE", lines=[line])
             request.payment.token = token
             self.ordered[request.order_id] = request
             await self.answered(self.orders.CreateOrder, request)
-            if self.chance.random() < CANCELS:
+            if turn in CANCELS:
                 cancel = pb.CancelOrderRequest(order_id=request.order_id)
                 await self.answered(self.orders.CancelOrder, cancel)
             await asyncio.sleep(PAUSE_S)

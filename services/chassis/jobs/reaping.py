@@ -94,10 +94,9 @@ class Reaper:
 
     async def _reap(self, worker: str) -> None:
         """Gives back what it held, unless somebody else does."""
-        records = await self._claims.lasts(claimed(worker, "*"))
-        if not await self._claims.purge(claimed(worker, ">")):
+        replies = await self._inherit(worker)
+        if replies is None:
             return
-        replies = [reply for record in records for reply in record.payload.split(b"\n") if reply]
         acks.send(self._connection, replies, acks.NAK)
         facts = {"worker": worker, "messages": len(replies)}
         log.warning("a worker is gone; what it held goes to others", extra={"facts": facts})
@@ -106,3 +105,17 @@ class Reaper:
         except (CallFailed, Refusal, OSError, TimeoutError) as error:
             log.warning("the queue was not told: %s", error)  # Its leases end by themselves.
         await sweep(self._connection, replies, self._me)
+
+    async def _inherit(self, worker: str) -> list[bytes] | None:
+        """The ack subjects it claimed, now ours to give back; None: all of them are somebody else's.
+
+        Its last claim may be stored while we look: only what was read is taken out, and then looked again.
+        """
+        replies: list[bytes] | None = None
+        while records := await self._claims.lasts(claimed(worker, "*")):
+            newest = max(record.sequence for record in records)
+            if not await self._claims.purge(claimed(worker, ">"), before=newest + 1):
+                break
+            said = (reply for record in records for reply in record.payload.split(b"\n") if reply)
+            replies = [*(replies or []), *said]
+        return replies
