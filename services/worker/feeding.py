@@ -232,12 +232,17 @@ class Feeder:
         """Those that are to run, with their checkpoints; the rest is acknowledged. Raises CallFailed."""
         runs = [JobRun(job_id=each.job_id, run=each.run, again=each.again) for each in deliveries]
         answer = await self._record.LookupJobs(LookupJobsRequest(jobs=runs, worker=self._worker))
-        over, left = list[Delivery](), list[Delivery]()
+        over, left, resumed = list[Delivery](), list[Delivery](), list[Delivery]()
         for delivery, found in zip(deliveries, answer.jobs, strict=True):
             if found.cancel:
                 delivery.stop = EndReason.END_REASON_CANCELLED_BY_REQUEST
-            (over if _is_over(delivery, found) else left).append(delivery)
-        await self._restore(left)
+            if _is_over(delivery, found):
+                over.append(delivery)
+                continue
+            left.append(delivery)
+            if found.checkpoint:
+                resumed.append(delivery)
+        await self._restore(resumed)
         self._say([each.handle.message for each in over], acks.ACK)
         _forget(over)
         return left

@@ -96,6 +96,9 @@ async def test_a_checkpoint_is_there_for_the_next_attempt_and_gone_at_the_end(pl
     await checkpoint(plant, envelope.job_id, 1, 2, b"b")
     kept = (await plant.records.GetCheckpoint(get, metadata=plant.mesh)).checkpoint
     assert (kept.state, kept.step) == (b"c", 3)
+    looks = pb.LookupJobsRequest(jobs=[pb.JobRun(job_id=envelope.job_id, run=run) for run in (1, 2)])
+    found = (await plant.records.LookupJobs(looks, metadata=plant.mesh)).jobs
+    assert [each.checkpoint for each in found] == [True, False]
     await checkpoint(plant, envelope.job_id, 2, 1, b"d")
     assert await refused(checkpoint(plant, envelope.job_id, 1, 9, b"late")) == "ATTEMPT_SUPERSEDED"
     await plant.report(report_on(envelope))

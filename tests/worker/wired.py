@@ -61,6 +61,7 @@ class Book:
     checkpoints: dict[str, SaveCheckpointRequest] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     lookups: int = 0
+    restored: int = 0
     refuses: Callable[[AttemptReport], bool] = lambda report: False
     away: bool = False
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +89,8 @@ class Book:
 
     def _lookup(self, job_id: str, run: int) -> Lookup:
         final = self.finals.get((job_id, run))
-        return Lookup(ended=FINAL[final.outcome] if final else None, cancel=job_id in self.cancelled)
+        ended = FINAL[final.outcome] if final else None
+        return Lookup(ended=ended, cancel=job_id in self.cancelled, checkpoint=job_id in self.checkpoints)
 
     async def SaveCheckpoint(self, request: SaveCheckpointRequest) -> SaveCheckpointResponse:
         self._answers()
@@ -98,6 +100,7 @@ class Book:
 
     async def GetCheckpoint(self, request: GetCheckpointRequest) -> GetCheckpointResponse:
         self._answers()
+        self.restored += 1
         if (saved := self.checkpoints.get(request.job_id)) is None:
             return GetCheckpointResponse()
         kept = Checkpoint(attempt=saved.attempt, step=saved.step, state=saved.state)

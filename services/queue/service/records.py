@@ -209,6 +209,7 @@ def _lookup(row: Any, run: int) -> pb.Lookup:
         cancel=(row["cancel_run"] or 0) >= run,
         attempts=row["attempts"] or 0,
         retried=row["retried"] or 0,
+        checkpoint=row["checkpoint"],
     )
     if row["next_at"] and row["retried"] == row["attempts"]:
         found.next_time.FromDatetime(row["next_at"])

@@ -56,10 +56,11 @@ on conflict (job_id) do update set run = excluded.run, reason = excluded.reason,
     attempts = excluded.attempts, fail_time = excluded.fail_time
 """
 LOOKUP = """
-select asked.n, f.state, s.cancel_run, a.attempts, a.retried, a.next_at
+select asked.n, f.state, s.cancel_run, a.attempts, a.retried, a.next_at, c.job_id is not null as checkpoint
 from unnest($1::uuid[], $2::int[]) with ordinality as asked (job_id, run, n)
 left join job_final f on f.job_id = asked.job_id and f.run = asked.run and f.job_id = any($1)
 left join steering s on s.job_id = asked.job_id
+left join checkpoint c on c.job_id = asked.job_id and c.run = asked.run and c.job_id = any($1)
 left join lateral (
     select max(attempt) as attempts, max(attempt) filter (where next_at is not null) as retried,
         (array_agg(next_at order by attempt desc) filter (where next_at is not null))[1] as next_at
@@ -130,7 +131,7 @@ async def bury(tx: AnyTx, ends: Sequence[Ends]) -> None:
 
 
 async def lookup(db: Database, jobs: Sequence[str], runs: Sequence[int]) -> Sequence[Any]:
-    """Of each, in order: its final state, up to which run it is to be called off, and its attempts."""
+    """Of each, in order: final state, up to which run it is to be called off, attempts, any checkpoint."""
     return await db.fetch(LOOKUP, list(jobs), list(runs))
 
 

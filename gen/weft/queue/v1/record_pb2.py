@@ -31,7 +31,7 @@ from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__
 from weft.queue.v1 import queue_pb2 as weft_dot_queue_dot_v1_dot_queue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/queue/v1/record.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aweft/jobs/v1/attempt.proto\x1a\x16weft/jobs/v1/job.proto\x1a\x1dweft/options/v1/options.proto\x1a\x19weft/queue/v1/queue.proto\"\x8d\x01\n\x15ReportAttemptsRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12-\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1b.weft.jobs.v1.AttemptReport\x12*\n\tsuccesses\x18\x03 \x03(\x0b\x32\x17.weft.jobs.v1.Successes\";\n\x16ReportAttemptsResponse\x12\r\n\x05known\x18\x01 \x03(\x05\x12\x12\n\nsuperseded\x18\x02 \x03(\x05\"Q\n\x11LookupJobsRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.weft.queue.v1.JobRun\x12\x17\n\x06worker\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"4\n\x06JobRun\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\"9\n\x12LookupJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.weft.queue.v1.Lookup\"\x91\x01\n\x06Lookup\x12%\n\x05\x65nded\x18\x01 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05\x12\x0f\n\x07retried\x18\x04 \x01(\x05\x12-\n\tnext_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\x15SaveCheckpointRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x14\n\x03run\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x18\n\x07\x61ttempt\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x18\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x30\x12\x15\n\x04step\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\"\x18\n\x16SaveCheckpointResponse\"F\n\x14GetCheckpointRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x14\n\x03run\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"F\n\x15GetCheckpointResponse\x12-\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x19.weft.queue.v1.Checkpoint\"d\n\nCheckpoint\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\r\n\x05state\x18\x03 \x01(\x0c\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x11LeaseLanesRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x16\n\x05queue\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\x08given_up\x18\x03 \x03(\x05\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"s\n\x12LeaseLanesResponse\x12\"\n\x05lanes\x18\x01 \x03(\x0b\x32\x13.weft.queue.v1.Lane\x12\x0f\n\x07give_up\x18\x02 \x03(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x04Lane\x12\x0c\n\x04lane\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\x93\x01\n\x12LeaseTokensRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x16\n\x05queue\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\x06starts\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12-\n\x05slots\x18\x04 \x03(\x0b\x32\x14.weft.queue.v1.SlotsB\x08\xbaH\x05\x92\x01\x02\x10\x65\";\n\x05Slots\x12\x16\n\x04type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1a\n\x05\x63ount\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"\x9d\x01\n\x13LeaseTokensResponse\x12\x0e\n\x06starts\x18\x01 \x01(\x05\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05slots\x18\x03 \x03(\x0b\x32\x14.weft.queue.v1.Slots\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x13\x46orgetWorkerRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x16\n\x14\x46orgetWorkerResponse\"\x14\n\x12WatchQueuesRequest\";\n\x13WatchQueuesResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.weft.queue.v1.Queue2\xab\x06\n\rRecordService\x12h\n\x0eReportAttempts\x12$.weft.queue.v1.ReportAttemptsRequest\x1a%.weft.queue.v1.ReportAttemptsResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\\\n\nLookupJobs\x12 .weft.queue.v1.LookupJobsRequest\x1a!.weft.queue.v1.LookupJobsResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12h\n\x0eSaveCheckpoint\x12$.weft.queue.v1.SaveCheckpointRequest\x1a%.weft.queue.v1.SaveCheckpointResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\x65\n\rGetCheckpoint\x12#.weft.queue.v1.GetCheckpointRequest\x1a$.weft.queue.v1.GetCheckpointResponse\"\t\x90\x02\x01\xca\xf3\x18\x02 \x01\x12\\\n\nLeaseLanes\x12 .weft.queue.v1.LeaseLanesRequest\x1a!.weft.queue.v1.LeaseLanesResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\\\n\x0bLeaseTokens\x12!.weft.queue.v1.LeaseTokensRequest\x1a\".weft.queue.v1.LeaseTokensResponse\"\x06\xca\xf3\x18\x02 \x01\x12\x62\n\x0c\x46orgetWorker\x12\".weft.queue.v1.ForgetWorkerRequest\x1a#.weft.queue.v1.ForgetWorkerResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\x61\n\x0bWatchQueues\x12!.weft.queue.v1.WatchQueuesRequest\x1a\".weft.queue.v1.WatchQueuesResponse\"\t\x90\x02\x01\xca\xf3\x18\x02 \x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/queue/v1/record.proto\x12\rweft.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aweft/jobs/v1/attempt.proto\x1a\x16weft/jobs/v1/job.proto\x1a\x1dweft/options/v1/options.proto\x1a\x19weft/queue/v1/queue.proto\"\x8d\x01\n\x15ReportAttemptsRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12-\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1b.weft.jobs.v1.AttemptReport\x12*\n\tsuccesses\x18\x03 \x03(\x0b\x32\x17.weft.jobs.v1.Successes\";\n\x16ReportAttemptsResponse\x12\r\n\x05known\x18\x01 \x03(\x05\x12\x12\n\nsuperseded\x18\x02 \x03(\x05\"Q\n\x11LookupJobsRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.weft.queue.v1.JobRun\x12\x17\n\x06worker\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"4\n\x06JobRun\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x05\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\"9\n\x12LookupJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.weft.queue.v1.Lookup\"\xa5\x01\n\x06Lookup\x12%\n\x05\x65nded\x18\x01 \x01(\x0e\x32\x16.weft.jobs.v1.JobState\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05\x12\x0f\n\x07retried\x18\x04 \x01(\x05\x12-\n\tnext_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x06 \x01(\x08\"\x92\x01\n\x15SaveCheckpointRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x14\n\x03run\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x18\n\x07\x61ttempt\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x18\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x30\x12\x15\n\x04step\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\"\x18\n\x16SaveCheckpointResponse\"F\n\x14GetCheckpointRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x14\n\x03run\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\"F\n\x15GetCheckpointResponse\x12-\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x19.weft.queue.v1.Checkpoint\"d\n\nCheckpoint\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\r\n\x05state\x18\x03 \x01(\x0c\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x11LeaseLanesRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x16\n\x05queue\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\x08given_up\x18\x03 \x03(\x05\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"s\n\x12LeaseLanesResponse\x12\"\n\x05lanes\x18\x01 \x03(\x0b\x32\x13.weft.queue.v1.Lane\x12\x0f\n\x07give_up\x18\x02 \x03(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x04Lane\x12\x0c\n\x04lane\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\x93\x01\n\x12LeaseTokensRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x16\n\x05queue\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\x06starts\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12-\n\x05slots\x18\x04 \x03(\x0b\x32\x14.weft.queue.v1.SlotsB\x08\xbaH\x05\x92\x01\x02\x10\x65\";\n\x05Slots\x12\x16\n\x04type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1a\n\x05\x63ount\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"\x9d\x01\n\x13LeaseTokensResponse\x12\x0e\n\x06starts\x18\x01 \x01(\x05\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05slots\x18\x03 \x03(\x0b\x32\x14.weft.queue.v1.Slots\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x13\x46orgetWorkerRequest\x12\x19\n\x06worker\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x16\n\x14\x46orgetWorkerResponse\"\x14\n\x12WatchQueuesRequest\";\n\x13WatchQueuesResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.weft.queue.v1.Queue2\xab\x06\n\rRecordService\x12h\n\x0eReportAttempts\x12$.weft.queue.v1.ReportAttemptsRequest\x1a%.weft.queue.v1.ReportAttemptsResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\\\n\nLookupJobs\x12 .weft.queue.v1.LookupJobsRequest\x1a!.weft.queue.v1.LookupJobsResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12h\n\x0eSaveCheckpoint\x12$.weft.queue.v1.SaveCheckpointRequest\x1a%.weft.queue.v1.SaveCheckpointResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\x65\n\rGetCheckpoint\x12#.weft.queue.v1.GetCheckpointRequest\x1a$.weft.queue.v1.GetCheckpointResponse\"\t\x90\x02\x01\xca\xf3\x18\x02 \x01\x12\\\n\nLeaseLanes\x12 .weft.queue.v1.LeaseLanesRequest\x1a!.weft.queue.v1.LeaseLanesResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\\\n\x0bLeaseTokens\x12!.weft.queue.v1.LeaseTokensRequest\x1a\".weft.queue.v1.LeaseTokensResponse\"\x06\xca\xf3\x18\x02 \x01\x12\x62\n\x0c\x46orgetWorker\x12\".weft.queue.v1.ForgetWorkerRequest\x1a#.weft.queue.v1.ForgetWorkerResponse\"\t\x90\x02\x02\xca\xf3\x18\x02 \x01\x12\x61\n\x0bWatchQueues\x12!.weft.queue.v1.WatchQueuesRequest\x1a\".weft.queue.v1.WatchQueuesResponse\"\t\x90\x02\x01\xca\xf3\x18\x02 \x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -103,37 +103,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPJOBSRESPONSE']._serialized_start=591
   _globals['_LOOKUPJOBSRESPONSE']._serialized_end=648
   _globals['_LOOKUP']._serialized_start=651
-  _globals['_LOOKUP']._serialized_end=796
-  _globals['_SAVECHECKPOINTREQUEST']._serialized_start=799
-  _globals['_SAVECHECKPOINTREQUEST']._serialized_end=945
-  _globals['_SAVECHECKPOINTRESPONSE']._serialized_start=947
-  _globals['_SAVECHECKPOINTRESPONSE']._serialized_end=971
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=973
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1043
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=1045
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1115
-  _globals['_CHECKPOINT']._serialized_start=1117
-  _globals['_CHECKPOINT']._serialized_end=1217
-  _globals['_LEASELANESREQUEST']._serialized_start=1219
-  _globals['_LEASELANESREQUEST']._serialized_end=1335
-  _globals['_LEASELANESRESPONSE']._serialized_start=1337
-  _globals['_LEASELANESRESPONSE']._serialized_end=1452
-  _globals['_LANE']._serialized_start=1454
-  _globals['_LANE']._serialized_end=1489
-  _globals['_LEASETOKENSREQUEST']._serialized_start=1492
-  _globals['_LEASETOKENSREQUEST']._serialized_end=1639
-  _globals['_SLOTS']._serialized_start=1641
-  _globals['_SLOTS']._serialized_end=1700
-  _globals['_LEASETOKENSRESPONSE']._serialized_start=1703
-  _globals['_LEASETOKENSRESPONSE']._serialized_end=1860
-  _globals['_FORGETWORKERREQUEST']._serialized_start=1862
-  _globals['_FORGETWORKERREQUEST']._serialized_end=1910
-  _globals['_FORGETWORKERRESPONSE']._serialized_start=1912
-  _globals['_FORGETWORKERRESPONSE']._serialized_end=1934
-  _globals['_WATCHQUEUESREQUEST']._serialized_start=1936
-  _globals['_WATCHQUEUESREQUEST']._serialized_end=1956
-  _globals['_WATCHQUEUESRESPONSE']._serialized_start=1958
-  _globals['_WATCHQUEUESRESPONSE']._serialized_end=2017
-  _globals['_RECORDSERVICE']._serialized_start=2020
-  _globals['_RECORDSERVICE']._serialized_end=2831
+  _globals['_LOOKUP']._serialized_end=816
+  _globals['_SAVECHECKPOINTREQUEST']._serialized_start=819
+  _globals['_SAVECHECKPOINTREQUEST']._serialized_end=965
+  _globals['_SAVECHECKPOINTRESPONSE']._serialized_start=967
+  _globals['_SAVECHECKPOINTRESPONSE']._serialized_end=991
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=993
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1063
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=1065
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1135
+  _globals['_CHECKPOINT']._serialized_start=1137
+  _globals['_CHECKPOINT']._serialized_end=1237
+  _globals['_LEASELANESREQUEST']._serialized_start=1239
+  _globals['_LEASELANESREQUEST']._serialized_end=1355
+  _globals['_LEASELANESRESPONSE']._serialized_start=1357
+  _globals['_LEASELANESRESPONSE']._serialized_end=1472
+  _globals['_LANE']._serialized_start=1474
+  _globals['_LANE']._serialized_end=1509
+  _globals['_LEASETOKENSREQUEST']._serialized_start=1512
+  _globals['_LEASETOKENSREQUEST']._serialized_end=1659
+  _globals['_SLOTS']._serialized_start=1661
+  _globals['_SLOTS']._serialized_end=1720
+  _globals['_LEASETOKENSRESPONSE']._serialized_start=1723
+  _globals['_LEASETOKENSRESPONSE']._serialized_end=1880
+  _globals['_FORGETWORKERREQUEST']._serialized_start=1882
+  _globals['_FORGETWORKERREQUEST']._serialized_end=1930
+  _globals['_FORGETWORKERRESPONSE']._serialized_start=1932
+  _globals['_FORGETWORKERRESPONSE']._serialized_end=1954
+  _globals['_WATCHQUEUESREQUEST']._serialized_start=1956
+  _globals['_WATCHQUEUESREQUEST']._serialized_end=1976
+  _globals['_WATCHQUEUESRESPONSE']._serialized_start=1978
+  _globals['_WATCHQUEUESRESPONSE']._serialized_end=2037
+  _globals['_RECORDSERVICE']._serialized_start=2040
+  _globals['_RECORDSERVICE']._serialized_end=2851
 # @@protoc_insertion_point(module_scope)

@@ -174,6 +174,7 @@ class Lookup(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     RETRIED_FIELD_NUMBER: _builtins.int
     NEXT_TIME_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     ended: _job_pb2.JobState.ValueType
     """SUCCEEDED, FAILED, CANCELLED or EXPIRED. Absence: it has not ended."""
     cancel: _builtins.bool
@@ -184,6 +185,8 @@ class Lookup(_message.Message):
     """The last attempt whose retry was published as a message of its own. A message of that attempt or an
     earlier one has been dealt with: acknowledge it. 0: none.
     """
+    checkpoint: _builtins.bool
+    """A checkpoint of the run is kept; GetCheckpoint has it."""
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:
         """In a keyed queue, whose retries wait in the worker: when the next attempt is due. Absence: now."""
@@ -196,10 +199,11 @@ class Lookup(_message.Message):
         attempts: _builtins.int = ...,
         retried: _builtins.int = ...,
         next_time: _timestamp_pb2.Timestamp | None = ...,
+        checkpoint: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cancel", b"cancel", "ended", b"ended", "next_time", b"next_time", "retried", b"retried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cancel", b"cancel", "checkpoint", b"checkpoint", "ended", b"ended", "next_time", b"next_time", "retried", b"retried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

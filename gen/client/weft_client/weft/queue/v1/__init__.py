@@ -2015,6 +2015,11 @@ class Lookup(betterproto2.Message):
     In a keyed queue, whose retries wait in the worker: when the next attempt is due. Absence: now.
     """
 
+    checkpoint: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    A checkpoint of the run is kept; GetCheckpoint has it.
+    """
+
 
 default_message_pool.register_message("weft.queue.v1", "Lookup", Lookup)
 
