@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -27,35 +27,19 @@ from services.chassis.jobs.sending import seconds
 from services.worker.delivery import Delivery
 from services.worker.ending import merged
 from services.worker.holding import Claims, Handle, release
+from services.worker.lookups import LOOKUP_MAX, Lookups, Record
 from services.worker.ready import Rank
 from services.worker.reporting import Reporter
 from services.worker.runner import Runner
-from weft.jobs.v1.job_pb2 import EndReason, Envelope, RetryPolicy
-from weft.queue.v1.record_pb2 import (
-    GetCheckpointRequest,
-    GetCheckpointResponse,
-    JobRun,
-    Lookup,
-    LookupJobsRequest,
-    LookupJobsResponse,
-)
+from weft.jobs.v1.job_pb2 import Envelope, RetryPolicy
 from weft.queue.v1.settings_pb2 import QueueKind, QueueState
 
 FIT_EVERY_S = 0.05  # Rooms follow the rate this fast.
 BEAT_S = 10.0  # Between two signs of life for a message; JetStream waits at least three times as long.
 AGAIN_S = 1.0  # Until what could not be looked up comes again.
-LOOKUP_MAX = 2_000  # Jobs in one lookup, as the queue takes them.
 POLICIES_MAX = 100  # Kept for jobs to come; an odd queue may have one for each job.
-CHECKPOINTS_TOGETHER_MAX = 16  # After a crash hundreds come again at once.
 
 log = logging.getLogger("weft.worker")
-
-
-class Record(Protocol):
-    """weft.queue.v1.RecordService, as far as lookups go."""
-
-    def LookupJobs(self, request: LookupJobsRequest, /) -> Awaitable[LookupJobsResponse]: ...
-    def GetCheckpoint(self, request: GetCheckpointRequest, /) -> Awaitable[GetCheckpointResponse]: ...
 
 
 class Lanes(Protocol):
@@ -86,8 +70,8 @@ class Feeder:
         names: Sequence[str],
         worker: str = "",
     ) -> None:
-        self._connection, self._record, self._runner, self._reporter = connection, record, runner, reporter
-        self._names, self._worker = names, worker
+        self._connection, self._runner, self._reporter = connection, runner, reporter
+        self._names, self._lookups = names, Lookups(record, worker)
         self.claims: Claims | None = None  # Set before it starts, where there are such.
         self.lanes: Lanes | None = None
         self._pulls: dict[tuple[str, str], Pull] = {}
@@ -230,37 +214,10 @@ class Feeder:
 
     async def look_up(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are to run, with their checkpoints; the rest is acknowledged. Raises CallFailed."""
-        runs = [JobRun(job_id=each.job_id, run=each.run, again=each.again) for each in deliveries]
-        answer = await self._record.LookupJobs(LookupJobsRequest(jobs=runs, worker=self._worker))
-        over, left, resumed = list[Delivery](), list[Delivery](), list[Delivery]()
-        for delivery, found in zip(deliveries, answer.jobs, strict=True):
-            if found.cancel:
-                delivery.stop = EndReason.END_REASON_CANCELLED_BY_REQUEST
-            if _is_over(delivery, found):
-                over.append(delivery)
-                continue
-            left.append(delivery)
-            if found.checkpoint:
-                resumed.append(delivery)
-        await self._restore(resumed)
+        left, over = await self._lookups.part(deliveries)
         self._say([each.handle.message for each in over], acks.ACK)
         _forget(over)
         return left
-
-    async def _restore(self, deliveries: Sequence[Delivery]) -> None:
-        few = asyncio.Semaphore(CHECKPOINTS_TOGETHER_MAX)
-
-        async def restore(delivery: Delivery) -> None:
-            envelope = delivery.envelope
-            request = GetCheckpointRequest(job_id=envelope.job_id, run=envelope.run)
-            async with few:
-                answer = await self._record.GetCheckpoint(request)
-            if answer.HasField("checkpoint"):
-                delivery.state = answer.checkpoint.state
-                if answer.checkpoint.attempt == envelope.attempt:
-                    delivery.step = answer.checkpoint.step
-
-        await asyncio.gather(*map(restore, deliveries))
 
     def let_go(self, deliveries: Sequence[Delivery]) -> None:
         """They are out of hand."""
@@ -297,20 +254,6 @@ def _forget(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         delivery.handle.giver.ran(delivery)
     release(deliveries)
-
-
-def _is_over(delivery: Delivery, found: Lookup) -> bool:
-    """Whether nothing of it is left to do. Else it has the number of the attempt that comes next."""
-    envelope = delivery.envelope
-    if found.ended:
-        return True
-    if delivery.handle.lane is None and found.retried >= envelope.attempt:
-        return True  # What follows is a message of its own.
-    if found.attempts >= envelope.attempt:
-        envelope.attempt = found.attempts + 1
-        if found.HasField("next_time"):
-            delivery.waits_s = found.next_time.ToNanoseconds() / 1e9
-    return False
 
 
 def is_doubtful(delivery: Delivery) -> bool:
