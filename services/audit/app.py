@@ -30,6 +30,6 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     verifier = Verifier(tools.db, anchoring, signing)
     return Parts(
         servicers={add_AuditServiceServicer_to_server: Audit(tools.db, verifier, mesh_key)},
-        consumers={EVERY: events.append},
+        consumers={EVERY: events.APPENDING},
         loops=[anchoring.run],
     )

@@ -1,17 +1,29 @@
 """Every service's events, appended to the trail as they come."""
 
+from collections.abc import Sequence
+
 from services.audit import knowing, store
 from services.audit.domain import Entry
 from services.chassis.db import Tx
-from services.chassis.events import Envelope
+from services.chassis.inbox import Heard, Many
 from weft.audit.v1.events_pb2 import ChainAnchored
 
+ANCHORED = ChainAnchored.DESCRIPTOR.full_name  # The trail does not tell of its own seals.
 
-async def append(payload: bytes, envelope: Envelope, tx: Tx) -> None:
-    """One at a time: whoever appends holds the head until its transaction ends."""
-    if envelope.type == ChainAnchored.DESCRIPTOR.full_name:
-        return
-    entry = Entry(
+
+async def append(heard: Sequence[Heard], tx: Tx) -> None:
+    """All that wait at once: whoever appends holds the head until its transaction ends."""
+    entries = [_entry(each) for each in heard if each.envelope.type != ANCHORED]
+    if entries:
+        await store.append(tx, entries)
+
+
+APPENDING = Many(append, append.__qualname__)
+
+
+def _entry(heard: Heard) -> Entry:
+    envelope, payload = heard.envelope, heard.event
+    return Entry(
         event_id=envelope.id,
         service=envelope.service,
         type=envelope.type,
@@ -26,4 +38,3 @@ async def append(payload: bytes, envelope: Envelope, tx: Tx) -> None:
         schema_version=envelope.schema_version,
         payload=b"" if knowing.asks(envelope.type) else payload,
     )
-    await store.append(tx, entry)

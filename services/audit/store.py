@@ -11,17 +11,18 @@ from services.chassis.db import Tx
 BATCH_MAX = 500  # Rows in hand while the chain is walked or exported.
 
 
-async def append(tx: Tx, entry: Entry) -> bool:
-    """Puts `entry` at the end of the chain; the next append waits until `tx` ends. False: it is there."""
+async def append(tx: Tx, entries: Sequence[Entry]) -> None:
+    """Puts those that are not there yet at the end of the chain; the next append waits until `tx` ends."""
     head = await tx.get_one(Head, CHAIN, with_for_update=True, populate_existing=True)
-    before = head.sequence, head.hash
-    head.append(entry)
-    fields = {column.key: getattr(entry, column.key) for column in Entry.__table__.columns}
-    new = insert(Entry).values(fields).on_conflict_do_nothing(index_elements=["event_id"])
-    if (await tx.execute(new.returning(Entry.sequence))).first() is None:
-        head.sequence, head.hash = before
-        return False
-    return True
+    ids = [entry.event_id for entry in entries]
+    known = set(await tx.scalars(select(Entry.event_id).where(Entry.event_id.in_(ids))))
+    fresh = [entry for entry in entries if entry.event_id not in known]
+    for entry in fresh:
+        head.append(entry)
+    if fresh:
+        columns = [column.key for column in Entry.__table__.columns]
+        rows = [{column: getattr(entry, column) for column in columns} for entry in fresh]
+        await tx.execute(insert(Entry), rows)
 
 
 async def head(tx: Tx) -> Head:
