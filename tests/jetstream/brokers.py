@@ -44,6 +44,7 @@ class Broker:
             program = str(Path(sys.executable).parent / "nats-server")
             self.process = subprocess.Popen([program, "-c", str(path)], stdout=log, stderr=log)
         atexit.register(self.process.kill)
+        _started.append(self)
         ends = time.monotonic() + START_S_MAX
         while not _listens(self.port):
             if self.process.poll() is not None or time.monotonic() > ends:
@@ -60,6 +61,16 @@ class Broker:
     def signal(self, number: int) -> None:
         assert self.process
         self.process.send_signal(number)
+
+
+_started: list[Broker] = []
+
+
+def end_all() -> None:
+    """Those that a test has left."""
+    for each in _started:
+        each.kill()
+    _started.clear()
 
 
 def broker(folder: Path, **config: Any) -> Broker:

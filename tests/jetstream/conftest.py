@@ -1,14 +1,22 @@
 """A connection to a NATS account of the test's own, and a stream there."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.protocol import Message
 from services.chassis.jetstream.servers import Options
+from tests.jetstream import brokers
 
 Connect = Callable[..., Awaitable[Connection]]
+
+
+@pytest.fixture(autouse=True)
+def no_broker_stays() -> Iterator[None]:
+    """Servers of a test's own end with it."""
+    yield
+    brokers.end_all()
 
 
 @pytest.fixture
