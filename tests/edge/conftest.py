@@ -78,7 +78,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The descriptor set of the probe's proto."""
     out = tmp_path_factory.mktemp("descriptor") / "probe.binpb"
@@ -90,12 +90,12 @@ def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def schema(descriptor: Path) -> Schema:
     return Schema(descriptor)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def edge(descriptor: Path, schema: Schema, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     yield from serve(descriptor, schema, tmp_path_factory.mktemp("edge"))
 
@@ -180,7 +180,7 @@ def _wheel(name: str, file: str, up: int) -> Path:
     raise FileNotFoundError(file)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def web(edge: Edge) -> Iterator[httpx.Client]:
     """A REST client of the TLS door, by HTTP/2."""
     trust = ssl.create_default_context(cafile=str(edge.settings.certificates / "ca.crt"))
@@ -188,7 +188,7 @@ def web(edge: Edge) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def channel(edge: Edge) -> Iterator[grpc.Channel]:
     """A gRPC channel to the TLS door."""
     trust = (edge.settings.certificates / "ca.crt").read_bytes()
@@ -196,7 +196,7 @@ def channel(edge: Edge) -> Iterator[grpc.Channel]:
         yield channel
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def call(channel: grpc.Channel, schema: Schema) -> Callable[..., Any]:
     """call("GetThing", {...}, metadata=...): a unary call by gRPC."""
     return caller(channel, schema)
