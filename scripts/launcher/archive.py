@@ -37,6 +37,7 @@ where slot_name = '{SLOT}' and not active;
 select pg_create_physical_replication_slot('{SLOT}', true);
 """
 SLOT_STATE = f"select wal_status from pg_replication_slots where slot_name = '{SLOT}'"
+SLOT_IS_THERE = f"select exists (select from pg_replication_slots where slot_name = '{SLOT}')"
 ACTIVE = f"select active from pg_replication_slots where slot_name = '{SLOT}'"
 LAG = f"""
 select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint from pg_replication_slots
@@ -129,6 +130,7 @@ class Keeper:
     def __init__(self, home: Home, cluster: Cluster, secret: Credentials, seen: state.State) -> None:
         self._home, self._cluster, self._secret, self._seen = home, cluster, secret, seen
         self._gb_max = _gb_max()
+        self._clustered = bool(seen.instances)
         self.shown = state.Component(COMPONENT, 0, phase=state.STOPPED)
         self._child: Child | None = None
         self._line: Line | None = None
@@ -152,6 +154,10 @@ class Keeper:
                 self._child.begin()
             elif self.shown.phase == state.READY:
                 self._say(await asyncio.to_thread(self._behind))
+
+    def move(self, cluster: Cluster) -> None:
+        """Another PostgreSQL is the primary, which keeps nothing for this line."""
+        self._cluster, self._line = cluster, None
 
     async def restart(self) -> None:
         """A new receiver."""
@@ -187,6 +193,8 @@ class Keeper:
         ready = self.shown.phase == state.READY
         if not ready and self._cluster.query(SLOT_STATE, self._secret) == "lost":
             return "has a gap: it was away for too long; `scripts/weft backup` begins a new one"
+        if self._clustered and self._cluster.query(SLOT_IS_THERE, self._secret) == "f":
+            return "ended when another PostgreSQL became the primary; `scripts/weft backup` begins a new one"
         return line.closed(self._gb_max)
 
     def _behind(self) -> str:

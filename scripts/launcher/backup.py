@@ -40,7 +40,7 @@ def backup(arguments: Namespace) -> int:
     began = time.monotonic()
     with _alone(home):
         secret = Credentials.of(home.secrets, [])
-        cluster = postgres.Cluster.of(home, seen.ports["postgres"])
+        cluster = postgres.Cluster.of(home, seen.postgres)
         line, new = archive.ensure(home, cluster, secret, _folder(arguments, home))
         made = _take(home, cluster, secret, line)
         gone = prune(line, kept)

@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import leash, state
 from launcher.account import Account
+from launcher.problem import Problem
 
 BACKOFF_S, BACKOFF_S_MAX = 0.25, 15.0  # Between a death and the next start.
 STEADY_S = 30.0  # Who lived so long did not die young.
@@ -37,6 +38,8 @@ class Program:
     stop_s: float = 10.0  # Until it is killed.
     orphan: int = signal.SIGKILL  # What it gets when the supervisor dies.
     after: asyncio.Event | None = None  # It is sent an empty line when this is set (see ahead.py).
+    before: Callable[[], Awaitable[None]] | None = None  # Ahead of each start; a Problem counts as a death.
+    ended: Callable[[], Awaitable[None]] | None = None  # After each end, unless it is stopped for good.
 
 
 log = logging.getLogger("weft.supervisor")
@@ -95,18 +98,32 @@ class Child:
             self._asked = False
             self._nudged.clear()
             began = time.monotonic()
-            code = await self._live()
+            how = await self._one_life()
             self.ready.clear()
             if self._was_told():
                 continue
             young = time.monotonic() - began < STEADY_S
             self._crashes = self._crashes + 1 if young else 1
-            await self._back_off(code)
+            await self._back_off(how)
         self._tell(state.STOPPED, "", None)
 
     def _was_told(self) -> bool:
         """Whether it ended because we wanted it to."""
         return self._stopping or self._asked
+
+    async def _one_life(self) -> str:
+        """How it ended."""
+        try:
+            if self.program.before:
+                self._tell(state.STARTING, "is prepared", None)
+                await self.program.before()
+            how = _how(await self._live())
+            if self.program.ended and not self._stopping:
+                await self.program.ended()
+        except Problem as problem:
+            log.warning("%s: %s", self.shown.name, problem)
+            return problem.what
+        return how
 
     async def _live(self) -> int:
         """One life, from start to exit code."""
@@ -143,12 +160,12 @@ class Child:
         self._tell(state.READY, "", self.shown.pid)
         self.ready.set()
 
-    async def _back_off(self, code: int) -> None:
+    async def _back_off(self, how: str) -> None:
         delay = min(BACKOFF_S * 2 ** (self._crashes - 1), BACKOFF_S_MAX)
         self.shown.restarts += 1
         phase = state.CRASHING if self._crashes >= CRASHES_MAX else state.RESTARTING
         last = last_line(self.program.log)
-        self._tell(phase, f"{_how(code)}, next try in {delay:.3g} s{': ' if last else ''}{last}", None)
+        self._tell(phase, f"{how}, next try in {delay:.3g} s{': ' if last else ''}{last}", None)
         try:
             await asyncio.wait_for(self._nudged.wait(), delay)
         except TimeoutError:

@@ -35,6 +35,10 @@ class Command:
 def _up(parser: ArgumentParser) -> None:
     parser.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C stops the mesh")
     parser.add_argument("--processes", metavar="N|each", help="of services; default: the cores to spare")
+    parser.add_argument(
+        "--cluster", action="store_true", help="three NATS, two PostgreSQL, each process of services twice"
+    )
+    parser.add_argument("--instances", type=int, metavar="N", help="of each process in a cluster (default 2)")
     parser.add_argument("--no-edge", action="store_true", help="PostgreSQL, NATS and the services only")
     parser.add_argument("--port-base", type=int, metavar="N", help="move all ports: edge N, plain N+1, ...")
     for each in fields(Ports):

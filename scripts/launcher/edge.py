@@ -21,7 +21,7 @@ WORKERS_MAX = 4  # Beyond this the services, not Envoy, are what is full.
 def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Ports) -> Path:
     """The settings file of `python -m envoy`."""
     values = {
-        "services": {name: [f"{HOST}:{group.port}"] for group in groups for name in group.services},
+        "services": endpoints(groups),
         "host": HOST,
         "ports": {
             "https": ports.edge,
@@ -39,6 +39,15 @@ def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Por
     path = folder / "settings.json"
     path.write_text(json.dumps(values, indent=2))
     return path
+
+
+def endpoints(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """By service: where each of its instances answers."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for name in group.services:
+            found.setdefault(name, []).append(f"{HOST}:{group.port}")
+    return found
 
 
 def fingerprint(settings: Path) -> str:

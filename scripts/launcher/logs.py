@@ -37,8 +37,8 @@ def _chosen(home: Home, name: str | None) -> tuple[list[Path], frozenset[str]]:
     if name in there:
         return [there[name]], frozenset()
     if seen := state.last(home):
-        component = seen.find(name)
-        return [home.log(component.name)], frozenset(component.services) - {name}
+        hosts = seen.every(name)
+        return [home.log(each.name) for each in hosts], frozenset(hosts[0].services) - {name}
     raise Problem(f"there is no log of {name}", f"one of: {', '.join(there)}")
 
 

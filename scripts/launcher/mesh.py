@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from dataclasses import fields
 
-from launcher import leash, paths, postgres, preflight, progress, roster, state
+from launcher import layout, leash, paths, postgres, preflight, progress, roster, state
 from launcher.credentials import Credentials
 from launcher.paths import Home
 from launcher.plan import Plan
@@ -28,7 +28,17 @@ def plan(arguments: Namespace) -> Plan:
     names = roster.chosen(paths.root(), os.environ)
     wish = arguments.processes or os.environ.get("WEFT_PROCESSES", "")
     ports = Ports.chosen({**flags, "base": arguments.port_base}, os.environ)
-    return Plan(ports, roster.processes(wish, len(names)), not arguments.no_edge)
+    return Plan(ports, roster.processes(wish, len(names)), not arguments.no_edge, _instances(arguments))
+
+
+def _instances(arguments: Namespace) -> int:
+    """Of each process of services; 0 without a cluster. Raises Problem."""
+    asked = arguments.instances
+    if asked is not None and not arguments.cluster:
+        raise Problem("--instances is for a cluster", "say --cluster, too")
+    if asked is not None and not 1 <= asked <= layout.INSTANCES_MAX:
+        raise Problem(f"--instances {asked} is not from 1 to {layout.INSTANCES_MAX}", "for example 2")
+    return (asked or layout.INSTANCES) if arguments.cluster else 0
 
 
 def up(arguments: Namespace) -> int:
@@ -180,10 +190,15 @@ def _stop(home: Home, pid: int) -> None:
 
 
 def restart(arguments: Namespace) -> int:
-    """Restarts one process, and waits until it is ready."""
+    """Restarts one process, or each that hosts the service one after the other; waits until it is ready."""
     home = Home.of()
+    for component in _running(home).every(arguments.service):
+        _restart(home, component)
+    return 0
+
+
+def _restart(home: Home, component: state.Component) -> None:
     seen = _running(home)
-    component = seen.find(arguments.service)
     (home.requests / component.name).write_text("")
     os.kill(seen.pid, signal.SIGUSR1)
     ends = time.monotonic() + UP_S_MAX
@@ -191,7 +206,7 @@ def restart(arguments: Namespace) -> int:
         now = _running(home).find(component.name)
         if now.phase == state.READY and now.pid != component.pid:
             say(f"{component.name} restarted: pid {now.pid}")
-            return 0
+            return
         time.sleep(POLL_S)
     raise Problem(f"{component.name} is not ready again", f"see `scripts/weft logs {component.name}`")
 

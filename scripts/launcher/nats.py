@@ -1,10 +1,11 @@
-"""NATS with JetStream from its wheel: one server, its configuration written at each start."""
+"""NATS with JetStream from its wheel: one server, or each of a cluster's; configured at each start."""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ USER = "weft"
 ACCOUNT, SYSTEM = "WEFT", "SYS"
 # Who ends a connection is told to the mesh: what a killed worker held is then given to others at once.
 ENDED = f"$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT"
+ROUTE_S_MAX = 5  # For a server to say to another who it is.
 SYNC_VARIABLE = "WEFT_NATS_SYNC"
 SYNC = re.compile(r"always|[1-9][0-9]*(ms|s|m)")
 
@@ -36,6 +38,16 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Member:
+    """One server of a cluster."""
+
+    name: str  # Of its component.
+    port: int
+    monitor: int
+    route: int  # Where the others reach it.
+
+
 def program() -> Path:
     return Path(sys.prefix) / "bin" / "nats-server"
 
@@ -43,16 +55,37 @@ def program() -> Path:
 def write(folder: Path, ports: Ports, credentials: Credentials) -> Path:
     """The configuration (JSON is valid NATS configuration); only its owner may read it. Raises Problem."""
     store = folder / "store"
-    values = {
-        "server_name": "weft",
-        "listen": f"{HOST}:{ports.nats}",
-        "http": f"{HOST}:{ports.monitor}",
-        **accounts(credentials.nats),
+    values = _server("weft", store, (ports.nats, ports.monitor), credentials)
+    _keep_streams(store / "jetstream")
+    return _keep(folder / "nats.conf", values)
+
+
+def write_member(folder: Path, member: Member, members: Sequence[Member], secret: Credentials) -> Path:
+    """The same for one of a cluster, whose streams lie apart from a single server's."""
+    values = _server(member.name, folder / "cluster" / member.name, (member.port, member.monitor), secret)
+    values["cluster"] = {
+        "name": "weft",
+        "listen": f"{HOST}:{member.route}",
+        "authorization": {"user": USER, "password": secret.nats, "timeout": ROUTE_S_MAX},
+        "routes": [f"nats://{USER}:{secret.nats}@{HOST}:{each.route}" for each in members if each != member],
+        "no_advertise": True,  # Clients know all of them already.
+    }
+    return _keep(folder / f"{member.name}.conf", values)
+
+
+def _server(name: str, store: Path, ports: tuple[int, int], secret: Credentials) -> dict[str, Any]:
+    """What any server is told. `ports` are for clients and for statistics."""
+    return {
+        "server_name": name,
+        "listen": f"{HOST}:{ports[0]}",
+        "http": f"{HOST}:{ports[1]}",
+        **accounts(secret.nats),
         "jetstream": {"store_dir": str(store), **JETSTREAM, "sync_interval": sync_interval(os.environ)},
         **SETTINGS,
     }
-    _keep_streams(store / "jetstream")
-    path = folder / "nats.conf"
+
+
+def _keep(path: Path, values: Mapping[str, Any]) -> Path:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         json.dump(values, file, indent=2)

@@ -13,6 +13,7 @@ class Plan:
     ports: Ports
     processes: int
     edge: bool  # Without it, PostgreSQL, NATS and the services only.
+    instances: int = 0  # Of each process of services in a cluster; 0: no cluster.
 
     def written(self) -> str:
         return json.dumps(asdict(self))
@@ -20,4 +21,4 @@ class Plan:
     @classmethod
     def read(cls, text: str) -> "Plan":
         values = json.loads(text)
-        return cls(Ports(**values["ports"]), values["processes"], values["edge"])
+        return cls(**{**values, "ports": Ports(**values["ports"])})

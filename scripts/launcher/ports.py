@@ -30,6 +30,7 @@ class Ports:
     nats: int = _port(14222, 6, "NATS")
     monitor: int = _port(18222, 7, "NATS's health and statistics")
     smtp: int = _port(1025, 8, "the development mail server")
+    cluster: int = _port(17222, 9, "with --cluster: its second PostgreSQL, then its other servers' 10 ports")
     services: int = _port(50051, 20, "the first process of services; the others follow")
     metrics: int = _port(
         9464, 20 + SERVICES_MAX, "the first process's readiness and metrics; the others follow"

@@ -148,11 +148,12 @@ class Cluster:
                 shutil.copytree(wheel / name, unfinished, symlinks=True)
                 unfinished.rename(self.apart / name)
 
-    def command(self, services: int) -> list[str]:
+    def command(self, services: int, further: Mapping[str, str] | None = None) -> list[str]:
         """Runs the server in the foreground; no secret is in it."""
         chosen = (
             settings(services)
             | {"max_slot_wal_keep_size": SLOT_KEEPS}
+            | dict(further or {})
             | wishes()
             | {
                 "listen_addresses": HOST,
@@ -172,17 +173,34 @@ class Cluster:
         done = self._ask(sql, credentials, database, *words)
         return _last(done.stderr) or "psql failed" if done.returncode else ""
 
-    def query(self, sql: str, credentials: Credentials, database: str = "postgres") -> str:
-        """What `sql` answers as superuser, a line a row; empty when it cannot be asked."""
-        done = self._ask(sql, credentials, database, "-A", "-t")
+    def query(
+        self,
+        sql: str,
+        credentials: Credentials,
+        database: str = "postgres",
+        *,
+        timeout_s: float | None = None,
+    ) -> str:
+        """What `sql` answers as superuser, a line a row; empty when it cannot be asked, or not in time."""
+        try:
+            done = self._ask(sql, credentials, database, "-A", "-t", timeout_s=timeout_s)
+        except subprocess.TimeoutExpired:
+            return ""
         return "" if done.returncode else done.stdout.strip()
 
     def _ask(
-        self, sql: str, credentials: Credentials, database: str, *words: str
+        self,
+        sql: str,
+        credentials: Credentials,
+        database: str,
+        *words: str,
+        timeout_s: float | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         psql = [*self.psql(SUPERUSER, database), "-X", "-q", "-v", "ON_ERROR_STOP=1", *words, "-f", "-"]
         environ = {"PGPASSWORD": credentials.postgres, "PGCONNECT_TIMEOUT": "5"}
-        return subprocess.run(psql, input=sql, env=environ, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            psql, input=sql, env=environ, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
 
 
 def wishes(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

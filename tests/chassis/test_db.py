@@ -46,6 +46,23 @@ def mortal() -> Iterator[Server]:
         server.kill()
 
 
+async def test_a_connection_to_a_server_that_is_read_only_by_now_is_not_used_again(numbers: Database) -> None:
+    """As after a change of the primary: the next connection leads to the new one."""
+    demoted = "select set_config('default_transaction_read_only', 'on', false)"
+    await numbers.fetchval(demoted)
+    with pytest.raises(DatabaseAway):
+        await numbers.execute("insert into number values (1)")
+    await numbers.execute("insert into number values (1)")
+    async with numbers.transaction() as tx:
+        await execute(tx, demoted)
+    with pytest.raises(DatabaseAway):
+        async with numbers.transaction() as tx:
+            await execute(tx, "insert into number values (2)")
+    async with numbers.transaction() as tx:
+        await execute(tx, "insert into number values (2)")
+    assert await total(numbers) == 2
+
+
 async def total(db: Database) -> int:
     value: int = await db.fetchval("select count(*)::int from number")
     return value
