@@ -23,5 +23,5 @@ def build(tools: Tools) -> Parts:
             add_ProductTypeServiceServicer_to_server: ProductTypes(shared),
             add_ReadModelServiceServicer_to_server: ReadModels(shared),
         },
-        consumers={StockUpdated: events.mirror_stock},
+        consumers={StockUpdated: events.MIRRORING},
     )

@@ -1,6 +1,8 @@
 """Search: words, spelling, facets, categories, prices now, stock; pages that meet."""
 
+import asyncio
 import secrets
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -216,6 +218,27 @@ async def test_what_inventory_says_is_in_stock(shop: Shop) -> None:
     await until(lambda: shop.lab.db("catalog").fetchval("select 1 from stock where location_id = 'm'"))
     assert [each.available for each in await shop.variants(sku)] == [0]
     assert (await search(shop, word)).products[0].product == product
+
+
+async def test_levels_that_come_together_each_count(shop: Shop) -> None:
+    word, skus = rare_word(), [new_sku() for _ in range(7)]
+    for n in (0, 2, 4):
+        await shop.on_sale(variant(skus[n]), variant(skus[n + 1]), title=f"{word} {n}")
+    levels = [(sku, place, 1) for sku in skus[:1] + skus[3:4] + skus[6:] for place in "kl"]
+    levels += [(sku, "k", 0) for sku in skus[4:6]]
+    await asyncio.gather(
+        *(
+            shop.lab.announce(StockUpdated(sku=sku, location_id=place, available=available, revision=1))
+            for sku, place, available in levels
+        )
+    )
+    kept = "select count(*) from stock where sku = any($1)"
+    await until(lambda: _is(shop.lab.db("catalog").fetchval(kept, skus), len(levels)))
+    assert sorted(titles(await search(shop, word, in_stock=True))) == [f"{word} 0", f"{word} 2"]
+
+
+async def _is(value: Awaitable[int], wanted: int) -> bool:
+    return await value == wanted
 
 
 @pytest.mark.parametrize(
