@@ -23,6 +23,7 @@ from bench.mesh import HOST, Mesh
 from bench.report import Report
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import surrounding
 from services.registry.domain.resource import CDS, EDS, Kind
@@ -85,7 +86,7 @@ async def _sample(found: Mesh) -> dict[str, Sequence[float]]:
     settings = Settings(development=True, mesh_address=address, mesh_key=found.secrets["mesh_key"])
     groups = found.only("registry", "postgres")
     made: dict[str, Sequence[float]] = {}
-    async with surrounding(settings, "bench") as around:
+    async with surrounding(settings, OPERATOR) as around:
         registry = RegistryServiceStub(around.mesh)
         with Meter(groups) as meter:
             ids = await _registered(registry)

@@ -21,6 +21,7 @@ from bench.machine import Meter
 from bench.mesh import HOST, ROOT, Mesh
 from bench.report import Report
 from services.catalog import folding, projecting
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.db import Database
 from services.chassis.event_store import append, append_all
@@ -166,7 +167,7 @@ async def _take_in(found: Mesh, *, fresh: bool) -> None:
 
     if fresh:
         await _empty(found)
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         if fresh:
             await _surround(around.mesh)
         report = (await ProductServiceStub(around.mesh).ImportProducts(rows())).report
@@ -203,7 +204,7 @@ async def _surround(channel: object) -> None:
 
 async def _search(found: Mesh, seconds: float, ask: Ask) -> list[float]:
     """How long each took, in seconds."""
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         stub, chance, times = ProductServiceStub(around.mesh), random.Random(5), []
         until = perf_counter() + seconds
         while perf_counter() < until:

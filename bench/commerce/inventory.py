@@ -25,6 +25,7 @@ from bench import mesh
 from bench.machine import Meter
 from bench.mesh import HOST, Mesh
 from bench.report import Report
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import surrounding
 from weft.inventory.v1 import location_pb2, reservation_pb2 as pb, stock_import_pb2
@@ -142,7 +143,7 @@ async def _stock(found: Mesh) -> list[str]:
     """SKUs of this run's own, with more than it can sell."""
     mark = uuid4().hex[:8]
     skus = [f"{mark}-{n}" for n in range(SKUS)]
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         location_id = str(uuid4())
         settings = location_pb2.LocationSettings(name="Bench")
         await LocationServiceStub(around.mesh).CreateLocation(
@@ -165,7 +166,7 @@ async def _stock(found: Mesh) -> list[str]:
 
 async def _load(found: Mesh, seconds: float, skus: Sequence[str], callers: int, work: Work) -> list[float]:
     """How long each piece of work took, in seconds."""
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         stub, until, times = ReservationServiceStub(around.mesh), perf_counter() + seconds, []
 
         async def caller(seed: int) -> None:

@@ -24,6 +24,7 @@ from bench import mesh
 from bench.machine import Meter
 from bench.mesh import HOST, Mesh
 from bench.report import Report
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import surrounding
 from weft.ledger.v1 import account_pb2, transfer_pb2 as pb
@@ -96,7 +97,7 @@ async def _load(
     found: Mesh, seconds: float, size: int, callers: int, accounts: Sequence[str]
 ) -> tuple[int, list[float]]:
     """Transfers that were booked, and how long each call took, in seconds."""
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         stub, until, times = TransferServiceStub(around.mesh), perf_counter() + seconds, []
 
         async def caller(seed: int) -> int:
@@ -131,7 +132,7 @@ async def _accounts(found: Mesh) -> list[str]:
         )
         for _ in range(ACCOUNTS)
     ]
-    async with surrounding(_settings(found), "bench") as around:
+    async with surrounding(_settings(found), OPERATOR) as around:
         stub = AccountServiceStub(around.mesh)
         await stub.CreateAccounts(account_pb2.CreateAccountsRequest(accounts=news))
     return [new.account_id for new in news]

@@ -17,6 +17,7 @@ from bench import mesh, people
 from bench.machine import Meter
 from bench.mesh import HOST, Mesh
 from bench.report import Report
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import Surroundings, surrounding
 from weft.catalog.v1 import (
@@ -98,7 +99,7 @@ async def _inside(found: Mesh) -> AsyncIterator[Surroundings]:
         mesh_address=f"{HOST}:{found.ports['mesh']}",
         mesh_key=found.secrets["mesh_key"],
     )
-    async with surrounding(settings, "bench") as around:
+    async with surrounding(settings, OPERATOR) as around:
         yield around
 
 

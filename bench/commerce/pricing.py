@@ -17,6 +17,7 @@ from bench import mesh
 from bench.machine import Meter
 from bench.mesh import HOST, Mesh
 from bench.report import Report
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings
 from services.chassis.jobs.surroundings import surrounding
 from weft.catalog.v1 import (
@@ -98,18 +99,18 @@ def run(seconds: float, repeats: int) -> Report:
 
 @asynccontextmanager
 async def _bench(found: Mesh) -> AsyncIterator[Bench]:
-    async with _door(found, "catalog") as shelf:
+    async with _door(found, "catalog", OPERATOR) as shelf:
         skus = await _stocked(ProductServiceStub(shelf))
-    async with _door(found, "pricing") as door:
-        stubs = (QuoteServiceStub(door), RedemptionServiceStub(door), PromotionServiceStub(door))
+    async with _door(found, "pricing", "order") as shop, _door(found, "pricing", OPERATOR) as staff:
+        stubs = (QuoteServiceStub(shop), RedemptionServiceStub(shop), PromotionServiceStub(staff))
         yield Bench(*stubs, skus)
 
 
 @asynccontextmanager
-async def _door(found: Mesh, service: str) -> AsyncIterator[Any]:
+async def _door(found: Mesh, service: str, caller: str) -> AsyncIterator[Any]:
     address = f"{HOST}:{found.doors[service]}"
     settings = Settings(development=True, mesh_address=address, mesh_key=found.secrets["mesh_key"])
-    async with surrounding(settings, "bench") as around:
+    async with surrounding(settings, caller) as around:
         yield around.mesh
 
 

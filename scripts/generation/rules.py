@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from generation.protoc import Refused
 from generation.rest import bindings, field_at
 
 NESTING_MAX = 8  # Where the search for marked fields ends in a message that holds itself.
+EVERY_SERVICE = "*"  # Among `callers`.
 NO_SIDE_EFFECTS = 1  # google.protobuf.MethodOptions.IdempotencyLevel
 
 
@@ -39,6 +40,7 @@ def _access(contract: Contract, method: MethodDescriptor, access: Any) -> Iterat
         return
     if rule == "internal" and bindings(contract, method):
         yield "internal, yet it has a REST route; the edge would open it to everyone"
+    yield from _callers(contract, rule, access.callers)
     if not access.own_field:
         return
     if rule != "permission":
@@ -46,6 +48,18 @@ def _access(contract: Contract, method: MethodDescriptor, access: Any) -> Iterat
     field = method.input_type.fields_by_name.get(access.own_field)
     if field is None or not _is_text(field):
         yield f"own_field {access.own_field!r} is no string field of {method.input_type.full_name}"
+
+
+def _callers(contract: Contract, rule: str, callers: Sequence[str]) -> Iterator[str]:
+    if rule == "internal" and not callers:
+        yield f"internal, yet no callers; name the services that call it, or {EVERY_SERVICE!r}"
+    if rule == "public" and callers:
+        yield "public, yet it has callers; everyone may call it"
+    if EVERY_SERVICE in callers and len(callers) > 1:
+        yield f"callers has {EVERY_SERVICE!r} beside others; it stands for all of them"
+    known = {service.file.package.split(".")[1] for service in contract.services}
+    for name in sorted(set(callers) - known - {EVERY_SERVICE}):
+        yield f"callers has {name!r}, which is no service"
 
 
 def _edge(contract: Contract, method: MethodDescriptor, access: Any, edge: Any) -> Iterator[str]:

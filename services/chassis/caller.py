@@ -23,6 +23,9 @@ MESH_ISSUER = "weft-mesh"
 FIRST_PARTY = "weft"  # `client_id` of Weft's own sign-in.
 ACCOUNT = "account"  # The scope by which an application may act on what is its user's own.
 SERVICE_HEADER = "x-weft-service"
+# Signs what whoever has the mesh's key does by hand and by tools: no service, so no contract names it. What a
+# permission guards it may call; of what is internal only what each service may.
+OPERATOR = "operator"
 
 
 class BadToken(Unauthenticated):
@@ -51,6 +54,10 @@ class PersonRequired(PermissionDenied):
 
 class MeshOnly(PermissionDenied):
     """This call is for services of the mesh."""
+
+
+class NotACaller(PermissionDenied):
+    """The service {caller} may not call {rpc} on its own: the contract does not name it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

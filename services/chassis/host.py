@@ -131,6 +131,7 @@ class _Process:
         await self._keys.open()
         self._loops.append(("process", "keys", self._keys.watch))
         self._loops.append(("process", "readiness", self.readiness.run))
+        self._loops.append(("process", "trespasses", self._answering.trespasses.run))
         driver = engine(self._settings.engine)
         retrying = driver.connect(self._settings.mesh_address, mesh.retrying())
         once = driver.connect(self._settings.mesh_address, "{}")
@@ -152,6 +153,7 @@ class _Process:
         await self._bus.ensure_stream(name)
         self._take(tools, parts)
         names = sorted(set(self._methods.services()) - before)
+        self._answering.trespasses.tell_in(db, names)
         checks = {"database": lambda: db.fetchval("select 1"), "bus": self._bus.check, **parts.checks}
         self.readiness.add(name, names, checks)
         for start in parts.starts:

@@ -20,7 +20,7 @@ from google.rpc import code_pb2, error_details_pb2
 from opentelemetry.trace import SpanKind
 
 from services.chassis import idempotency, telemetry
-from services.chassis.caller import SERVICE_HEADER, Verifier
+from services.chassis.caller import SERVICE_HEADER, NotACaller, Verifier
 from services.chassis.clock import Clock
 from services.chassis.db import on_begin
 from services.chassis.errors import (
@@ -34,6 +34,7 @@ from services.chassis.errors import (
 )
 from services.chassis.events import Provenance, provenance
 from services.chassis.method import Call, Method, Transport
+from services.chassis.trespass import Trespasses
 
 UNARY_S_MAX = 60.0  # A unary call without a deadline still ends.
 CALLS_MAX = 2_000  # Calls and streams one process answers at once; each costs about 30 kB.
@@ -77,6 +78,7 @@ class Answering:
     def __init__(self, verifier: Verifier, tracing: telemetry.Tracing, clock: Clock) -> None:
         self._verifier, self._clock = verifier, clock
         self.tracing, self.calls = tracing, 0
+        self.trespasses = Trespasses(clock)
         telemetry.IN_FLIGHT.set_function(lambda: self.calls)
 
     async def unary(self, method: Method, request: bytes | AsyncIterator[bytes], transport: Transport) -> Any:
@@ -103,7 +105,11 @@ class Answering:
         seen = provenance.get()
         provenance.set(Provenance(call.caller.actor, call.caller.acting, seen.trace, seen.causation))
         message = _decode(call.method, request) if isinstance(request, bytes) else None
-        call.method.rule.check(call.caller, message, self._clock.epoch())
+        try:
+            call.method.rule.check(call.caller, message, self._clock.epoch())
+        except NotACaller:
+            self.trespasses.note(call.caller.via, call.method.path)
+            raise
         if not isinstance(request, bytes):
             return _each_checked(call.method, request)
         check(message)

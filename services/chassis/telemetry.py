@@ -32,6 +32,9 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("weft_rpc_in_flight", "Calls being answered.")
 CALLED = Counter("weft_mesh_calls", "Calls made to other services.", ["method", "code"])
+TRESPASSES = Counter(
+    "weft_calls_trespassing", "Calls whose service the contract does not name.", ["caller", "rpc"]
+)
 LOOP_RESTARTS = Counter(
     "weft_loop_restarts", "Background loops that failed and began again.", ["service", "loop"]
 )

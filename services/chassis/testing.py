@@ -23,7 +23,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from services.chassis.bus import Bus
-from services.chassis.caller import SERVICE_HEADER, Signer
+from services.chassis.caller import OPERATOR, SERVICE_HEADER, Signer
 from services.chassis.clock import Clock, uuid7
 from services.chassis.config import Settings
 from services.chassis.db import Database
@@ -70,8 +70,8 @@ class Lab:
         signed = jwt.encode({"alg": "ES256", "kid": self.key.kid}, body, self.key)
         return (("authorization", f"Bearer {signed}"),)
 
-    def as_service(self, name: str = "tester") -> tuple[tuple[str, str], ...]:
-        """Metadata of a call from a service of the mesh."""
+    def as_service(self, name: str = OPERATOR) -> tuple[tuple[str, str], ...]:
+        """Metadata of a call from a service of the mesh, or from whoever operates it."""
         return ((SERVICE_HEADER, Signer(name, self.settings.mesh_key, self.clock).token()),)
 
     def db(self, service: str) -> Database:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings, load
 from services.chassis.db import Database
 from services.chassis.errors import CallFailed, Refusal
@@ -95,7 +96,7 @@ async def crew(mesh: Mesh, secrets: dict[str, str], workers: int) -> AsyncIterat
     }
     effects = await _database(environ[URL])
     whole = {**os.environ, **environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
-    async with surrounding(load(Settings, environ), "chaos") as around, _enqueuer(around) as enqueuer:
+    async with surrounding(load(Settings, environ), OPERATOR) as around, _enqueuer(around) as enqueuer:
         for queue, kind in ((LOOSE, QueueKind.QUEUE_KIND_REAL_TIME), (ORDERED, QueueKind.QUEUE_KIND_FIFO)):
             await QueueServiceStub(around.mesh).CreateQueue(CreateQueueRequest(queue=queue, kind=kind))
         made = Crew(mesh, whole, effects, around, enqueuer, [])

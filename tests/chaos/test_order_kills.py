@@ -12,6 +12,7 @@ from uuid import UUID, uuid4, uuid5
 
 import pytest
 
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings, load
 from services.chassis.errors import CallFailed, Refusal
 from services.chassis.jobs.surroundings import Surroundings, surrounding
@@ -128,7 +129,7 @@ async def trade(mesh: Mesh, seed: int) -> AsyncIterator[Trade]:
         "WEFT_MESH_ADDRESS": f"{HOST}:{mesh.ports['mesh']}",
         "WEFT_METRICS_ADDRESS": "",
     }
-    async with surrounding(load(Settings, environ), "chaos") as around:
+    async with surrounding(load(Settings, environ), OPERATOR) as around:
         made = Trade(around, random.Random(seed))
         await made.open()
         yield made

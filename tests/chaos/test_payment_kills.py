@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.chassis.caller import SERVICE_HEADER, Signer
+from services.chassis.caller import OPERATOR, SERVICE_HEADER, Signer
 from services.chassis.clock import Clock
 from services.chassis.config import DEVELOPMENT_MESH_KEY
 from services.chassis.testing import until
@@ -45,7 +45,7 @@ class Shop:
 
     def __init__(self, ports: list[int], chance: random.Random) -> None:
         self.ports, self.chance = ports, chance
-        self.signer = Signer("tester", DEVELOPMENT_MESH_KEY, Clock())
+        self.signer = Signer(OPERATOR, DEVELOPMENT_MESH_KEY, Clock())
         self.stopping = False
         self.done: dict[str, int] = {}  # What a payment is to keep in the end, by its id.
 

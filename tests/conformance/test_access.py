@@ -11,7 +11,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from services.chassis.testing import ISSUER, Lab, reason
+from services.chassis.caller import OPERATOR
+from services.chassis.testing import ISSUER, Lab, reason, until
+
+TOLD = "weft.audit.v1.CallsRefused"
 
 
 @pytest.fixture
@@ -57,6 +60,9 @@ async def test_internal_methods_take_the_mesh_alone(stub: Any, echo: Any, lab: L
     ask = echo.pb.Ask()
     assert (await stub.Internal(ask, metadata=lab.as_service("billing"))).actor == "service:billing"
     assert (await refused(stub.Internal(ask, metadata=lab.bearer())))[1] == "MESH_ONLY"
+    denied = (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_CALLER")
+    assert await refused(stub.Internal(ask, metadata=lab.as_service("cart"))) == denied
+    assert await refused(stub.Internal(ask, metadata=lab.as_service())) == denied
     forged = jwt.encode(
         {"alg": "HS256"},
         {"iss": "weft-mesh", "sub": "billing", "exp": int(time.time()) + 60},
@@ -68,9 +74,32 @@ async def test_internal_methods_take_the_mesh_alone(stub: Any, echo: Any, lab: L
 async def test_a_service_that_passes_a_person_on_keeps_the_persons_rights(
     stub: Any, echo: Any, lab: Lab
 ) -> None:
-    both = (*lab.bearer("me", scope=""), *lab.as_service())
+    both = (*lab.bearer("me", scope=""), *lab.as_service("billing"))
     assert (await stub.Internal(echo.pb.Ask(), metadata=both)).actor == "user:me"
     assert (await refused(stub.Permitted(echo.pb.Ask(text="you"), metadata=both)))[1] == "NOT_PERMITTED"
+
+
+async def test_a_service_on_its_own_calls_what_names_it(stub: Any, echo: Any, lab: Lab) -> None:
+    ask, denied = echo.pb.Ask(), (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_CALLER")
+    for name in ("billing", "conformance", OPERATOR):
+        assert (await stub.Permitted(ask, metadata=lab.as_service(name))).actor == f"service:{name}"
+    assert await refused(stub.Permitted(ask, metadata=lab.as_service("cart"))) == denied
+    assert await refused(stub.SignedIn(ask, metadata=lab.as_service("cart"))) == denied
+    await stub.Unary(ask, metadata=lab.as_service("cart"))
+    passed_on = (*lab.bearer("me", scope=""), *lab.as_service("cart"))
+    assert (await stub.SignedIn(ask, metadata=passed_on)).actor == "user:me"
+
+
+async def test_the_trail_is_told_who_was_refused(stub: Any, echo: Any, lab: Lab) -> None:
+    for _ in range(3):
+        call = stub.SignedIn(echo.pb.Ask(), metadata=lab.as_service("mallory"))
+        assert (await refused(call))[1] == "NOT_A_CALLER"
+
+    async def told() -> list[Any]:
+        return list(await lab.db("echo").fetch("select key, actor from event where type = $1", TOLD))
+
+    first = (await until(told))[0]
+    assert first["actor"] == f"service:{first['key']}"
 
 
 async def test_step_up_and_impersonation_are_held(stub: Any, echo: Any, lab: Lab) -> None:

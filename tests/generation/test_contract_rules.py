@@ -39,7 +39,20 @@ REFUSED = {
     "a method without access": (service(""), "Call0: no rule of access"),
     "access that names no rule": (service(access('own_field: "user_id"')), "Call0: no rule of access"),
     "access that says public: false": (service(access("public: false")), "Call0: no rule of access"),
-    "internal with a route": (service(access("internal: true") + get("/v1/a")), "has a REST route"),
+    "internal with a route": (
+        service(access('internal: true callers: "*"') + get("/v1/a")),
+        "has a REST route",
+    ),
+    "internal without callers": (service(access("internal: true")), "internal, yet no callers"),
+    "public with callers": (service(access('public: true callers: "*"')), "public, yet it has callers"),
+    "a caller that is no service": (
+        service(access('permission: "a" callers: ["planted", "ghost"]')),
+        "callers has 'ghost', which is no service",
+    ),
+    "every service and one more": (
+        service(access('permission: "a" callers: ["*", "planted"]')),
+        "callers has '*' beside others",
+    ),
     "own_field that is no field": (
         service(access('permission: "a" own_field: "usr_id"')),
         "'usr_id' is no string field",
@@ -131,7 +144,7 @@ def test_a_contract_that_keeps_them_passes(plant: Plant) -> None:
     kept = service(
         PUBLIC + QUIET + CACHE + get("/v1/a"),
         access('permission: "a.b" own_field: "user_id"') + get("/v1/a/{user_id}"),
-        access("internal: true"),
+        access('internal: true callers: "*"'),
         PUBLIC + "option deprecated = true;" + SUNSET + get("/v1/a/{user_id}:late"),
     )
     rules.check(plant(kept, 'message Made { option (weft.options.v1.event) = {key: "id"}; string id = 1; }'))

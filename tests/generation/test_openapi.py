@@ -50,7 +50,7 @@ service ThingService {
     option (google.api.http) = {get: "/v1/in-person"};
   }
   rpc Inside(GetThingRequest) returns (Thing) {
-    option (weft.options.v1.access) = {internal: true};
+    option (weft.options.v1.access) = {internal: true callers: "*"};
   }
 }
 message GetThingRequest {

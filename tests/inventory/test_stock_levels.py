@@ -67,7 +67,7 @@ async def test_what_is_received_lies_there_once(warehouse: Warehouse) -> None:
     (moved,) = await history(warehouse, f'sku = "{name}"')
     assert (moved.kind, moved.reason) == (movements.MOVEMENT_KIND_RECEIPT, PURCHASE)
     assert (moved.units, moved.on_hand, moved.operation_id) == (5, 5, one)
-    assert (moved.reference, moved.actor) == ("note 7", "service:order")
+    assert (moved.reference, moved.actor) == ("note 7", "service:operator")
 
 
 async def test_goods_come_back_to_the_first_location_when_none_is_named(warehouse: Warehouse) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 import grpc.aio
 import pytest
 
-from services.chassis.caller import SERVICE_HEADER, Signer
+from services.chassis.caller import OPERATOR, SERVICE_HEADER, Signer
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.testing import BASE, until
@@ -63,7 +63,7 @@ class Writers:
         self.stopped = False
 
     def who(self) -> tuple[tuple[str, str], ...]:
-        return ((SERVICE_HEADER, Signer("tester", BASE.mesh_key, Clock()).token()),)
+        return ((SERVICE_HEADER, Signer(OPERATOR, BASE.mesh_key, Clock()).token()),)
 
     async def open(self) -> None:
         """Once the service answers."""

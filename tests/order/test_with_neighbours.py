@@ -84,7 +84,7 @@ async def market(servers: Shared) -> AsyncIterator[Market]:
         settings = LocationSettings(name="Main", priority=1)
         await warehouse.locations.CreateLocation(
             CreateLocationRequest(location_id=warehouse.location_id, settings=settings),
-            metadata=lab.as_service("order"),
+            metadata=lab.as_service(),
         )
         yield Market(lab, warehouse)
 
@@ -191,7 +191,7 @@ async def test_the_last_unit_is_sold_once(market: Market) -> None:
 async def test_what_lay_far_away_comes_back_there_or_where_it_is_said(market: Market) -> None:
     far, sku = str(uuid4()), await market.sell(0)
     settings = LocationSettings(name="Far", priority=9)
-    as_order = market.lab.as_service("order")
+    as_order = market.lab.as_service()
     await market.warehouse.locations.CreateLocation(
         CreateLocationRequest(location_id=far, settings=settings), metadata=as_order
     )

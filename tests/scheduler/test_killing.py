@@ -18,7 +18,7 @@ import asyncpg
 import grpc.aio
 import pytest
 
-from services.chassis.caller import SERVICE_HEADER, Signer
+from services.chassis.caller import OPERATOR, SERVICE_HEADER, Signer
 from services.chassis.clock import Clock
 from services.chassis.db import Tx
 from services.chassis.events import Envelope, emit
@@ -106,7 +106,7 @@ async def arrange(settings: Any, url: str) -> None:
     """Schedules by the second, of jobs and of a workflow, made through the API."""
     own = replace(settings, database_url=url, address="127.0.0.1:0")
     async with hosting({"scheduler": build}, own) as hosted:
-        me = ((SERVICE_HEADER, Signer("tester", own.mesh_key, Clock()).token()),)
+        me = ((SERVICE_HEADER, Signer(OPERATOR, own.mesh_key, Clock()).token()),)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{hosted.port}") as channel:
             workflow_id = str(uuid4())
             tasks = (

@@ -18,6 +18,7 @@ import nats
 import uvloop
 
 from bench.peers.jobs import verbs
+from services.chassis.caller import OPERATOR
 from services.chassis.config import Settings, load
 from services.chassis.jetstream.connection import Connection
 from services.chassis.jetstream.servers import Options
@@ -76,7 +77,7 @@ def made(index: int, sent: float, kind: str = "bench.noop") -> JobSpec:
 
 @asynccontextmanager
 async def enqueuing() -> AsyncIterator[tuple[Surroundings, Enqueuer]]:
-    async with surrounding(load(Settings), "bench") as around:
+    async with surrounding(load(Settings), OPERATOR) as around:
         connection, queues = Connection(Options.of(around.settings.nats_url)), Queues(around.mesh)
         await connection.open()
         following = asyncio.create_task(queues.run())
@@ -121,7 +122,7 @@ async def feed(verb: str, count: int) -> None:
 
 
 async def setup() -> None:
-    async with surrounding(load(Settings), "bench") as around:
+    async with surrounding(load(Settings), OPERATOR) as around:
         stub = QueueServiceStub(around.mesh)
         settings = QueueSettings(concurrency=Concurrency(queue=AT_ONCE))
         kind = QueueKind.QUEUE_KIND_FIFO if KEYS else QueueKind.QUEUE_KIND_REAL_TIME
@@ -157,7 +158,7 @@ async def _consumers(client: Any) -> list[str]:
 
 async def read(count: int) -> None:
     """A job by its id, and a filtered page, again and again; prints their times in ms as JSON."""
-    async with surrounding(load(Settings), "bench") as around:
+    async with surrounding(load(Settings), OPERATOR) as around:
         stub = JobServiceStub(around.mesh)
         request = ListJobsRequest(queue=QUEUE, states=[JobState.JOB_STATE_FAILED], page_size=50)
         waiting = ListJobsRequest(queue=QUEUE, states=[JobState.JOB_STATE_QUEUED], page_size=50)

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/audit/v1/events.proto\x12\rweft.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\x9d\x01\n\rChainAnchored\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12-\n\tsign_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c:\x0b\xea\xf4\x18\x07\n\x05\x63hain\"U\n\x0f\x45ntriesExported\x12\x11\n\texport_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t:\x1b\xea\xf4\x18\x17\n\texport_id\x12\nsubject_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/audit/v1/events.proto\x12\rweft.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\x9d\x01\n\rChainAnchored\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12-\n\tsign_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c:\x0b\xea\xf4\x18\x07\n\x05\x63hain\"H\n\x0c\x43\x61llsRefused\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x0b\n\x03rpc\x18\x02 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x03:\x0c\xea\xf4\x18\x08\n\x06\x63\x61ller\"U\n\x0f\x45ntriesExported\x12\x11\n\texport_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t:\x1b\xea\xf4\x18\x17\n\texport_id\x12\nsubject_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHAINANCHORED']._loaded_options = None
   _globals['_CHAINANCHORED']._serialized_options = b'\352\364\030\007\n\005chain'
+  _globals['_CALLSREFUSED']._loaded_options = None
+  _globals['_CALLSREFUSED']._serialized_options = b'\352\364\030\010\n\006caller'
   _globals['_ENTRIESEXPORTED']._loaded_options = None
   _globals['_ENTRIESEXPORTED']._serialized_options = b'\352\364\030\027\n\texport_id\022\nsubject_id'
   _globals['_CHAINANCHORED']._serialized_start=110
   _globals['_CHAINANCHORED']._serialized_end=267
-  _globals['_ENTRIESEXPORTED']._serialized_start=269
-  _globals['_ENTRIESEXPORTED']._serialized_end=354
+  _globals['_CALLSREFUSED']._serialized_start=269
+  _globals['_CALLSREFUSED']._serialized_end=341
+  _globals['_ENTRIESEXPORTED']._serialized_start=343
+  _globals['_ENTRIESEXPORTED']._serialized_end=428
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,38 @@ class ChainAnchored(_message.Message):
 Global___ChainAnchored: _TypeAlias = ChainAnchored  # noqa: Y015
 
 @_typing.final
+class CallsRefused(_message.Message):
+    """A service was refused calls that it has no right to make: the callee's contract does not name it. Whoever
+    refused tells it, once a minute at most for each caller and rpc. Keyed by `caller`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    RPC_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """As the service called itself, proven by the mesh's key; `others` stands for those beyond the first thousand."""
+    rpc: _builtins.str
+    """Such as `weft.identity.v1.UserService/DeleteUser`."""
+    calls: _builtins.int
+    """How many since it was told last."""
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        rpc: _builtins.str = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "calls", b"calls", "rpc", b"rpc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallsRefused: _TypeAlias = CallsRefused  # noqa: Y015
+
+@_typing.final
 class EntriesExported(_message.Message):
     """Entries were copied out of the trail. Keyed by `export_id`; actor and time are in the envelope."""
 

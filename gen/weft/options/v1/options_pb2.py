@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/options/v1/options.proto\x12\x0fweft.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb1\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x13\n\tsigned_in\x18\x02 \x01(\x08H\x00\x12\x14\n\npermission\x18\x03 \x01(\tH\x00\x12\x12\n\x08internal\x18\x04 \x01(\x08H\x00\x12\x11\n\town_field\x18\x05 \x01(\t\x12(\n\x05\x66resh\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tin_person\x18\x07 \x01(\x08\x42\x06\n\x04rule\"\xd1\x01\n\x04\x45\x64ge\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11request_bytes_max\x18\x02 \x01(\r\x12.\n\nrate_limit\x18\x03 \x01(\x0b\x32\x1a.weft.options.v1.RateLimit\x12(\n\x05\x63\x61\x63he\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06sunset\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65precated_since\x18\x06 \x01(\t\"V\n\tRateLimit\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x03 \x01(\r\"6\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x08:I\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x17.weft.options.v1.Access:E\n\x04\x65\x64ge\x12\x1e.google.protobuf.MethodOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x15.weft.options.v1.Edge:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xc3\x8e\x03 \x01(\x08:/\n\x06secret\x12\x1d.google.protobuf.FieldOptions\x18\xc4\x8e\x03 \x01(\x08:H\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xcd\x8e\x03 \x01(\x0b\x32\x16.weft.options.v1.Eventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/options/v1/options.proto\x12\x0fweft.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc2\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x13\n\tsigned_in\x18\x02 \x01(\x08H\x00\x12\x14\n\npermission\x18\x03 \x01(\tH\x00\x12\x12\n\x08internal\x18\x04 \x01(\x08H\x00\x12\x11\n\town_field\x18\x05 \x01(\t\x12(\n\x05\x66resh\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tin_person\x18\x07 \x01(\x08\x12\x0f\n\x07\x63\x61llers\x18\x08 \x03(\tB\x06\n\x04rule\"\xd1\x01\n\x04\x45\x64ge\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11request_bytes_max\x18\x02 \x01(\r\x12.\n\nrate_limit\x18\x03 \x01(\x0b\x32\x1a.weft.options.v1.RateLimit\x12(\n\x05\x63\x61\x63he\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06sunset\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65precated_since\x18\x06 \x01(\t\"V\n\tRateLimit\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x03 \x01(\r\"6\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x08:I\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x17.weft.options.v1.Access:E\n\x04\x65\x64ge\x12\x1e.google.protobuf.MethodOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x15.weft.options.v1.Edge:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xc3\x8e\x03 \x01(\x08:/\n\x06secret\x12\x1d.google.protobuf.FieldOptions\x18\xc4\x8e\x03 \x01(\x08:H\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xcd\x8e\x03 \x01(\x0b\x32\x16.weft.options.v1.Eventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.options.v1.options_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESS']._serialized_start=117
-  _globals['_ACCESS']._serialized_end=294
-  _globals['_EDGE']._serialized_start=297
-  _globals['_EDGE']._serialized_end=506
-  _globals['_RATELIMIT']._serialized_start=508
-  _globals['_RATELIMIT']._serialized_end=594
-  _globals['_EVENT']._serialized_start=596
-  _globals['_EVENT']._serialized_end=650
+  _globals['_ACCESS']._serialized_end=311
+  _globals['_EDGE']._serialized_start=314
+  _globals['_EDGE']._serialized_end=523
+  _globals['_RATELIMIT']._serialized_start=525
+  _globals['_RATELIMIT']._serialized_end=611
+  _globals['_EVENT']._serialized_start=613
+  _globals['_EVENT']._serialized_end=667
 # @@protoc_insertion_point(module_scope)

@@ -6,10 +6,12 @@ field is personal. The chassis, the edge's generator and the tests read these op
 without `access` is refused at start (fail closed).
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
@@ -35,6 +37,7 @@ class Access(_message.Message):
     OWN_FIELD_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     IN_PERSON_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     public: _builtins.bool
     """Anyone; the edge asks for no token. A token that is sent is still verified."""
     signed_in: _builtins.bool
@@ -62,6 +65,13 @@ class Access(_message.Message):
         else UNAUTHENTICATED STEP_UP_REQUIRED. Absence: any time.
         """
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Services that may call it on their own, with no person's token; and, when it is `internal`, at all.
+        Others are refused: PERMISSION_DENIED NOT_A_CALLER. `*`: each service of the mesh. The service that
+        answers may always. Absence: no other service; so `internal` has it. Not beside `public`.
+        """
+
     def __init__(
         self,
         *,
@@ -72,10 +82,11 @@ class Access(_message.Message):
         own_field: _builtins.str = ...,
         fresh: _duration_pb2.Duration | None = ...,
         in_person: _builtins.bool = ...,
+        callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "internal", b"internal", "permission", b"permission", "public", b"public", "rule", b"rule", "signed_in", b"signed_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "in_person", b"in_person", "internal", b"internal", "own_field", b"own_field", "permission", b"permission", "public", b"public", "rule", b"rule", "signed_in", b"signed_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callers", b"callers", "fresh", b"fresh", "in_person", b"in_person", "internal", b"internal", "own_field", b"own_field", "permission", b"permission", "public", b"public", "rule", b"rule", "signed_in", b"signed_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["public", "signed_in", "permission", "internal"]  # noqa: Y015
     _WhichOneofArgType_rule: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015

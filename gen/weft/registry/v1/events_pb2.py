@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 from weft.registry.v1 import instance_pb2 as weft_dot_registry_dot_v1_dot_instance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/registry/v1/events.proto\x12\x10weft.registry.v1\x1a\x1dweft/options/v1/options.proto\x1a\x1fweft/registry/v1/instance.proto\"l\n\x12InstanceRegistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"z\n\x15InstanceHealthChanged\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12(\n\x06health\x18\x03 \x01(\x0e\x32\x18.weft.registry.v1.Health:\x11\xea\xf4\x18\r\n\x0binstance_id\"O\n\x14InstanceDeregistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"J\n\x0fInstanceExpired\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"6\n\x14TrafficPolicyChanged\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"6\n\x14TrafficPolicyDeleted\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"Z\n\x15\x43onfigurationRejected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t:\r\xea\xf4\x18\t\n\x07node_id\"I\n\x15\x43onfigurationAccepted\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t:\r\xea\xf4\x18\t\n\x07node_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/registry/v1/events.proto\x12\x10weft.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1fweft/registry/v1/instance.proto\"l\n\x12InstanceRegistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"z\n\x15InstanceHealthChanged\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12(\n\x06health\x18\x03 \x01(\x0e\x32\x18.weft.registry.v1.Health:\x11\xea\xf4\x18\r\n\x0binstance_id\"O\n\x14InstanceDeregistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"J\n\x0fInstanceExpired\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"\x88\x01\n\x11\x43\x65rtificateIssued\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x0c\xea\xf4\x18\x08\n\x06serial\"X\n\x12\x43\x65rtificateRevoked\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t:\x0c\xea\xf4\x18\x08\n\x06serial\"o\n\rAuthorityMade\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outside\x18\x03 \x01(\x08:\x0c\xea\xf4\x18\x08\n\x06serial\"6\n\x14TrafficPolicyChanged\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"6\n\x14TrafficPolicyDeleted\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"Z\n\x15\x43onfigurationRejected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t:\r\xea\xf4\x18\t\n\x07node_id\"I\n\x15\x43onfigurationAccepted\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t:\r\xea\xf4\x18\t\n\x07node_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTANCEDEREGISTERED']._serialized_options = b'\352\364\030\r\n\013instance_id'
   _globals['_INSTANCEEXPIRED']._loaded_options = None
   _globals['_INSTANCEEXPIRED']._serialized_options = b'\352\364\030\r\n\013instance_id'
+  _globals['_CERTIFICATEISSUED']._loaded_options = None
+  _globals['_CERTIFICATEISSUED']._serialized_options = b'\352\364\030\010\n\006serial'
+  _globals['_CERTIFICATEREVOKED']._loaded_options = None
+  _globals['_CERTIFICATEREVOKED']._serialized_options = b'\352\364\030\010\n\006serial'
+  _globals['_AUTHORITYMADE']._loaded_options = None
+  _globals['_AUTHORITYMADE']._serialized_options = b'\352\364\030\010\n\006serial'
   _globals['_TRAFFICPOLICYCHANGED']._loaded_options = None
   _globals['_TRAFFICPOLICYCHANGED']._serialized_options = b'\352\364\030\t\n\007service'
   _globals['_TRAFFICPOLICYDELETED']._loaded_options = None
@@ -49,20 +56,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGURATIONREJECTED']._serialized_options = b'\352\364\030\t\n\007node_id'
   _globals['_CONFIGURATIONACCEPTED']._loaded_options = None
   _globals['_CONFIGURATIONACCEPTED']._serialized_options = b'\352\364\030\t\n\007node_id'
-  _globals['_INSTANCEREGISTERED']._serialized_start=115
-  _globals['_INSTANCEREGISTERED']._serialized_end=223
-  _globals['_INSTANCEHEALTHCHANGED']._serialized_start=225
-  _globals['_INSTANCEHEALTHCHANGED']._serialized_end=347
-  _globals['_INSTANCEDEREGISTERED']._serialized_start=349
-  _globals['_INSTANCEDEREGISTERED']._serialized_end=428
-  _globals['_INSTANCEEXPIRED']._serialized_start=430
-  _globals['_INSTANCEEXPIRED']._serialized_end=504
-  _globals['_TRAFFICPOLICYCHANGED']._serialized_start=506
-  _globals['_TRAFFICPOLICYCHANGED']._serialized_end=560
-  _globals['_TRAFFICPOLICYDELETED']._serialized_start=562
-  _globals['_TRAFFICPOLICYDELETED']._serialized_end=616
-  _globals['_CONFIGURATIONREJECTED']._serialized_start=618
-  _globals['_CONFIGURATIONREJECTED']._serialized_end=708
-  _globals['_CONFIGURATIONACCEPTED']._serialized_start=710
-  _globals['_CONFIGURATIONACCEPTED']._serialized_end=783
+  _globals['_INSTANCEREGISTERED']._serialized_start=148
+  _globals['_INSTANCEREGISTERED']._serialized_end=256
+  _globals['_INSTANCEHEALTHCHANGED']._serialized_start=258
+  _globals['_INSTANCEHEALTHCHANGED']._serialized_end=380
+  _globals['_INSTANCEDEREGISTERED']._serialized_start=382
+  _globals['_INSTANCEDEREGISTERED']._serialized_end=461
+  _globals['_INSTANCEEXPIRED']._serialized_start=463
+  _globals['_INSTANCEEXPIRED']._serialized_end=537
+  _globals['_CERTIFICATEISSUED']._serialized_start=540
+  _globals['_CERTIFICATEISSUED']._serialized_end=676
+  _globals['_CERTIFICATEREVOKED']._serialized_start=678
+  _globals['_CERTIFICATEREVOKED']._serialized_end=766
+  _globals['_AUTHORITYMADE']._serialized_start=768
+  _globals['_AUTHORITYMADE']._serialized_end=879
+  _globals['_TRAFFICPOLICYCHANGED']._serialized_start=881
+  _globals['_TRAFFICPOLICYCHANGED']._serialized_end=935
+  _globals['_TRAFFICPOLICYDELETED']._serialized_start=937
+  _globals['_TRAFFICPOLICYDELETED']._serialized_end=991
+  _globals['_CONFIGURATIONREJECTED']._serialized_start=993
+  _globals['_CONFIGURATIONREJECTED']._serialized_end=1083
+  _globals['_CONFIGURATIONACCEPTED']._serialized_start=1085
+  _globals['_CONFIGURATIONACCEPTED']._serialized_end=1158
 # @@protoc_insertion_point(module_scope)

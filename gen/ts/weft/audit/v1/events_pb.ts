@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/audit/v1/events.proto.
  */
 export const file_weft_audit_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWZ0L2F1ZGl0L3YxL2V2ZW50cy5wcm90bxINd2VmdC5hdWRpdC52MSKdAQoNQ2hhaW5BbmNob3JlZBINCgVjaGFpbhgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIMCgRoYXNoGAMgASgMEi0KCXNpZ25fdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGa2V5X2lkGAUgASgJEhEKCXNpZ25hdHVyZRgGIAEoDDoL6vQYBwoFY2hhaW4iVQoPRW50cmllc0V4cG9ydGVkEhEKCWV4cG9ydF9pZBgBIAEoCRISCgpzdWJqZWN0X2lkGAIgASgJOhvq9BgXCglleHBvcnRfaWQSCnN1YmplY3RfaWRiBnByb3RvMw", [file_google_protobuf_timestamp, file_weft_options_v1_options]);
+  fileDesc("Chp3ZWZ0L2F1ZGl0L3YxL2V2ZW50cy5wcm90bxINd2VmdC5hdWRpdC52MSKdAQoNQ2hhaW5BbmNob3JlZBINCgVjaGFpbhgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIMCgRoYXNoGAMgASgMEi0KCXNpZ25fdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGa2V5X2lkGAUgASgJEhEKCXNpZ25hdHVyZRgGIAEoDDoL6vQYBwoFY2hhaW4iSAoMQ2FsbHNSZWZ1c2VkEg4KBmNhbGxlchgBIAEoCRILCgNycGMYAiABKAkSDQoFY2FsbHMYAyABKAM6DOr0GAgKBmNhbGxlciJVCg9FbnRyaWVzRXhwb3J0ZWQSEQoJZXhwb3J0X2lkGAEgASgJEhIKCnN1YmplY3RfaWQYAiABKAk6G+r0GBcKCWV4cG9ydF9pZBIKc3ViamVjdF9pZGIGcHJvdG8z", [file_google_protobuf_timestamp, file_weft_options_v1_options]);
 
 /**
  * The head of the trail was signed. Kept outside the database too (stream `audit_anchors`), so that
@@ -74,6 +74,42 @@ export const ChainAnchoredSchema: GenMessage<ChainAnchored> = /*@__PURE__*/
   messageDesc(file_weft_audit_v1_events, 0);
 
 /**
+ * A service was refused calls that it has no right to make: the callee's contract does not name it. Whoever
+ * refused tells it, once a minute at most for each caller and rpc. Keyed by `caller`.
+ *
+ * @generated from message weft.audit.v1.CallsRefused
+ */
+export type CallsRefused = Message<"weft.audit.v1.CallsRefused"> & {
+  /**
+   * As the service called itself, proven by the mesh's key; `others` stands for those beyond the first thousand.
+   *
+   * @generated from field: string caller = 1;
+   */
+  caller: string;
+
+  /**
+   * Such as `weft.identity.v1.UserService/DeleteUser`.
+   *
+   * @generated from field: string rpc = 2;
+   */
+  rpc: string;
+
+  /**
+   * How many since it was told last.
+   *
+   * @generated from field: int64 calls = 3;
+   */
+  calls: bigint;
+};
+
+/**
+ * Describes the message weft.audit.v1.CallsRefused.
+ * Use `create(CallsRefusedSchema)` to create a new message.
+ */
+export const CallsRefusedSchema: GenMessage<CallsRefused> = /*@__PURE__*/
+  messageDesc(file_weft_audit_v1_events, 1);
+
+/**
  * Entries were copied out of the trail. Keyed by `export_id`; actor and time are in the envelope.
  *
  * @generated from message weft.audit.v1.EntriesExported
@@ -97,5 +133,5 @@ export type EntriesExported = Message<"weft.audit.v1.EntriesExported"> & {
  * Use `create(EntriesExportedSchema)` to create a new message.
  */
 export const EntriesExportedSchema: GenMessage<EntriesExported> = /*@__PURE__*/
-  messageDesc(file_weft_audit_v1_events, 1);
+  messageDesc(file_weft_audit_v1_events, 2);
 

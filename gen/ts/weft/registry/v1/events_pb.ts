@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
 import type { Health } from "./instance_pb.js";
 import { file_weft_registry_v1_instance } from "./instance_pb.js";
@@ -15,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/registry/v1/events.proto.
  */
 export const file_weft_registry_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L3JlZ2lzdHJ5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5yZWdpc3RyeS52MSJsChJJbnN0YW5jZVJlZ2lzdGVyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEgwKBHpvbmUYBCABKAk6Eer0GA0KC2luc3RhbmNlX2lkInoKFUluc3RhbmNlSGVhbHRoQ2hhbmdlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEigKBmhlYWx0aBgDIAEoDjIYLndlZnQucmVnaXN0cnkudjEuSGVhbHRoOhHq9BgNCgtpbnN0YW5jZV9pZCJPChRJbnN0YW5jZURlcmVnaXN0ZXJlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhHq9BgNCgtpbnN0YW5jZV9pZCJKCg9JbnN0YW5jZUV4cGlyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCToR6vQYDQoLaW5zdGFuY2VfaWQiNgoUVHJhZmZpY1BvbGljeUNoYW5nZWQSDwoHc2VydmljZRgBIAEoCToN6vQYCQoHc2VydmljZSI2ChRUcmFmZmljUG9saWN5RGVsZXRlZBIPCgdzZXJ2aWNlGAEgASgJOg3q9BgJCgdzZXJ2aWNlIloKFUNvbmZpZ3VyYXRpb25SZWplY3RlZBIPCgdub2RlX2lkGAEgASgJEhAKCHR5cGVfdXJsGAIgASgJEg8KB3ZlcnNpb24YAyABKAk6Der0GAkKB25vZGVfaWQiSQoVQ29uZmlndXJhdGlvbkFjY2VwdGVkEg8KB25vZGVfaWQYASABKAkSEAoIdHlwZV91cmwYAiABKAk6Der0GAkKB25vZGVfaWRiBnByb3RvMw", [file_weft_options_v1_options, file_weft_registry_v1_instance]);
+  fileDesc("Ch13ZWZ0L3JlZ2lzdHJ5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5yZWdpc3RyeS52MSJsChJJbnN0YW5jZVJlZ2lzdGVyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEgwKBHpvbmUYBCABKAk6Eer0GA0KC2luc3RhbmNlX2lkInoKFUluc3RhbmNlSGVhbHRoQ2hhbmdlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEigKBmhlYWx0aBgDIAEoDjIYLndlZnQucmVnaXN0cnkudjEuSGVhbHRoOhHq9BgNCgtpbnN0YW5jZV9pZCJPChRJbnN0YW5jZURlcmVnaXN0ZXJlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhHq9BgNCgtpbnN0YW5jZV9pZCJKCg9JbnN0YW5jZUV4cGlyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCToR6vQYDQoLaW5zdGFuY2VfaWQiiAEKEUNlcnRpZmljYXRlSXNzdWVkEg4KBnNlcmlhbBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEhMKC2luc3RhbmNlX2lkGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoM6vQYCAoGc2VyaWFsIlgKEkNlcnRpZmljYXRlUmV2b2tlZBIOCgZzZXJpYWwYASABKAkSDwoHc2VydmljZRgCIAEoCRITCgtpbnN0YW5jZV9pZBgDIAEoCToM6vQYCAoGc2VyaWFsIm8KDUF1dGhvcml0eU1hZGUSDgoGc2VyaWFsGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRzaWRlGAMgASgIOgzq9BgICgZzZXJpYWwiNgoUVHJhZmZpY1BvbGljeUNoYW5nZWQSDwoHc2VydmljZRgBIAEoCToN6vQYCQoHc2VydmljZSI2ChRUcmFmZmljUG9saWN5RGVsZXRlZBIPCgdzZXJ2aWNlGAEgASgJOg3q9BgJCgdzZXJ2aWNlIloKFUNvbmZpZ3VyYXRpb25SZWplY3RlZBIPCgdub2RlX2lkGAEgASgJEhAKCHR5cGVfdXJsGAIgASgJEg8KB3ZlcnNpb24YAyABKAk6Der0GAkKB25vZGVfaWQiSQoVQ29uZmlndXJhdGlvbkFjY2VwdGVkEg8KB25vZGVfaWQYASABKAkSEAoIdHlwZV91cmwYAiABKAk6Der0GAkKB25vZGVfaWRiBnByb3RvMw", [file_google_protobuf_timestamp, file_weft_options_v1_options, file_weft_registry_v1_instance]);
 
 /**
  * An instance is there.
@@ -129,6 +131,98 @@ export const InstanceExpiredSchema: GenMessage<InstanceExpired> = /*@__PURE__*/
   messageDesc(file_weft_registry_v1_events, 3);
 
 /**
+ * A certificate was signed for an instance.
+ *
+ * @generated from message weft.registry.v1.CertificateIssued
+ */
+export type CertificateIssued = Message<"weft.registry.v1.CertificateIssued"> & {
+  /**
+   * @generated from field: string serial = 1;
+   */
+  serial: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * @generated from field: string instance_id = 3;
+   */
+  instanceId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.registry.v1.CertificateIssued.
+ * Use `create(CertificateIssuedSchema)` to create a new message.
+ */
+export const CertificateIssuedSchema: GenMessage<CertificateIssued> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 4);
+
+/**
+ * No more certificates are signed for the instance that had this one.
+ *
+ * @generated from message weft.registry.v1.CertificateRevoked
+ */
+export type CertificateRevoked = Message<"weft.registry.v1.CertificateRevoked"> & {
+  /**
+   * @generated from field: string serial = 1;
+   */
+  serial: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * @generated from field: string instance_id = 3;
+   */
+  instanceId: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.CertificateRevoked.
+ * Use `create(CertificateRevokedSchema)` to create a new message.
+ */
+export const CertificateRevokedSchema: GenMessage<CertificateRevoked> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 5);
+
+/**
+ * There is another authority: a root, an intermediate that a root of ours signed, or one from outside.
+ *
+ * @generated from message weft.registry.v1.AuthorityMade
+ */
+export type AuthorityMade = Message<"weft.registry.v1.AuthorityMade"> & {
+  /**
+   * @generated from field: string serial = 1;
+   */
+  serial: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bool outside = 3;
+   */
+  outside: boolean;
+};
+
+/**
+ * Describes the message weft.registry.v1.AuthorityMade.
+ * Use `create(AuthorityMadeSchema)` to create a new message.
+ */
+export const AuthorityMadeSchema: GenMessage<AuthorityMade> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 6);
+
+/**
  * Calls of a service are dealt otherwise.
  *
  * @generated from message weft.registry.v1.TrafficPolicyChanged
@@ -145,7 +239,7 @@ export type TrafficPolicyChanged = Message<"weft.registry.v1.TrafficPolicyChange
  * Use `create(TrafficPolicyChangedSchema)` to create a new message.
  */
 export const TrafficPolicyChangedSchema: GenMessage<TrafficPolicyChanged> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_events, 4);
+  messageDesc(file_weft_registry_v1_events, 7);
 
 /**
  * A service has no policy any more.
@@ -164,7 +258,7 @@ export type TrafficPolicyDeleted = Message<"weft.registry.v1.TrafficPolicyDelete
  * Use `create(TrafficPolicyDeletedSchema)` to create a new message.
  */
 export const TrafficPolicyDeletedSchema: GenMessage<TrafficPolicyDeleted> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_events, 5);
+  messageDesc(file_weft_registry_v1_events, 8);
 
 /**
  * A client of the discovery service refused a configuration. Told once for each version.
@@ -193,7 +287,7 @@ export type ConfigurationRejected = Message<"weft.registry.v1.ConfigurationRejec
  * Use `create(ConfigurationRejectedSchema)` to create a new message.
  */
 export const ConfigurationRejectedSchema: GenMessage<ConfigurationRejected> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_events, 6);
+  messageDesc(file_weft_registry_v1_events, 9);
 
 /**
  * A client that had refused a type's configuration accepted a later one.
@@ -217,5 +311,5 @@ export type ConfigurationAccepted = Message<"weft.registry.v1.ConfigurationAccep
  * Use `create(ConfigurationAcceptedSchema)` to create a new message.
  */
 export const ConfigurationAcceptedSchema: GenMessage<ConfigurationAccepted> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_events, 7);
+  messageDesc(file_weft_registry_v1_events, 10);
 

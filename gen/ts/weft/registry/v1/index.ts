@@ -1,3 +1,4 @@
+export * from "./certificate_pb.js";
 export * from "./events_pb.js";
 export * from "./instance_pb.js";
 export * from "./registry_pb.js";

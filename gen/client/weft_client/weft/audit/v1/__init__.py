@@ -9,6 +9,7 @@ __all__ = (
     "AuditServiceSyncStub",
     "Break",
     "BreakKind",
+    "CallsRefused",
     "ChainAnchored",
     "EntriesExported",
     "Entry",
@@ -170,6 +171,38 @@ class Break(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.audit.v1", "Break", Break)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class CallsRefused(betterproto2.Message):
+    """
+    A service was refused calls that it has no right to make: the callee's contract does not name it. Whoever
+    refused tells it, once a minute at most for each caller and rpc. Keyed by `caller`.
+    """
+
+    caller: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING
+    )
+    """
+    As the service called itself, proven by the mesh's key; `others` stands for those beyond the first thousand.
+    """
+
+    rpc: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING
+    )
+    """
+    Such as `weft.identity.v1.UserService/DeleteUser`.
+    """
+
+    calls: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)]" = (
+        betterproto2.field(3, betterproto2.TYPE_INT64)
+    )
+    """
+    How many since it was told last.
+    """
+
+
+default_message_pool.register_message("weft.audit.v1", "CallsRefused", CallsRefused)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

@@ -89,6 +89,15 @@ class Access(betterproto2.Message):
     IMPERSONATION_REFUSED; and to tokens that were issued to an application: PERSON_REQUIRED.
     """
 
+    callers: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = betterproto2.field(
+        8, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Services that may call it on their own, with no person's token; and, when it is `internal`, at all.
+    Others are refused: PERMISSION_DENIED NOT_A_CALLER. `*`: each service of the mesh. The service that
+    answers may always. Absence: no other service; so `internal` has it. Not beside `public`.
+    """
+
     @model_validator(mode="after")
     def check_oneof(self):
         return self._validate_field_groups(self)
