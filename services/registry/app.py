@@ -7,13 +7,15 @@ from services.chassis.config import load
 from services.chassis.host import Parts, Tools
 from services.registry.board import Board
 from services.registry.feed import Feed
+from services.registry.service.certificates import Certificates
 from services.registry.service.discovery import Discovery
 from services.registry.service.instances import Instances
 from services.registry.service.shared import Shared
 from services.registry.service.traffic_policies import TrafficPolicies
 from services.registry.settings import PREFIX, RegistrySettings
+from services.registry.signing import Authorities
 from services.registry.sweeping import Sweeper
-from weft.registry.v1 import registry_pb2_grpc, traffic_policy_pb2_grpc
+from weft.registry.v1 import certificate_pb2_grpc, registry_pb2_grpc, traffic_policy_pb2_grpc
 
 
 def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
@@ -21,10 +23,12 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     feed = Feed(tools.db)
     board = Board(tools.db, feed, settings.listener)
     shared = Shared(db=tools.db, clock=tools.clock, feed=feed, page_key=tools.settings.mesh_key)
+    authorities = Authorities(settings, tools.settings.mesh_key)
     return Parts(
         servicers={
             registry_pb2_grpc.add_RegistryServiceServicer_to_server: Instances(shared),
             traffic_policy_pb2_grpc.add_TrafficPolicyServiceServicer_to_server: TrafficPolicies(shared),
+            certificate_pb2_grpc.add_CertificateServiceServicer_to_server: Certificates(shared, authorities),
             add_AggregatedDiscoveryServiceServicer_to_server: Discovery(shared, board),
         },
         loops=[feed.run, board.run, Sweeper(tools.db, tools.clock).run],

@@ -1,5 +1,6 @@
 """Settings of registry; the prefix is WEFT_REGISTRY_."""
 
+import re
 from dataclasses import dataclass
 
 from services.chassis.config import BadSetting, setting
@@ -15,8 +16,23 @@ class RegistrySettings:
         "Where Envoys that are told by ADS open the mesh's listener (host:port; empty: nowhere).",
         "",
     )
+    trust_domain: str = setting("Whose certificates these are: `spiffe://<it>/service/…`.", "weft.mesh")
+    certificate_s: int = setting("How long a certificate lives, 60 to 86400 seconds.", 3600)
+    key: str = setting("Secret that seals the keys of our own authorities; empty: the mesh key.", "")
+    authority: str = setting(
+        "An outside authority signs: its intermediate with those above it up to the root, PEM. "
+        "Empty: a root of our own.",
+        "",
+    )
+    authority_key: str = setting("The intermediate's key, PEM.", "")
 
     def __post_init__(self) -> None:
         host, _, port = self.listener.rpartition(":")
         if self.listener and not (host and port.isdigit() and 0 < int(port) < 1 << 16):
             raise BadSetting(f"{PREFIX}LISTENER must be host:port")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,252}", self.trust_domain):
+            raise BadSetting(f"{PREFIX}TRUST_DOMAIN must have small letters, digits, dots and dashes alone")
+        if not 60 <= self.certificate_s <= 86_400:
+            raise BadSetting(f"{PREFIX}CERTIFICATE_S must lie between 60 and 86400")
+        if bool(self.authority) != bool(self.authority_key):
+            raise BadSetting(f"{PREFIX}AUTHORITY and {PREFIX}AUTHORITY_KEY go together")

@@ -70,6 +70,11 @@ OWN: dict[str, tuple[Key, ...]] = {
         _own("payment", "STRIPE_WEBHOOK_SECRET", "what it signs its webhooks with", optional=True),
         _own("payment", "SANDBOX_WEBHOOK_SECRET", "the same of the sandbox", optional=True),
     ),
+    "registry": (
+        _own("registry", "KEY", "seals the mesh's authorities: 32 characters or more", optional=True),
+        _own("registry", "AUTHORITY", "an outside authority's chain, PEM", optional=True),
+        _own("registry", "AUTHORITY_KEY", "its key, PEM", optional=True),
+    ),
     "scheduler": (_own("scheduler", "ENCRYPTION_KEY", SEALS),),
 }
 
