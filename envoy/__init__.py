@@ -33,6 +33,8 @@ The settings file is one JSON object; every key may be absent:
     rate_factor    multiplies every rate limit, for load tests. 1
     health         {"identity": "name that grpc.health.v1 is asked for"}; absent: the full name of the
                    service's first proto service, such as "weft.identity.v1.IdentityService".
+    segments       claims of tokens, such as "plan", that are written into `x-weft-segment-<claim>` for
+                   traffic policies to deal calls by. []
 
 Start Envoy with --disable-hot-restart: several may run on one machine.
 

@@ -17,6 +17,7 @@ IDENTITY = "identity"  # the service that issues tokens and exchanges API keys
 JWKS_PATH = "/.well-known/jwks.json"
 JWKS_AGE = timedelta(seconds=30)  # A new key is published longer than this before it signs.
 JWT_CACHE = 1000  # Verified tokens a worker remembers: 14 us instead of 116 us a call.
+SEGMENT_HEADER = "x-weft-segment-"  # Stripped with all of `x-weft-` from what comes from outside.
 TOKEN_BYTES_MAX = 8192  # A larger token is verified but not remembered.
 AUTHORIZATION_TIMEOUT = timedelta(seconds=1)  # An API key's exchange is one indexed read.
 RESPONSE_BYTES_MAX = 16 << 20  # One unary answer as JSON; larger results are streams or pages.
@@ -135,7 +136,7 @@ def _tokens(settings: Settings) -> Json:
         "require_expiration": True,
         "forward": True,
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
-        "claim_to_headers": [{"header_name": limits.SUBJECT, "claim_name": "sub"}],
+        "claim_to_headers": [{"header_name": limits.SUBJECT, "claim_name": "sub"}, *_segments(settings)],
         "jwt_cache_config": {"jwt_cache_size": JWT_CACHE, "jwt_max_token_size": TOKEN_BYTES_MAX},
         "remote_jwks": {
             "http_uri": {"uri": f"http://{IDENTITY}{JWKS_PATH}", "cluster": clusters.SELF, "timeout": "1s"},
@@ -153,6 +154,14 @@ def _tokens(settings: Settings) -> Json:
             "allowed": {"requires_any": {"requirements": either}},
         },
     )
+
+
+def _segments(settings: Settings) -> list[Json]:
+    """Claims that traffic policies deal calls by."""
+    return [
+        {"header_name": SEGMENT_HEADER + claim.replace("_", "-"), "claim_name": claim}
+        for claim in settings.segments
+    ]
 
 
 def _api_keys() -> Json:

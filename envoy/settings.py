@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 PORTS = {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902}
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
+CLAIM = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 REQUIRED_PORTS = ("mesh", "admin", "stats")
 
 
@@ -39,6 +41,7 @@ class Settings:
     trusted_hops: int = 0
     rate_factor: int = 1
     health: dict[str, str] = field(default_factory=dict)
+    segments: list[str] = field(default_factory=list)
 
     def port(self, name: str) -> int | None:
         """The listener's port, None if the listener is left out."""
@@ -83,6 +86,8 @@ def from_values(values: dict[str, Any]) -> Settings:
     for name in REQUIRED_PORTS:
         if settings.port(name) is None:
             raise BadSettings(f"the {name} listener cannot be left out")
+    if wrong := [claim for claim in settings.segments if not CLAIM.fullmatch(claim)]:
+        raise BadSettings(f"segments are names of claims, such as plan; not {', '.join(wrong)}")
     for endpoints in settings.services.values():
         for endpoint in endpoints:
             address(endpoint)

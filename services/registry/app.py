@@ -6,16 +6,26 @@ from envoy.service.discovery.v3.ads_pb2_grpc import add_AggregatedDiscoveryServi
 from services.chassis.config import load
 from services.chassis.host import Parts, Tools
 from services.registry.board import Board
+from services.registry.envoys import Envoys
 from services.registry.feed import Feed
 from services.registry.service.certificates import Certificates
 from services.registry.service.discovery import Discovery
+from services.registry.service.faults import Faults
 from services.registry.service.instances import Instances
+from services.registry.service.rollouts import Rollouts
 from services.registry.service.shared import Shared
 from services.registry.service.traffic_policies import TrafficPolicies
 from services.registry.settings import PREFIX, RegistrySettings
 from services.registry.signing import Authorities
+from services.registry.steward import Steward
 from services.registry.sweeping import Sweeper
-from weft.registry.v1 import certificate_pb2_grpc, registry_pb2_grpc, traffic_policy_pb2_grpc
+from weft.registry.v1 import (
+    certificate_pb2_grpc,
+    fault_pb2_grpc,
+    registry_pb2_grpc,
+    rollout_pb2_grpc,
+    traffic_policy_pb2_grpc,
+)
 
 
 def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
@@ -29,7 +39,14 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             registry_pb2_grpc.add_RegistryServiceServicer_to_server: Instances(shared),
             traffic_policy_pb2_grpc.add_TrafficPolicyServiceServicer_to_server: TrafficPolicies(shared),
             certificate_pb2_grpc.add_CertificateServiceServicer_to_server: Certificates(shared, authorities),
+            fault_pb2_grpc.add_FaultServiceServicer_to_server: Faults(shared),
+            rollout_pb2_grpc.add_RolloutServiceServicer_to_server: Rollouts(shared),
             add_AggregatedDiscoveryServiceServicer_to_server: Discovery(shared, board),
         },
-        loops=[feed.run, board.run, Sweeper(tools.db, tools.clock).run],
+        loops=[
+            feed.run,
+            board.run,
+            Sweeper(tools.db, tools.clock).run,
+            Steward(tools.db, tools.clock, Envoys(settings.stats)).run,
+        ],
     )

@@ -11,8 +11,8 @@ from services.chassis.db import Database
 from services.registry.domain.resource import Kind, View
 from services.registry.domain.world import World, world
 from services.registry.feed import Feed
-from services.registry.service import pack
-from services.registry.store import instance as instances, state, traffic_policy as policies
+from services.registry.service import pack, rules
+from services.registry.store import fault as faults, instance as instances, state, traffic_policy as policies
 
 if TYPE_CHECKING:
     from services.registry.domain.snapshot import Snapshot
@@ -74,5 +74,6 @@ class Board:
             revision = await state.at(tx)
             rows = await instances.endpoints(tx)
             kept = await policies.every(tx)
-        found = pack.endpoints(rows)
-        return world(revision, found, {each.service: pack.policy(each) for each in kept})
+            made = await faults.every(tx)
+        named = {each.service: rules.policy(each) for each in kept}
+        return world(revision, pack.endpoints(rows), named, rules.faults(made))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.chassis.config import BadSetting, setting
 
 PREFIX = "WEFT_REGISTRY_"
+STATS_MAX = 16  # Each is asked once a second for each rollout on its way.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,14 @@ class RegistrySettings:
         "",
     )
     authority_key: str = setting("The intermediate's key, PEM.", "")
+    stats: tuple[str, ...] = setting(
+        "Admin addresses of the Envoys whose statistics rollouts go by (host:port, comma separated; "
+        "empty: none, and rollouts wait).",
+        (),
+    )
 
     def __post_init__(self) -> None:
-        host, _, port = self.listener.rpartition(":")
-        if self.listener and not (host and port.isdigit() and 0 < int(port) < 1 << 16):
+        if self.listener and not _is_place(self.listener):
             raise BadSetting(f"{PREFIX}LISTENER must be host:port")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,252}", self.trust_domain):
             raise BadSetting(f"{PREFIX}TRUST_DOMAIN must have small letters, digits, dots and dashes alone")
@@ -36,3 +41,10 @@ class RegistrySettings:
             raise BadSetting(f"{PREFIX}CERTIFICATE_S must lie between 60 and 86400")
         if bool(self.authority) != bool(self.authority_key):
             raise BadSetting(f"{PREFIX}AUTHORITY and {PREFIX}AUTHORITY_KEY go together")
+        if not all(map(_is_place, self.stats)) or len(self.stats) > STATS_MAX:
+            raise BadSetting(f"{PREFIX}STATS must be at most {STATS_MAX} of host:port")
+
+
+def _is_place(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and 0 < int(port) < 1 << 16

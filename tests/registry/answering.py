@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +22,42 @@ METHOD = "/weft.books.v1.BookService/Who"
 LOOPBACK = "127.0.0.1"
 
 
+@dataclass
+class Instance:
+    """One that answers with its name, after `act`, which may raise, wait or abort."""
+
+    name: str
+    port: int = 0
+    calls: int = 0
+    act: Callable[[Any], Awaitable[None]] | None = None
+
+    async def who(self, request: bytes, context: Any) -> bytes:
+        self.calls += 1
+        if self.act:
+            await self.act(context)
+        return self.name.encode()
+
+
 @asynccontextmanager
-async def instance(name: str) -> AsyncIterator[int]:
-    """Its port."""
-
-    async def who(request: bytes, context: Any) -> bytes:
-        return name.encode()
-
-    handler = grpc.unary_unary_rpc_method_handler(who)
+async def answering(name: str) -> AsyncIterator[Instance]:
+    made = Instance(name)
+    handler = grpc.unary_unary_rpc_method_handler(made.who)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     _, service, method = METHOD.split("/")
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    made.port = server.add_insecure_port(f"{LOOPBACK}:0")
     await server.start()
     try:
-        yield port
+        yield made
     finally:
         await server.stop(None)
+
+
+@asynccontextmanager
+async def instance(name: str) -> AsyncIterator[int]:
+    """Its port."""
+    async with answering(name) as made:
+        yield made.port
 
 
 @dataclass
@@ -89,6 +108,7 @@ def _bootstrap(registry: str, admin: str, way: str) -> dict[str, Any]:
     return {
         "node": {"id": f"envoy-{way}", "cluster": "edge"},
         "admin": {"address": _socket(admin)},
+        "stats_flush_on_admin": True,  # Histograms are what they are when they are asked for.
         "dynamic_resources": {
             "ads_config": {
                 "api_type": way,

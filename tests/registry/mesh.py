@@ -12,9 +12,11 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis.testing import Lab, reason
-from weft.registry.v1 import registry_pb2 as pb, traffic_policy_pb2
+from weft.registry.v1 import fault_pb2, registry_pb2 as pb, rollout_pb2, traffic_policy_pb2
+from weft.registry.v1.fault_pb2_grpc import FaultServiceStub
 from weft.registry.v1.instance_pb2 import Instance, InstanceSettings
 from weft.registry.v1.registry_pb2_grpc import RegistryServiceStub
+from weft.registry.v1.rollout_pb2_grpc import RolloutServiceStub
 from weft.registry.v1.traffic_policy_pb2_grpc import TrafficPolicyServiceStub
 
 LISTENER = "WEFT_REGISTRY_LISTENER"
@@ -30,10 +32,14 @@ class Mesh:
     listener: str
     registry: Any = field(init=False)
     policies: Any = field(init=False)
+    faults: Any = field(init=False)
+    rollouts: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.registry = RegistryServiceStub(self.lab.channel)
         self.policies = TrafficPolicyServiceStub(self.lab.channel)
+        self.faults = FaultServiceStub(self.lab.channel)
+        self.rollouts = RolloutServiceStub(self.lab.channel)
 
     @property
     def address(self) -> str:
@@ -69,6 +75,25 @@ class Mesh:
         policy = traffic_policy_pb2.TrafficPolicySettings(**settings)
         request = traffic_policy_pb2.SetTrafficPolicyRequest(service=service, settings=policy, etag=etag)
         return (await self.policies.SetTrafficPolicy(request, metadata=self.lab.bearer())).policy
+
+    async def switch(self, service: str, old: str, new: str) -> Any:
+        request = traffic_policy_pb2.SwitchVersionRequest(service=service, from_version=old, to_version=new)
+        return (await self.policies.SwitchVersion(request, metadata=self.lab.bearer())).policy
+
+    async def begin_fault(self, fault_id: str = "", **settings: Any) -> Any:
+        """For as long as a test lasts, unless it is said otherwise."""
+        given = fault_pb2.FaultSettings(**{"lifetime": LONG, **settings})
+        request = fault_pb2.BeginFaultRequest(fault_id=fault_id or str(uuid4()), settings=given)
+        return (await self.faults.BeginFault(request, metadata=self.lab.bearer())).fault
+
+    async def end_fault(self, fault_id: str) -> None:
+        request = fault_pb2.EndFaultRequest(fault_id=fault_id)
+        await self.faults.EndFault(request, metadata=self.lab.bearer())
+
+    async def start_rollout(self, rollout_id: str = "", **settings: Any) -> Any:
+        given = rollout_pb2.RolloutSettings(**settings)
+        request = rollout_pb2.StartRolloutRequest(rollout_id=rollout_id or str(uuid4()), settings=given)
+        return (await self.rollouts.StartRollout(request, metadata=self.lab.bearer())).rollout
 
     async def end_lease(self, instance_id: str) -> None:
         """As if its time had passed."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import grpc
 import pytest
 
 from services.chassis.host import hosting
 from services.chassis.testing import BASE, until
 from services.registry.app import build
 from tests import databases
-from tests.registry.answering import LOOPBACK, METHOD, Envoy, envoy, instance, xds_client
+from tests.registry.answering import LOOPBACK, Envoy, envoy, xds_client
+from tests.registry.calling import LAST, calling, instances
 from tests.registry.mesh import LISTENER, LONG, Mesh
 from tests.servers import Shared, free_port
 from weft.registry.v1.instance_pb2 import HEALTH_NOT_SERVING, HEALTH_SERVING, InstanceSettings
@@ -25,48 +24,6 @@ from weft.registry.v1.registry_pb2 import RegisterInstanceRequest
 from weft.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
 MIGRATIONS = databases.ROOT / "services" / "registry" / "migrations"
-LAST = 12  # Calls that are looked at: round robin deals them to all who get any.
-
-
-@dataclass
-class Caller:
-    """Calls through an Envoy's listener."""
-
-    channel: grpc.aio.Channel
-
-    async def who(self, header: tuple[str, str] | None = None) -> str:
-        """Who answered; the status's name where nobody did."""
-        call = self.channel.unary_unary(METHOD)
-        try:
-            answer = await call(b"", timeout=10, metadata=[header] if header else None)
-        except grpc.aio.AioRpcError as error:
-            return str(error.code().name)
-        return str(answer.decode())
-
-    async def answering(self, header: tuple[str, str] | None = None) -> set[str]:
-        """All who answer now."""
-        return {await self.who(header) for _ in range(LAST)}
-
-    async def until_answering(self, names: set[str]) -> None:
-        async def so() -> bool:
-            return await self.answering() == names
-
-        await until(so)
-
-
-@asynccontextmanager
-async def calling(address: str, authority: str = "") -> AsyncIterator[Caller]:
-    options = [("grpc.max_reconnect_backoff_ms", 100), ("grpc.initial_reconnect_backoff_ms", 50)]
-    if authority:
-        options.append(("grpc.default_authority", authority))  # type: ignore[arg-type]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield Caller(channel)
-
-
-@asynccontextmanager
-async def instances(*names: str) -> AsyncIterator[list[int]]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(instance(name)) for name in names]
 
 
 @pytest.mark.parametrize("way", ["DELTA_GRPC", "GRPC"])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as Packed
+
 GOOGLE = "type.googleapis.com/"
 CDS = f"{GOOGLE}envoy.config.cluster.v3.Cluster"
 EDS = f"{GOOGLE}envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -39,6 +41,13 @@ class Resource:
 def resource(name: str, message: Any) -> Resource:
     body: bytes = message.SerializeToString(deterministic=True)
     return Resource(name, hashlib.blake2s(body, digest_size=VERSION_BYTES).hexdigest(), body)
+
+
+def packed(message: Any) -> Packed:
+    """The same bytes for the same content."""
+    made = Packed()
+    made.Pack(message, deterministic=True)
+    return made
 
 
 def version_of(resources: Mapping[str, Resource]) -> str:

@@ -62,10 +62,10 @@ def _part(service: Service) -> Part:
         for version, name in names.items()
     ]
     shared = {EDS: _named(assigned)}
-    envoy = {**shared, CDS: _named([clusters.envoy(service, name) for name in names.values()])}
+    envoy = {**shared, CDS: _named([clusters.envoy(service, version) for version in names])}
     grpc = {
         **shared,
-        CDS: _named([clusters.grpc(service, name) for name in names.values()]),
+        CDS: _named([clusters.grpc(service, version) for version in names]),
         LDS: _named([listeners.grpc(service.name)]),
         RDS: _named([routes.alone(service)]),
     }

@@ -6,6 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from services.registry.domain.rules import (
+    USUAL,
+    Breaker,
+    Bulkhead,
+    Fault,
+    HeaderRule,
+    Mirror,
+    RetryBudget,
+    RouteRule,
+)
+
 
 class Balancer(Enum):
     """Which instance gets a call."""
@@ -30,15 +41,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderRule:
-    """Calls whose `header` is `value` go to `version`."""
-
-    header: str
-    value: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """How the calls of a service are dealt."""
 
@@ -49,10 +51,22 @@ class Policy:
     shares: tuple[tuple[str, int], ...] = ()  # Version and weight.
     header_rules: tuple[HeaderRule, ...] = ()
     active_checks: bool = False
+    mirror: Mirror | None = None
+    route_rules: tuple[RouteRule, ...] = ()
+    retry_budget: RetryBudget | None = None
+    bulkheads: tuple[Bulkhead, ...] = ()
+    breaker: Breaker = USUAL
 
     def versions(self) -> list[str]:
         """Those that it names, sorted."""
-        return sorted({version for version, _ in self.shares} | {rule.version for rule in self.header_rules})
+        mirrored = {self.mirror.version} if self.mirror else set()
+        ruled = {rule.version for rule in self.header_rules}
+        return sorted({version for version, _ in self.shares} | ruled | mirrored)
+
+    def bulkhead(self, version: str) -> Bulkhead:
+        """Of a version; of all instances alike when it is empty."""
+        own = {each.version: each for each in self.bulkheads}
+        return own.get(version) or own.get("") or Bulkhead()
 
 
 PLAIN = Policy()
@@ -65,6 +79,7 @@ class Service:
     name: str
     endpoints: tuple[Endpoint, ...]  # By address, each once.
     policy: Policy = PLAIN
+    faults: tuple[Fault, ...] = ()  # The oldest first.
 
     def of_version(self, version: str) -> tuple[Endpoint, ...]:
         return tuple(each for each in self.endpoints if each.version == version)
@@ -81,6 +96,11 @@ class Service:
     def header_rules(self) -> list[HeaderRule]:
         there = self.served()
         return [rule for rule in self.policy.header_rules if rule.version in there]
+
+    def mirror(self) -> Mirror | None:
+        """If somebody hears it."""
+        mirror = self.policy.mirror
+        return mirror if mirror and mirror.version in self.served() else None
 
     def priorities(self, endpoints: Sequence[Endpoint]) -> dict[str, int]:
         """By zone of `endpoints`: 0 is tried first. Without gaps, as clients want it."""
@@ -102,11 +122,19 @@ class World:
 
 
 def world(
-    revision: int, instances: Mapping[str, Iterable[Endpoint]], policies: Mapping[str, Policy]
+    revision: int,
+    instances: Mapping[str, Iterable[Endpoint]],
+    policies: Mapping[str, Policy],
+    faults: Mapping[str, tuple[Fault, ...]] | None = None,
 ) -> World:
     """Services that have an instance or a policy, by name."""
-    names = sorted({*instances, *policies})
-    made = [Service(name, distinct(instances.get(name, ())), policies.get(name, PLAIN)) for name in names]
+    names, made_to_fail = sorted({*instances, *policies}), faults or {}
+    made = [
+        Service(
+            name, distinct(instances.get(name, ())), policies.get(name, PLAIN), made_to_fail.get(name, ())
+        )
+        for name in names
+    ]
     return World(revision, {each.name: each for each in made})
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.masks import etag
+from services.registry.domain.fault import Fault
 from services.registry.domain.instance import LEASE, Instance
 from services.registry.domain.rejection import Rejection
 from services.registry.domain.traffic_policy import TrafficPolicy
-from services.registry.domain.world import Balancer, Endpoint, HeaderRule, Policy
-from weft.registry.v1 import instance_pb2, registry_pb2, traffic_policy_pb2
+from services.registry.domain.world import Endpoint
+from weft.registry.v1 import fault_pb2, instance_pb2, registry_pb2, traffic_policy_pb2
 
 PROTOCOLS = ["grpc"]  # Of an instance that names none.
 
@@ -72,6 +73,15 @@ def traffic_policy(row: TrafficPolicy) -> traffic_policy_pb2.TrafficPolicy:
     )
 
 
+def fault(row: Fault) -> fault_pb2.Fault:
+    return fault_pb2.Fault(
+        fault_id=str(row.fault_id),
+        settings=fault_pb2.FaultSettings.FromString(row.settings),
+        begin_time=stamp(row.began_at),
+        end_time=stamp(row.ends_at),
+    )
+
+
 def rejection(row: Rejection) -> registry_pb2.Rejection:
     return registry_pb2.Rejection(
         node_id=row.node_id,
@@ -100,20 +110,6 @@ def endpoints(rows: Iterable[Any]) -> dict[str, list[Endpoint]]:
         )
         found.setdefault(row.service, []).append(made)
     return found
-
-
-def policy(row: TrafficPolicy) -> Policy:
-    settings = traffic_policy_pb2.TrafficPolicySettings.FromString(row.settings)
-    balancing = settings.balancing
-    return Policy(
-        balancer=Balancer(balancing.WhichOneof("kind") or Balancer.ROUND_ROBIN),
-        hash_header=balancing.ring_hash.header,
-        slow_start_s=balancing.slow_start.ToTimedelta().total_seconds(),
-        zones=tuple(settings.zones),
-        shares=tuple((share.version, share.weight) for share in settings.shares),
-        header_rules=tuple(HeaderRule(r.header, r.value, r.version) for r in settings.header_rules),
-        active_checks=settings.active_health_checks,
-    )
 
 
 def stamp(at: datetime) -> Timestamp:

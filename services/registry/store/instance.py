@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 
 from services.chassis.db import Database, Tx
 from services.chassis.filtering import Field
@@ -87,6 +87,12 @@ async def endpoints(tx: Tx) -> Sequence[Any]:
     row = Instance
     wanted = (row.instance_id, row.service, row.address, row.port, row.version, row.zone, row.weight)
     return (await tx.execute(select(*wanted, row.health, row.revision))).all()
+
+
+async def serving(tx: Tx, service: str, version: str) -> bool:
+    """Whether an instance of this version gets calls."""
+    of_it = Instance.service == service, Instance.version == version, Instance.health == "SERVING"
+    return bool(await tx.scalar(select(exists().where(*of_it))))
 
 
 async def any_expired(db: Database) -> bool:

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
 from weft.registry.v1 import instance_pb2 as weft_dot_registry_dot_v1_dot_instance__pb2
+from weft.registry.v1 import rollout_pb2 as weft_dot_registry_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/registry/v1/events.proto\x12\x10weft.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1fweft/registry/v1/instance.proto\"l\n\x12InstanceRegistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"z\n\x15InstanceHealthChanged\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12(\n\x06health\x18\x03 \x01(\x0e\x32\x18.weft.registry.v1.Health:\x11\xea\xf4\x18\r\n\x0binstance_id\"O\n\x14InstanceDeregistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"J\n\x0fInstanceExpired\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"\x88\x01\n\x11\x43\x65rtificateIssued\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x0c\xea\xf4\x18\x08\n\x06serial\"X\n\x12\x43\x65rtificateRevoked\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t:\x0c\xea\xf4\x18\x08\n\x06serial\"o\n\rAuthorityMade\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outside\x18\x03 \x01(\x08:\x0c\xea\xf4\x18\x08\n\x06serial\"6\n\x14TrafficPolicyChanged\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"6\n\x14TrafficPolicyDeleted\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"Z\n\x15\x43onfigurationRejected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t:\r\xea\xf4\x18\t\n\x07node_id\"I\n\x15\x43onfigurationAccepted\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t:\r\xea\xf4\x18\t\n\x07node_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dweft/registry/v1/events.proto\x12\x10weft.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a\x1fweft/registry/v1/instance.proto\x1a\x1eweft/registry/v1/rollout.proto\"l\n\x12InstanceRegistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"z\n\x15InstanceHealthChanged\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12(\n\x06health\x18\x03 \x01(\x0e\x32\x18.weft.registry.v1.Health:\x11\xea\xf4\x18\r\n\x0binstance_id\"O\n\x14InstanceDeregistered\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"J\n\x0fInstanceExpired\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x11\xea\xf4\x18\r\n\x0binstance_id\"\x88\x01\n\x11\x43\x65rtificateIssued\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x0c\xea\xf4\x18\x08\n\x06serial\"X\n\x12\x43\x65rtificateRevoked\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t:\x0c\xea\xf4\x18\x08\n\x06serial\"o\n\rAuthorityMade\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outside\x18\x03 \x01(\x08:\x0c\xea\xf4\x18\x08\n\x06serial\"6\n\x14TrafficPolicyChanged\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"6\n\x14TrafficPolicyDeleted\x12\x0f\n\x07service\x18\x01 \x01(\t:\r\xea\xf4\x18\t\n\x07service\"Z\n\x15\x43onfigurationRejected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t:\r\xea\xf4\x18\t\n\x07node_id\"I\n\x15\x43onfigurationAccepted\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08type_url\x18\x02 \x01(\t:\r\xea\xf4\x18\t\n\x07node_id\"?\n\nFaultBegan\x12\x10\n\x08\x66\x61ult_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x0e\xea\xf4\x18\n\n\x08\x66\x61ult_id\"R\n\nFaultEnded\x12\x10\n\x08\x66\x61ult_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tby_itself\x18\x03 \x01(\x08:\x0e\xea\xf4\x18\n\n\x08\x66\x61ult_id\"w\n\x0eRolloutStarted\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x16\n\x0estable_version\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61nary_version\x18\x04 \x01(\t:\x10\xea\xf4\x18\x0c\n\nrollout_id\"d\n\x0eRolloutStepped\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05share\x18\x04 \x01(\x05:\x10\xea\xf4\x18\x0c\n\nrollout_id\"w\n\rRolloutPaused\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.weft.registry.v1.RolloutReason:\x10\xea\xf4\x18\x0c\n\nrollout_id\"G\n\x0eRolloutResumed\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x10\xea\xf4\x18\x0c\n\nrollout_id\"H\n\x0fRolloutPromoted\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x10\xea\xf4\x18\x0c\n\nrollout_id\"{\n\x11RolloutRolledBack\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.weft.registry.v1.RolloutReason:\x10\xea\xf4\x18\x0c\n\nrollout_id\"G\n\x0eRolloutAborted\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t:\x10\xea\xf4\x18\x0c\n\nrollout_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,26 +57,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGURATIONREJECTED']._serialized_options = b'\352\364\030\t\n\007node_id'
   _globals['_CONFIGURATIONACCEPTED']._loaded_options = None
   _globals['_CONFIGURATIONACCEPTED']._serialized_options = b'\352\364\030\t\n\007node_id'
-  _globals['_INSTANCEREGISTERED']._serialized_start=148
-  _globals['_INSTANCEREGISTERED']._serialized_end=256
-  _globals['_INSTANCEHEALTHCHANGED']._serialized_start=258
-  _globals['_INSTANCEHEALTHCHANGED']._serialized_end=380
-  _globals['_INSTANCEDEREGISTERED']._serialized_start=382
-  _globals['_INSTANCEDEREGISTERED']._serialized_end=461
-  _globals['_INSTANCEEXPIRED']._serialized_start=463
-  _globals['_INSTANCEEXPIRED']._serialized_end=537
-  _globals['_CERTIFICATEISSUED']._serialized_start=540
-  _globals['_CERTIFICATEISSUED']._serialized_end=676
-  _globals['_CERTIFICATEREVOKED']._serialized_start=678
-  _globals['_CERTIFICATEREVOKED']._serialized_end=766
-  _globals['_AUTHORITYMADE']._serialized_start=768
-  _globals['_AUTHORITYMADE']._serialized_end=879
-  _globals['_TRAFFICPOLICYCHANGED']._serialized_start=881
-  _globals['_TRAFFICPOLICYCHANGED']._serialized_end=935
-  _globals['_TRAFFICPOLICYDELETED']._serialized_start=937
-  _globals['_TRAFFICPOLICYDELETED']._serialized_end=991
-  _globals['_CONFIGURATIONREJECTED']._serialized_start=993
-  _globals['_CONFIGURATIONREJECTED']._serialized_end=1083
-  _globals['_CONFIGURATIONACCEPTED']._serialized_start=1085
-  _globals['_CONFIGURATIONACCEPTED']._serialized_end=1158
+  _globals['_FAULTBEGAN']._loaded_options = None
+  _globals['_FAULTBEGAN']._serialized_options = b'\352\364\030\n\n\010fault_id'
+  _globals['_FAULTENDED']._loaded_options = None
+  _globals['_FAULTENDED']._serialized_options = b'\352\364\030\n\n\010fault_id'
+  _globals['_ROLLOUTSTARTED']._loaded_options = None
+  _globals['_ROLLOUTSTARTED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTSTEPPED']._loaded_options = None
+  _globals['_ROLLOUTSTEPPED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTPAUSED']._loaded_options = None
+  _globals['_ROLLOUTPAUSED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTRESUMED']._loaded_options = None
+  _globals['_ROLLOUTRESUMED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTPROMOTED']._loaded_options = None
+  _globals['_ROLLOUTPROMOTED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTROLLEDBACK']._loaded_options = None
+  _globals['_ROLLOUTROLLEDBACK']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_ROLLOUTABORTED']._loaded_options = None
+  _globals['_ROLLOUTABORTED']._serialized_options = b'\352\364\030\014\n\nrollout_id'
+  _globals['_INSTANCEREGISTERED']._serialized_start=180
+  _globals['_INSTANCEREGISTERED']._serialized_end=288
+  _globals['_INSTANCEHEALTHCHANGED']._serialized_start=290
+  _globals['_INSTANCEHEALTHCHANGED']._serialized_end=412
+  _globals['_INSTANCEDEREGISTERED']._serialized_start=414
+  _globals['_INSTANCEDEREGISTERED']._serialized_end=493
+  _globals['_INSTANCEEXPIRED']._serialized_start=495
+  _globals['_INSTANCEEXPIRED']._serialized_end=569
+  _globals['_CERTIFICATEISSUED']._serialized_start=572
+  _globals['_CERTIFICATEISSUED']._serialized_end=708
+  _globals['_CERTIFICATEREVOKED']._serialized_start=710
+  _globals['_CERTIFICATEREVOKED']._serialized_end=798
+  _globals['_AUTHORITYMADE']._serialized_start=800
+  _globals['_AUTHORITYMADE']._serialized_end=911
+  _globals['_TRAFFICPOLICYCHANGED']._serialized_start=913
+  _globals['_TRAFFICPOLICYCHANGED']._serialized_end=967
+  _globals['_TRAFFICPOLICYDELETED']._serialized_start=969
+  _globals['_TRAFFICPOLICYDELETED']._serialized_end=1023
+  _globals['_CONFIGURATIONREJECTED']._serialized_start=1025
+  _globals['_CONFIGURATIONREJECTED']._serialized_end=1115
+  _globals['_CONFIGURATIONACCEPTED']._serialized_start=1117
+  _globals['_CONFIGURATIONACCEPTED']._serialized_end=1190
+  _globals['_FAULTBEGAN']._serialized_start=1192
+  _globals['_FAULTBEGAN']._serialized_end=1255
+  _globals['_FAULTENDED']._serialized_start=1257
+  _globals['_FAULTENDED']._serialized_end=1339
+  _globals['_ROLLOUTSTARTED']._serialized_start=1341
+  _globals['_ROLLOUTSTARTED']._serialized_end=1460
+  _globals['_ROLLOUTSTEPPED']._serialized_start=1462
+  _globals['_ROLLOUTSTEPPED']._serialized_end=1562
+  _globals['_ROLLOUTPAUSED']._serialized_start=1564
+  _globals['_ROLLOUTPAUSED']._serialized_end=1683
+  _globals['_ROLLOUTRESUMED']._serialized_start=1685
+  _globals['_ROLLOUTRESUMED']._serialized_end=1756
+  _globals['_ROLLOUTPROMOTED']._serialized_start=1758
+  _globals['_ROLLOUTPROMOTED']._serialized_end=1830
+  _globals['_ROLLOUTROLLEDBACK']._serialized_start=1832
+  _globals['_ROLLOUTROLLEDBACK']._serialized_end=1955
+  _globals['_ROLLOUTABORTED']._serialized_start=1957
+  _globals['_ROLLOUTABORTED']._serialized_end=2028
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.registry.v1 import instance_pb2 as _instance_pb2
+from weft.registry.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -301,3 +302,243 @@ class ConfigurationAccepted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConfigurationAccepted: _TypeAlias = ConfigurationAccepted  # noqa: Y015
+
+@_typing.final
+class FaultBegan(_message.Message):
+    """Calls of a service fail or are late on purpose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAULT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    fault_id: _builtins.str
+    service: _builtins.str
+    def __init__(
+        self,
+        *,
+        fault_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fault_id", b"fault_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FaultBegan: _TypeAlias = FaultBegan  # noqa: Y015
+
+@_typing.final
+class FaultEnded(_message.Message):
+    """They do not any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAULT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    BY_ITSELF_FIELD_NUMBER: _builtins.int
+    fault_id: _builtins.str
+    service: _builtins.str
+    by_itself: _builtins.bool
+    """By its own time, and not by somebody's word."""
+    def __init__(
+        self,
+        *,
+        fault_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        by_itself: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_itself", b"by_itself", "fault_id", b"fault_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FaultEnded: _TypeAlias = FaultEnded  # noqa: Y015
+
+@_typing.final
+class RolloutStarted(_message.Message):
+    """A new version gets its first calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    STABLE_VERSION_FIELD_NUMBER: _builtins.int
+    CANARY_VERSION_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    stable_version: _builtins.str
+    canary_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        stable_version: _builtins.str = ...,
+        canary_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_version", b"canary_version", "rollout_id", b"rollout_id", "service", b"service", "stable_version", b"stable_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStarted: _TypeAlias = RolloutStarted  # noqa: Y015
+
+@_typing.final
+class RolloutStepped(_message.Message):
+    """A new version gets more calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    step: _builtins.int
+    """From 0."""
+    share: _builtins.int
+    """The new version's, of 10,000 calls."""
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        step: _builtins.int = ...,
+        share: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout_id", b"rollout_id", "service", b"service", "share", b"share", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStepped: _TypeAlias = RolloutStepped  # noqa: Y015
+
+@_typing.final
+class RolloutPaused(_message.Message):
+    """A rollout stays at its step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    reason: _rollout_pb2.RolloutReason.ValueType
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        reason: _rollout_pb2.RolloutReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutPaused: _TypeAlias = RolloutPaused  # noqa: Y015
+
+@_typing.final
+class RolloutResumed(_message.Message):
+    """A rollout goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutResumed: _TypeAlias = RolloutResumed  # noqa: Y015
+
+@_typing.final
+class RolloutPromoted(_message.Message):
+    """A new version gets all calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutPromoted: _TypeAlias = RolloutPromoted  # noqa: Y015
+
+@_typing.final
+class RolloutRolledBack(_message.Message):
+    """A new version was worse; the old one gets all calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    reason: _rollout_pb2.RolloutReason.ValueType
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        reason: _rollout_pb2.RolloutReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutRolledBack: _TypeAlias = RolloutRolledBack  # noqa: Y015
+
+@_typing.final
+class RolloutAborted(_message.Message):
+    """Somebody ended a rollout; the old version gets all calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    service: _builtins.str
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutAborted: _TypeAlias = RolloutAborted  # noqa: Y015

@@ -27,9 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.options.v1 import options_pb2 as weft_dot_options_dot_v1_dot_options__pb2
+from weft.registry.v1 import traffic_policy_rules_pb2 as weft_dot_registry_dot_v1_dot_traffic__policy__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/registry/v1/traffic_policy.proto\x12\x10weft.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\"\xcb\x01\n\rTrafficPolicy\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x39\n\x08settings\x18\x02 \x01(\x0b\x32\'.weft.registry.v1.TrafficPolicySettings\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\x9a\x04\n\x15TrafficPolicySettings\x12.\n\tbalancing\x18\x01 \x01(\x0b\x32\x1b.weft.registry.v1.Balancing\x12\x38\n\x05zones\x18\x02 \x03(\tB)\xbaH&\x92\x01#\x10\x10\x18\x01\"\x1dr\x1b\x18?2\x17^([a-z0-9][a-z0-9-]*)?$\x12\x38\n\x06shares\x18\x03 \x03(\x0b\x32\x1e.weft.registry.v1.VersionShareB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12<\n\x0cheader_rules\x18\x04 \x03(\x0b\x32\x1c.weft.registry.v1.HeaderRuleB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x1c\n\x14\x61\x63tive_health_checks\x18\x05 \x01(\x08:\x80\x02\xbaH\xfc\x01\x1a\x80\x01\n\x16shares.versions_unique\x12\x17\x61 version has one share\x1aMthis.shares.all(s, this.shares.filter(o, o.version == s.version).size() == 1)\x1aw\n\x13shares.sum_positive\x12 one share at least is above zero\x1a>this.shares.size() == 0 || this.shares.exists(s, s.weight > 0)\"\xd8\x02\n\tBalancing\x12\x33\n\x0bround_robin\x18\x01 \x01(\x0b\x32\x1c.weft.registry.v1.RoundRobinH\x00\x12\x37\n\rleast_request\x18\x02 \x01(\x0b\x32\x1e.weft.registry.v1.LeastRequestH\x00\x12/\n\tring_hash\x18\x03 \x01(\x0b\x32\x1a.weft.registry.v1.RingHashH\x00\x12>\n\nslow_start\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x84\x07\x32\x02\x08\x01:d\xbaHa\x1a_\n\x14\x62\x61lancing.slow_start\x12\x18\x61 ring has no slow start\x1a-!has(this.ring_hash) || !has(this.slow_start)B\x06\n\x04kind\"\x0c\n\nRoundRobin\"\x0e\n\x0cLeastRequest\"6\n\x08RingHash\x12*\n\x06header\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\"c\n\x0cVersionShare\x12\x37\n\x07version\x18\x01 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$\x12\x1a\n\x06weight\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\"\x94\x01\n\nHeaderRule\x12*\n\x06header\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\x12!\n\x05value\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\xc8\x01\x32\x08^[ -~]+$\x12\x37\n\x07version\x18\x03 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$\"\xa0\x01\n\x17SetTrafficPolicyRequest\x12+\n\x07service\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\x12\x41\n\x08settings\x18\x02 \x01(\x0b\x32\'.weft.registry.v1.TrafficPolicySettingsB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"K\n\x18SetTrafficPolicyResponse\x12/\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\"5\n\x17GetTrafficPolicyRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\"K\n\x18GetTrafficPolicyResponse\x12/\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\"Y\n\x1aListTrafficPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"i\n\x1bListTrafficPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x1a\x44\x65leteTrafficPolicyRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1d\n\x1b\x44\x65leteTrafficPolicyResponse2\x90\x06\n\x14TrafficPolicyService\x12\xbd\x01\n\x10SetTrafficPolicy\x12).weft.registry.v1.SetTrafficPolicyRequest\x1a*.weft.registry.v1.SetTrafficPolicyResponse\"R\x90\x02\x02\xca\xf3\x18\x19\x1a\x17registry.policies.write\x82\xd3\xe4\x93\x02,\x1a\'/v1/registry/traffic-policies/{service}:\x01*\x12\xb9\x01\n\x10GetTrafficPolicy\x12).weft.registry.v1.GetTrafficPolicyRequest\x1a*.weft.registry.v1.GetTrafficPolicyResponse\"N\x90\x02\x01\xca\xf3\x18\x18\x1a\x16registry.policies.read\x82\xd3\xe4\x93\x02)\x12\'/v1/registry/traffic-policies/{service}\x12\xb8\x01\n\x13ListTrafficPolicies\x12,.weft.registry.v1.ListTrafficPoliciesRequest\x1a-.weft.registry.v1.ListTrafficPoliciesResponse\"D\x90\x02\x01\xca\xf3\x18\x18\x1a\x16registry.policies.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/registry/traffic-policies\x12\xc0\x01\n\x13\x44\x65leteTrafficPolicy\x12,.weft.registry.v1.DeleteTrafficPolicyRequest\x1a-.weft.registry.v1.DeleteTrafficPolicyResponse\"L\xca\xf3\x18\x19\x1a\x17registry.policies.write\x82\xd3\xe4\x93\x02)*\'/v1/registry/traffic-policies/{service}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/registry/v1/traffic_policy.proto\x12\x10weft.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dweft/options/v1/options.proto\x1a+weft/registry/v1/traffic_policy_rules.proto\"\xcb\x01\n\rTrafficPolicy\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x39\n\x08settings\x18\x02 \x01(\x0b\x32\'.weft.registry.v1.TrafficPolicySettings\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xc7\n\n\x15TrafficPolicySettings\x12.\n\tbalancing\x18\x01 \x01(\x0b\x32\x1b.weft.registry.v1.Balancing\x12\x38\n\x05zones\x18\x02 \x03(\tB)\xbaH&\x92\x01#\x10\x10\x18\x01\"\x1dr\x1b\x18?2\x17^([a-z0-9][a-z0-9-]*)?$\x12\x38\n\x06shares\x18\x03 \x03(\x0b\x32\x1e.weft.registry.v1.VersionShareB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12<\n\x0cheader_rules\x18\x04 \x03(\x0b\x32\x1c.weft.registry.v1.HeaderRuleB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x1c\n\x14\x61\x63tive_health_checks\x18\x05 \x01(\x08\x12>\n\rsegment_rules\x18\x06 \x03(\x0b\x32\x1d.weft.registry.v1.SegmentRuleB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12(\n\x06mirror\x18\x07 \x01(\x0b\x32\x18.weft.registry.v1.Mirror\x12:\n\x0broute_rules\x18\x08 \x03(\x0b\x32\x1b.weft.registry.v1.RouteRuleB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x33\n\x0cretry_budget\x18\t \x01(\x0b\x32\x1d.weft.registry.v1.RetryBudget\x12\x37\n\tbulkheads\x18\n \x03(\x0b\x32\x1a.weft.registry.v1.BulkheadB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x39\n\x0f\x63ircuit_breaker\x18\x0b \x01(\x0b\x32 .weft.registry.v1.CircuitBreaker:\xde\x05\xbaH\xda\x05\x1a\x80\x01\n\x16shares.versions_unique\x12\x17\x61 version has one share\x1aMthis.shares.all(s, this.shares.filter(o, o.version == s.version).size() == 1)\x1aw\n\x13shares.sum_positive\x12 one share at least is above zero\x1a>this.shares.size() == 0 || this.shares.exists(s, s.weight > 0)\x1a\x8c\x01\n\x19\x62ulkheads.versions_unique\x12\x1a\x61 version has one bulkhead\x1aSthis.bulkheads.all(b, this.bulkheads.filter(o, o.version == b.version).size() == 1)\x1a\xcc\x02\n\x18\x62ulkheads.versions_named\x12\x43\x61 bulkhead is of a version that a share, a rule or the mirror names\x1a\xea\x01this.bulkheads.all(b, b.version == \'\' || b.version == this.mirror.version || this.shares.exists(s, s.version == b.version) || this.header_rules.exists(r, r.version == b.version) || this.segment_rules.exists(r, r.version == b.version))\"\xd8\x02\n\tBalancing\x12\x33\n\x0bround_robin\x18\x01 \x01(\x0b\x32\x1c.weft.registry.v1.RoundRobinH\x00\x12\x37\n\rleast_request\x18\x02 \x01(\x0b\x32\x1e.weft.registry.v1.LeastRequestH\x00\x12/\n\tring_hash\x18\x03 \x01(\x0b\x32\x1a.weft.registry.v1.RingHashH\x00\x12>\n\nslow_start\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x84\x07\x32\x02\x08\x01:d\xbaHa\x1a_\n\x14\x62\x61lancing.slow_start\x12\x18\x61 ring has no slow start\x1a-!has(this.ring_hash) || !has(this.slow_start)B\x06\n\x04kind\"\x0c\n\nRoundRobin\"\x0e\n\x0cLeastRequest\"6\n\x08RingHash\x12*\n\x06header\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\"c\n\x0cVersionShare\x12\x37\n\x07version\x18\x01 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$\x12\x1a\n\x06weight\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\"\x94\x01\n\nHeaderRule\x12*\n\x06header\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\x12!\n\x05value\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\xc8\x01\x32\x08^[ -~]+$\x12\x37\n\x07version\x18\x03 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$\"\xa0\x01\n\x17SetTrafficPolicyRequest\x12+\n\x07service\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\x12\x41\n\x08settings\x18\x02 \x01(\x0b\x32\'.weft.registry.v1.TrafficPolicySettingsB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"K\n\x18SetTrafficPolicyResponse\x12/\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\"5\n\x17GetTrafficPolicyRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\"K\n\x18GetTrafficPolicyResponse\x12/\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\"Y\n\x1aListTrafficPoliciesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"i\n\x1bListTrafficPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x1a\x44\x65leteTrafficPolicyRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1d\n\x1b\x44\x65leteTrafficPolicyResponse\"\x98\x02\n\x14SwitchVersionRequest\x12+\n\x07service\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18?2\x11^[a-z][a-z0-9-]*$\x12<\n\x0c\x66rom_version\x18\x02 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$\x12:\n\nto_version\x18\x03 \x01(\tB&\xbaH#r!\x18?2\x1d^[A-Za-z0-9][A-Za-z0-9._+-]*$:Y\xbaHV\x1aT\n\x16switch.versions_differ\x12\x14the versions are two\x1a$this.from_version != this.to_version\"H\n\x15SwitchVersionResponse\x12/\n\x06policy\x18\x01 \x01(\x0b\x32\x1f.weft.registry.v1.TrafficPolicy2\xce\x07\n\x14TrafficPolicyService\x12\xbd\x01\n\x10SetTrafficPolicy\x12).weft.registry.v1.SetTrafficPolicyRequest\x1a*.weft.registry.v1.SetTrafficPolicyResponse\"R\x90\x02\x02\xca\xf3\x18\x19\x1a\x17registry.policies.write\x82\xd3\xe4\x93\x02,\x1a\'/v1/registry/traffic-policies/{service}:\x01*\x12\xb9\x01\n\x10GetTrafficPolicy\x12).weft.registry.v1.GetTrafficPolicyRequest\x1a*.weft.registry.v1.GetTrafficPolicyResponse\"N\x90\x02\x01\xca\xf3\x18\x18\x1a\x16registry.policies.read\x82\xd3\xe4\x93\x02)\x12\'/v1/registry/traffic-policies/{service}\x12\xb8\x01\n\x13ListTrafficPolicies\x12,.weft.registry.v1.ListTrafficPoliciesRequest\x1a-.weft.registry.v1.ListTrafficPoliciesResponse\"D\x90\x02\x01\xca\xf3\x18\x18\x1a\x16registry.policies.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/registry/traffic-policies\x12\xc0\x01\n\x13\x44\x65leteTrafficPolicy\x12,.weft.registry.v1.DeleteTrafficPolicyRequest\x1a-.weft.registry.v1.DeleteTrafficPolicyResponse\"L\xca\xf3\x18\x19\x1a\x17registry.policies.write\x82\xd3\xe4\x93\x02)*\'/v1/registry/traffic-policies/{service}\x12\xbb\x01\n\rSwitchVersion\x12&.weft.registry.v1.SwitchVersionRequest\x1a\'.weft.registry.v1.SwitchVersionResponse\"Y\x90\x02\x02\xca\xf3\x18\x19\x1a\x17registry.policies.write\x82\xd3\xe4\x93\x02\x33\"./v1/registry/traffic-policies/{service}:switch:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['shares']._serialized_options = b'\272H\005\222\001\002\020\010'
   _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['header_rules']._loaded_options = None
   _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['header_rules']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['segment_rules']._loaded_options = None
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['segment_rules']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['route_rules']._loaded_options = None
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['route_rules']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['bulkheads']._loaded_options = None
+  _globals['_TRAFFICPOLICYSETTINGS'].fields_by_name['bulkheads']._serialized_options = b'\272H\005\222\001\002\020\010'
   _globals['_TRAFFICPOLICYSETTINGS']._loaded_options = None
-  _globals['_TRAFFICPOLICYSETTINGS']._serialized_options = b'\272H\374\001\032\200\001\n\026shares.versions_unique\022\027a version has one share\032Mthis.shares.all(s, this.shares.filter(o, o.version == s.version).size() == 1)\032w\n\023shares.sum_positive\022 one share at least is above zero\032>this.shares.size() == 0 || this.shares.exists(s, s.weight > 0)'
+  _globals['_TRAFFICPOLICYSETTINGS']._serialized_options = b'\272H\332\005\032\200\001\n\026shares.versions_unique\022\027a version has one share\032Mthis.shares.all(s, this.shares.filter(o, o.version == s.version).size() == 1)\032w\n\023shares.sum_positive\022 one share at least is above zero\032>this.shares.size() == 0 || this.shares.exists(s, s.weight > 0)\032\214\001\n\031bulkheads.versions_unique\022\032a version has one bulkhead\032Sthis.bulkheads.all(b, this.bulkheads.filter(o, o.version == b.version).size() == 1)\032\314\002\n\030bulkheads.versions_named\022Ca bulkhead is of a version that a share, a rule or the mirror names\032\352\001this.bulkheads.all(b, b.version == \'\' || b.version == this.mirror.version || this.shares.exists(s, s.version == b.version) || this.header_rules.exists(r, r.version == b.version) || this.segment_rules.exists(r, r.version == b.version))'
   _globals['_BALANCING'].fields_by_name['slow_start']._loaded_options = None
   _globals['_BALANCING'].fields_by_name['slow_start']._serialized_options = b'\272H\014\252\001\t\"\003\010\204\0072\002\010\001'
   _globals['_BALANCING']._loaded_options = None
@@ -76,6 +83,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETETRAFFICPOLICYREQUEST'].fields_by_name['service']._serialized_options = b'\272H\006r\004\020\001\030?'
   _globals['_DELETETRAFFICPOLICYREQUEST'].fields_by_name['etag']._loaded_options = None
   _globals['_DELETETRAFFICPOLICYREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['service']._loaded_options = None
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['service']._serialized_options = b'\272H\027r\025\030?2\021^[a-z][a-z0-9-]*$'
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['from_version']._loaded_options = None
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['from_version']._serialized_options = b'\272H#r!\030?2\035^[A-Za-z0-9][A-Za-z0-9._+-]*$'
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['to_version']._loaded_options = None
+  _globals['_SWITCHVERSIONREQUEST'].fields_by_name['to_version']._serialized_options = b'\272H#r!\030?2\035^[A-Za-z0-9][A-Za-z0-9._+-]*$'
+  _globals['_SWITCHVERSIONREQUEST']._loaded_options = None
+  _globals['_SWITCHVERSIONREQUEST']._serialized_options = b'\272HV\032T\n\026switch.versions_differ\022\024the versions are two\032$this.from_version != this.to_version'
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['SetTrafficPolicy']._loaded_options = None
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['SetTrafficPolicy']._serialized_options = b'\220\002\002\312\363\030\031\032\027registry.policies.write\202\323\344\223\002,\032\'/v1/registry/traffic-policies/{service}:\001*'
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['GetTrafficPolicy']._loaded_options = None
@@ -84,38 +99,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['ListTrafficPolicies']._serialized_options = b'\220\002\001\312\363\030\030\032\026registry.policies.read\202\323\344\223\002\037\022\035/v1/registry/traffic-policies'
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['DeleteTrafficPolicy']._loaded_options = None
   _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['DeleteTrafficPolicy']._serialized_options = b'\312\363\030\031\032\027registry.policies.write\202\323\344\223\002)*\'/v1/registry/traffic-policies/{service}'
-  _globals['_TRAFFICPOLICY']._serialized_start=215
-  _globals['_TRAFFICPOLICY']._serialized_end=418
-  _globals['_TRAFFICPOLICYSETTINGS']._serialized_start=421
-  _globals['_TRAFFICPOLICYSETTINGS']._serialized_end=959
-  _globals['_BALANCING']._serialized_start=962
-  _globals['_BALANCING']._serialized_end=1306
-  _globals['_ROUNDROBIN']._serialized_start=1308
-  _globals['_ROUNDROBIN']._serialized_end=1320
-  _globals['_LEASTREQUEST']._serialized_start=1322
-  _globals['_LEASTREQUEST']._serialized_end=1336
-  _globals['_RINGHASH']._serialized_start=1338
-  _globals['_RINGHASH']._serialized_end=1392
-  _globals['_VERSIONSHARE']._serialized_start=1394
-  _globals['_VERSIONSHARE']._serialized_end=1493
-  _globals['_HEADERRULE']._serialized_start=1496
-  _globals['_HEADERRULE']._serialized_end=1644
-  _globals['_SETTRAFFICPOLICYREQUEST']._serialized_start=1647
-  _globals['_SETTRAFFICPOLICYREQUEST']._serialized_end=1807
-  _globals['_SETTRAFFICPOLICYRESPONSE']._serialized_start=1809
-  _globals['_SETTRAFFICPOLICYRESPONSE']._serialized_end=1884
-  _globals['_GETTRAFFICPOLICYREQUEST']._serialized_start=1886
-  _globals['_GETTRAFFICPOLICYREQUEST']._serialized_end=1939
-  _globals['_GETTRAFFICPOLICYRESPONSE']._serialized_start=1941
-  _globals['_GETTRAFFICPOLICYRESPONSE']._serialized_end=2016
-  _globals['_LISTTRAFFICPOLICIESREQUEST']._serialized_start=2018
-  _globals['_LISTTRAFFICPOLICIESREQUEST']._serialized_end=2107
-  _globals['_LISTTRAFFICPOLICIESRESPONSE']._serialized_start=2109
-  _globals['_LISTTRAFFICPOLICIESRESPONSE']._serialized_end=2214
-  _globals['_DELETETRAFFICPOLICYREQUEST']._serialized_start=2216
-  _globals['_DELETETRAFFICPOLICYREQUEST']._serialized_end=2295
-  _globals['_DELETETRAFFICPOLICYRESPONSE']._serialized_start=2297
-  _globals['_DELETETRAFFICPOLICYRESPONSE']._serialized_end=2326
-  _globals['_TRAFFICPOLICYSERVICE']._serialized_start=2329
-  _globals['_TRAFFICPOLICYSERVICE']._serialized_end=3113
+  _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['SwitchVersion']._loaded_options = None
+  _globals['_TRAFFICPOLICYSERVICE'].methods_by_name['SwitchVersion']._serialized_options = b'\220\002\002\312\363\030\031\032\027registry.policies.write\202\323\344\223\0023\"./v1/registry/traffic-policies/{service}:switch:\001*'
+  _globals['_TRAFFICPOLICY']._serialized_start=260
+  _globals['_TRAFFICPOLICY']._serialized_end=463
+  _globals['_TRAFFICPOLICYSETTINGS']._serialized_start=466
+  _globals['_TRAFFICPOLICYSETTINGS']._serialized_end=1817
+  _globals['_BALANCING']._serialized_start=1820
+  _globals['_BALANCING']._serialized_end=2164
+  _globals['_ROUNDROBIN']._serialized_start=2166
+  _globals['_ROUNDROBIN']._serialized_end=2178
+  _globals['_LEASTREQUEST']._serialized_start=2180
+  _globals['_LEASTREQUEST']._serialized_end=2194
+  _globals['_RINGHASH']._serialized_start=2196
+  _globals['_RINGHASH']._serialized_end=2250
+  _globals['_VERSIONSHARE']._serialized_start=2252
+  _globals['_VERSIONSHARE']._serialized_end=2351
+  _globals['_HEADERRULE']._serialized_start=2354
+  _globals['_HEADERRULE']._serialized_end=2502
+  _globals['_SETTRAFFICPOLICYREQUEST']._serialized_start=2505
+  _globals['_SETTRAFFICPOLICYREQUEST']._serialized_end=2665
+  _globals['_SETTRAFFICPOLICYRESPONSE']._serialized_start=2667
+  _globals['_SETTRAFFICPOLICYRESPONSE']._serialized_end=2742
+  _globals['_GETTRAFFICPOLICYREQUEST']._serialized_start=2744
+  _globals['_GETTRAFFICPOLICYREQUEST']._serialized_end=2797
+  _globals['_GETTRAFFICPOLICYRESPONSE']._serialized_start=2799
+  _globals['_GETTRAFFICPOLICYRESPONSE']._serialized_end=2874
+  _globals['_LISTTRAFFICPOLICIESREQUEST']._serialized_start=2876
+  _globals['_LISTTRAFFICPOLICIESREQUEST']._serialized_end=2965
+  _globals['_LISTTRAFFICPOLICIESRESPONSE']._serialized_start=2967
+  _globals['_LISTTRAFFICPOLICIESRESPONSE']._serialized_end=3072
+  _globals['_DELETETRAFFICPOLICYREQUEST']._serialized_start=3074
+  _globals['_DELETETRAFFICPOLICYREQUEST']._serialized_end=3153
+  _globals['_DELETETRAFFICPOLICYRESPONSE']._serialized_start=3155
+  _globals['_DELETETRAFFICPOLICYRESPONSE']._serialized_end=3184
+  _globals['_SWITCHVERSIONREQUEST']._serialized_start=3187
+  _globals['_SWITCHVERSIONREQUEST']._serialized_end=3467
+  _globals['_SWITCHVERSIONRESPONSE']._serialized_start=3469
+  _globals['_SWITCHVERSIONRESPONSE']._serialized_end=3541
+  _globals['_TRAFFICPOLICYSERVICE']._serialized_start=3544
+  _globals['_TRAFFICPOLICYSERVICE']._serialized_end=4518
 # @@protoc_insertion_point(module_scope)

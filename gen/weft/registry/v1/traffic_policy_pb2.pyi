@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from weft.registry.v1 import traffic_policy_rules_pb2 as _traffic_policy_rules_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -59,8 +60,9 @@ Global___TrafficPolicy: _TypeAlias = TrafficPolicy  # noqa: Y015
 
 @_typing.final
 class TrafficPolicySettings(_message.Message):
-    """A header rule that fits decides, the first of them; else the shares; else all instances alike. Versions
-    that no instance has are passed over, so a policy never sends calls where nobody is.
+    """A header rule that fits decides, the first of them; else a segment rule; else the shares; else all
+    instances alike. Versions that no instance has are passed over, so a policy never sends calls where nobody
+    is.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -70,6 +72,12 @@ class TrafficPolicySettings(_message.Message):
     SHARES_FIELD_NUMBER: _builtins.int
     HEADER_RULES_FIELD_NUMBER: _builtins.int
     ACTIVE_HEALTH_CHECKS_FIELD_NUMBER: _builtins.int
+    SEGMENT_RULES_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
+    ROUTE_RULES_FIELD_NUMBER: _builtins.int
+    RETRY_BUDGET_FIELD_NUMBER: _builtins.int
+    BULKHEADS_FIELD_NUMBER: _builtins.int
+    CIRCUIT_BREAKER_FIELD_NUMBER: _builtins.int
     active_health_checks: _builtins.bool
     """Envoy asks each instance by grpc.health.v1 each second, and sends none that fails twice any calls.
     gRPC's own clients do not.
@@ -92,6 +100,30 @@ class TrafficPolicySettings(_message.Message):
     def header_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeaderRule]:
         """Tried in order, before the shares."""
 
+    @_builtins.property
+    def segment_rules(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_policy_rules_pb2.SegmentRule]:
+        """Tried in order, after the header rules and before the shares."""
+
+    @_builtins.property
+    def mirror(self) -> _traffic_policy_rules_pb2.Mirror:
+        """Absence: no call is sent twice."""
+
+    @_builtins.property
+    def route_rules(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_policy_rules_pb2.RouteRule]:
+        """The first that fits a call's path decides."""
+
+    @_builtins.property
+    def retry_budget(self) -> _traffic_policy_rules_pb2.RetryBudget:
+        """Absence: three retries at once."""
+
+    @_builtins.property
+    def bulkheads(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_policy_rules_pb2.Bulkhead]:
+        """Absence: what is said at each field."""
+
+    @_builtins.property
+    def circuit_breaker(self) -> _traffic_policy_rules_pb2.CircuitBreaker:
+        """Absence: what is said at each field."""
+
     def __init__(
         self,
         *,
@@ -100,10 +132,16 @@ class TrafficPolicySettings(_message.Message):
         shares: _abc.Iterable[Global___VersionShare] | None = ...,
         header_rules: _abc.Iterable[Global___HeaderRule] | None = ...,
         active_health_checks: _builtins.bool = ...,
+        segment_rules: _abc.Iterable[_traffic_policy_rules_pb2.SegmentRule] | None = ...,
+        mirror: _traffic_policy_rules_pb2.Mirror | None = ...,
+        route_rules: _abc.Iterable[_traffic_policy_rules_pb2.RouteRule] | None = ...,
+        retry_budget: _traffic_policy_rules_pb2.RetryBudget | None = ...,
+        bulkheads: _abc.Iterable[_traffic_policy_rules_pb2.Bulkhead] | None = ...,
+        circuit_breaker: _traffic_policy_rules_pb2.CircuitBreaker | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["balancing", b"balancing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balancing", b"balancing", "circuit_breaker", b"circuit_breaker", "mirror", b"mirror", "retry_budget", b"retry_budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_health_checks", b"active_health_checks", "balancing", b"balancing", "header_rules", b"header_rules", "shares", b"shares", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_health_checks", b"active_health_checks", "balancing", b"balancing", "bulkheads", b"bulkheads", "circuit_breaker", b"circuit_breaker", "header_rules", b"header_rules", "mirror", b"mirror", "retry_budget", b"retry_budget", "route_rules", b"route_rules", "segment_rules", b"segment_rules", "shares", b"shares", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,3 +466,50 @@ class DeleteTrafficPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTrafficPolicyResponse: _TypeAlias = DeleteTrafficPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SwitchVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    from_version: _builtins.str
+    """Which all calls go to now."""
+    to_version: _builtins.str
+    """Which they go to from now on; an instance of it is serving."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        from_version: _builtins.str = ...,
+        to_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_version", b"from_version", "service", b"service", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchVersionRequest: _TypeAlias = SwitchVersionRequest  # noqa: Y015
+
+@_typing.final
+class SwitchVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___TrafficPolicy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___TrafficPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchVersionResponse: _TypeAlias = SwitchVersionResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class TrafficPolicyServiceStub:
                 request_serializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyRequest.SerializeToString,
                 response_deserializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyResponse.FromString,
                 _registered_method=True)
+        self.SwitchVersion = channel.unary_unary(
+                '/weft.registry.v1.TrafficPolicyService/SwitchVersion',
+                request_serializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionRequest.SerializeToString,
+                response_deserializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionResponse.FromString,
+                _registered_method=True)
 
 
 class TrafficPolicyServiceServicer:
@@ -64,10 +69,12 @@ class TrafficPolicyServiceServicer:
     def SetTrafficPolicy(self, request, context):
         """Makes or replaces the policy of a service. Clients follow at once.
 
-        Idempotent: what is so already stays, and is no event. Emits [TrafficPolicyChanged][].
+        Idempotent: what is so already stays, and is no event. While a rollout of the service is on, the shares
+        are its own. Emits [TrafficPolicyChanged][].
 
         Errors:
         RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+        FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
         ABORTED ETAG_MISMATCH
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,7 +104,25 @@ class TrafficPolicyServiceServicer:
 
         Errors:
         NOT_FOUND UNKNOWN_TRAFFIC_POLICY
+        FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
         ABORTED ETAG_MISMATCH
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchVersion(self, request, context):
+        """Sends all calls of a service that go to one version to another, in one change: blue and green. The same
+        with the two exchanged sends them back.
+
+        Calls that have begun end where they are. Header and segment rules stay. Idempotent: what was switched
+        already is no event. Emits [TrafficPolicyChanged][].
+
+        Errors:
+        FAILED_PRECONDITION VERSION_NOT_SERVED
+        FAILED_PRECONDITION OTHER_SHARES
+        FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
+        RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +150,11 @@ def add_TrafficPolicyServiceServicer_to_server(servicer, server):
                     servicer.DeleteTrafficPolicy,
                     request_deserializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyRequest.FromString,
                     response_serializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyResponse.SerializeToString,
+            ),
+            'SwitchVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchVersion,
+                    request_deserializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionRequest.FromString,
+                    response_serializer=weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -236,6 +266,33 @@ class TrafficPolicyService:
             '/weft.registry.v1.TrafficPolicyService/DeleteTrafficPolicy',
             weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyRequest.SerializeToString,
             weft_dot_registry_dot_v1_dot_traffic__policy__pb2.DeleteTrafficPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.registry.v1.TrafficPolicyService/SwitchVersion',
+            weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionRequest.SerializeToString,
+            weft_dot_registry_dot_v1_dot_traffic__policy__pb2.SwitchVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,10 +36,12 @@ class TrafficPolicyServiceStub:
     SetTrafficPolicy: _grpc.UnaryUnaryMultiCallable[_traffic_policy_pb2.SetTrafficPolicyRequest, _traffic_policy_pb2.SetTrafficPolicyResponse]
     """Makes or replaces the policy of a service. Clients follow at once.
 
-    Idempotent: what is so already stays, and is no event. Emits [TrafficPolicyChanged][].
+    Idempotent: what is so already stays, and is no event. While a rollout of the service is on, the shares
+    are its own. Emits [TrafficPolicyChanged][].
 
     Errors:
       RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
       ABORTED ETAG_MISMATCH
     """
     GetTrafficPolicy: _grpc.UnaryUnaryMultiCallable[_traffic_policy_pb2.GetTrafficPolicyRequest, _traffic_policy_pb2.GetTrafficPolicyResponse]
@@ -56,7 +58,21 @@ class TrafficPolicyServiceStub:
 
     Errors:
       NOT_FOUND UNKNOWN_TRAFFIC_POLICY
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
       ABORTED ETAG_MISMATCH
+    """
+    SwitchVersion: _grpc.UnaryUnaryMultiCallable[_traffic_policy_pb2.SwitchVersionRequest, _traffic_policy_pb2.SwitchVersionResponse]
+    """Sends all calls of a service that go to one version to another, in one change: blue and green. The same
+    with the two exchanged sends them back.
+
+    Calls that have begun end where they are. Header and segment rules stay. Idempotent: what was switched
+    already is no event. Emits [TrafficPolicyChanged][].
+
+    Errors:
+      FAILED_PRECONDITION VERSION_NOT_SERVED
+      FAILED_PRECONDITION OTHER_SHARES
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
+      RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
     """
 
 @_typing.type_check_only
@@ -67,10 +83,12 @@ class TrafficPolicyServiceAsyncStub(TrafficPolicyServiceStub):
     SetTrafficPolicy: _aio.UnaryUnaryMultiCallable[_traffic_policy_pb2.SetTrafficPolicyRequest, _traffic_policy_pb2.SetTrafficPolicyResponse]  # type: ignore[assignment]
     """Makes or replaces the policy of a service. Clients follow at once.
 
-    Idempotent: what is so already stays, and is no event. Emits [TrafficPolicyChanged][].
+    Idempotent: what is so already stays, and is no event. While a rollout of the service is on, the shares
+    are its own. Emits [TrafficPolicyChanged][].
 
     Errors:
       RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
       ABORTED ETAG_MISMATCH
     """
     GetTrafficPolicy: _aio.UnaryUnaryMultiCallable[_traffic_policy_pb2.GetTrafficPolicyRequest, _traffic_policy_pb2.GetTrafficPolicyResponse]  # type: ignore[assignment]
@@ -87,7 +105,21 @@ class TrafficPolicyServiceAsyncStub(TrafficPolicyServiceStub):
 
     Errors:
       NOT_FOUND UNKNOWN_TRAFFIC_POLICY
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
       ABORTED ETAG_MISMATCH
+    """
+    SwitchVersion: _aio.UnaryUnaryMultiCallable[_traffic_policy_pb2.SwitchVersionRequest, _traffic_policy_pb2.SwitchVersionResponse]  # type: ignore[assignment]
+    """Sends all calls of a service that go to one version to another, in one change: blue and green. The same
+    with the two exchanged sends them back.
+
+    Calls that have begun end where they are. Header and segment rules stay. Idempotent: what was switched
+    already is no event. Emits [TrafficPolicyChanged][].
+
+    Errors:
+      FAILED_PRECONDITION VERSION_NOT_SERVED
+      FAILED_PRECONDITION OTHER_SHARES
+      FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
+      RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
     """
 
 class TrafficPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,10 +133,12 @@ class TrafficPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_traffic_policy_pb2.SetTrafficPolicyResponse, _abc.Awaitable[_traffic_policy_pb2.SetTrafficPolicyResponse]]:
         """Makes or replaces the policy of a service. Clients follow at once.
 
-        Idempotent: what is so already stays, and is no event. Emits [TrafficPolicyChanged][].
+        Idempotent: what is so already stays, and is no event. While a rollout of the service is on, the shares
+        are its own. Emits [TrafficPolicyChanged][].
 
         Errors:
           RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+          FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
           ABORTED ETAG_MISMATCH
         """
 
@@ -139,7 +173,27 @@ class TrafficPolicyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND UNKNOWN_TRAFFIC_POLICY
+          FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
           ABORTED ETAG_MISMATCH
+        """
+
+    @_abc_1.abstractmethod
+    def SwitchVersion(
+        self,
+        request: _traffic_policy_pb2.SwitchVersionRequest,
+        context: _typing.Any,
+    ) -> _typing.Union[_traffic_policy_pb2.SwitchVersionResponse, _abc.Awaitable[_traffic_policy_pb2.SwitchVersionResponse]]:
+        """Sends all calls of a service that go to one version to another, in one change: blue and green. The same
+        with the two exchanged sends them back.
+
+        Calls that have begun end where they are. Header and segment rules stay. Idempotent: what was switched
+        already is no event. Emits [TrafficPolicyChanged][].
+
+        Errors:
+          FAILED_PRECONDITION VERSION_NOT_SERVED
+          FAILED_PRECONDITION OTHER_SHARES
+          FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
+          RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
         """
 
 def add_TrafficPolicyServiceServicer_to_server(servicer: TrafficPolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,13 +11,15 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
 import type { Health } from "./instance_pb.js";
 import { file_weft_registry_v1_instance } from "./instance_pb.js";
+import type { RolloutReason } from "./rollout_pb.js";
+import { file_weft_registry_v1_rollout } from "./rollout_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weft/registry/v1/events.proto.
  */
 export const file_weft_registry_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L3JlZ2lzdHJ5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5yZWdpc3RyeS52MSJsChJJbnN0YW5jZVJlZ2lzdGVyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEgwKBHpvbmUYBCABKAk6Eer0GA0KC2luc3RhbmNlX2lkInoKFUluc3RhbmNlSGVhbHRoQ2hhbmdlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEigKBmhlYWx0aBgDIAEoDjIYLndlZnQucmVnaXN0cnkudjEuSGVhbHRoOhHq9BgNCgtpbnN0YW5jZV9pZCJPChRJbnN0YW5jZURlcmVnaXN0ZXJlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhHq9BgNCgtpbnN0YW5jZV9pZCJKCg9JbnN0YW5jZUV4cGlyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCToR6vQYDQoLaW5zdGFuY2VfaWQiiAEKEUNlcnRpZmljYXRlSXNzdWVkEg4KBnNlcmlhbBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEhMKC2luc3RhbmNlX2lkGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoM6vQYCAoGc2VyaWFsIlgKEkNlcnRpZmljYXRlUmV2b2tlZBIOCgZzZXJpYWwYASABKAkSDwoHc2VydmljZRgCIAEoCRITCgtpbnN0YW5jZV9pZBgDIAEoCToM6vQYCAoGc2VyaWFsIm8KDUF1dGhvcml0eU1hZGUSDgoGc2VyaWFsGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRzaWRlGAMgASgIOgzq9BgICgZzZXJpYWwiNgoUVHJhZmZpY1BvbGljeUNoYW5nZWQSDwoHc2VydmljZRgBIAEoCToN6vQYCQoHc2VydmljZSI2ChRUcmFmZmljUG9saWN5RGVsZXRlZBIPCgdzZXJ2aWNlGAEgASgJOg3q9BgJCgdzZXJ2aWNlIloKFUNvbmZpZ3VyYXRpb25SZWplY3RlZBIPCgdub2RlX2lkGAEgASgJEhAKCHR5cGVfdXJsGAIgASgJEg8KB3ZlcnNpb24YAyABKAk6Der0GAkKB25vZGVfaWQiSQoVQ29uZmlndXJhdGlvbkFjY2VwdGVkEg8KB25vZGVfaWQYASABKAkSEAoIdHlwZV91cmwYAiABKAk6Der0GAkKB25vZGVfaWRiBnByb3RvMw", [file_google_protobuf_timestamp, file_weft_options_v1_options, file_weft_registry_v1_instance]);
+  fileDesc("Ch13ZWZ0L3JlZ2lzdHJ5L3YxL2V2ZW50cy5wcm90bxIQd2VmdC5yZWdpc3RyeS52MSJsChJJbnN0YW5jZVJlZ2lzdGVyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEgwKBHpvbmUYBCABKAk6Eer0GA0KC2luc3RhbmNlX2lkInoKFUluc3RhbmNlSGVhbHRoQ2hhbmdlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEigKBmhlYWx0aBgDIAEoDjIYLndlZnQucmVnaXN0cnkudjEuSGVhbHRoOhHq9BgNCgtpbnN0YW5jZV9pZCJPChRJbnN0YW5jZURlcmVnaXN0ZXJlZBITCgtpbnN0YW5jZV9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhHq9BgNCgtpbnN0YW5jZV9pZCJKCg9JbnN0YW5jZUV4cGlyZWQSEwoLaW5zdGFuY2VfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCToR6vQYDQoLaW5zdGFuY2VfaWQiiAEKEUNlcnRpZmljYXRlSXNzdWVkEg4KBnNlcmlhbBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEhMKC2luc3RhbmNlX2lkGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDoM6vQYCAoGc2VyaWFsIlgKEkNlcnRpZmljYXRlUmV2b2tlZBIOCgZzZXJpYWwYASABKAkSDwoHc2VydmljZRgCIAEoCRITCgtpbnN0YW5jZV9pZBgDIAEoCToM6vQYCAoGc2VyaWFsIm8KDUF1dGhvcml0eU1hZGUSDgoGc2VyaWFsGAEgASgJEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvdXRzaWRlGAMgASgIOgzq9BgICgZzZXJpYWwiNgoUVHJhZmZpY1BvbGljeUNoYW5nZWQSDwoHc2VydmljZRgBIAEoCToN6vQYCQoHc2VydmljZSI2ChRUcmFmZmljUG9saWN5RGVsZXRlZBIPCgdzZXJ2aWNlGAEgASgJOg3q9BgJCgdzZXJ2aWNlIloKFUNvbmZpZ3VyYXRpb25SZWplY3RlZBIPCgdub2RlX2lkGAEgASgJEhAKCHR5cGVfdXJsGAIgASgJEg8KB3ZlcnNpb24YAyABKAk6Der0GAkKB25vZGVfaWQiSQoVQ29uZmlndXJhdGlvbkFjY2VwdGVkEg8KB25vZGVfaWQYASABKAkSEAoIdHlwZV91cmwYAiABKAk6Der0GAkKB25vZGVfaWQiPwoKRmF1bHRCZWdhbhIQCghmYXVsdF9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOg7q9BgKCghmYXVsdF9pZCJSCgpGYXVsdEVuZGVkEhAKCGZhdWx0X2lkGAEgASgJEg8KB3NlcnZpY2UYAiABKAkSEQoJYnlfaXRzZWxmGAMgASgIOg7q9BgKCghmYXVsdF9pZCJ3Cg5Sb2xsb3V0U3RhcnRlZBISCgpyb2xsb3V0X2lkGAEgASgJEg8KB3NlcnZpY2UYAiABKAkSFgoOc3RhYmxlX3ZlcnNpb24YAyABKAkSFgoOY2FuYXJ5X3ZlcnNpb24YBCABKAk6EOr0GAwKCnJvbGxvdXRfaWQiZAoOUm9sbG91dFN0ZXBwZWQSEgoKcm9sbG91dF9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJEgwKBHN0ZXAYAyABKAUSDQoFc2hhcmUYBCABKAU6EOr0GAwKCnJvbGxvdXRfaWQidwoNUm9sbG91dFBhdXNlZBISCgpyb2xsb3V0X2lkGAEgASgJEg8KB3NlcnZpY2UYAiABKAkSLwoGcmVhc29uGAMgASgOMh8ud2VmdC5yZWdpc3RyeS52MS5Sb2xsb3V0UmVhc29uOhDq9BgMCgpyb2xsb3V0X2lkIkcKDlJvbGxvdXRSZXN1bWVkEhIKCnJvbGxvdXRfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCToQ6vQYDAoKcm9sbG91dF9pZCJICg9Sb2xsb3V0UHJvbW90ZWQSEgoKcm9sbG91dF9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhDq9BgMCgpyb2xsb3V0X2lkInsKEVJvbGxvdXRSb2xsZWRCYWNrEhIKCnJvbGxvdXRfaWQYASABKAkSDwoHc2VydmljZRgCIAEoCRIvCgZyZWFzb24YAyABKA4yHy53ZWZ0LnJlZ2lzdHJ5LnYxLlJvbGxvdXRSZWFzb246EOr0GAwKCnJvbGxvdXRfaWQiRwoOUm9sbG91dEFib3J0ZWQSEgoKcm9sbG91dF9pZBgBIAEoCRIPCgdzZXJ2aWNlGAIgASgJOhDq9BgMCgpyb2xsb3V0X2lkYgZwcm90bzM", [file_google_protobuf_timestamp, file_weft_options_v1_options, file_weft_registry_v1_instance, file_weft_registry_v1_rollout]);
 
 /**
  * An instance is there.
@@ -312,4 +314,261 @@ export type ConfigurationAccepted = Message<"weft.registry.v1.ConfigurationAccep
  */
 export const ConfigurationAcceptedSchema: GenMessage<ConfigurationAccepted> = /*@__PURE__*/
   messageDesc(file_weft_registry_v1_events, 10);
+
+/**
+ * Calls of a service fail or are late on purpose.
+ *
+ * @generated from message weft.registry.v1.FaultBegan
+ */
+export type FaultBegan = Message<"weft.registry.v1.FaultBegan"> & {
+  /**
+   * @generated from field: string fault_id = 1;
+   */
+  faultId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.FaultBegan.
+ * Use `create(FaultBeganSchema)` to create a new message.
+ */
+export const FaultBeganSchema: GenMessage<FaultBegan> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 11);
+
+/**
+ * They do not any more.
+ *
+ * @generated from message weft.registry.v1.FaultEnded
+ */
+export type FaultEnded = Message<"weft.registry.v1.FaultEnded"> & {
+  /**
+   * @generated from field: string fault_id = 1;
+   */
+  faultId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * By its own time, and not by somebody's word.
+   *
+   * @generated from field: bool by_itself = 3;
+   */
+  byItself: boolean;
+};
+
+/**
+ * Describes the message weft.registry.v1.FaultEnded.
+ * Use `create(FaultEndedSchema)` to create a new message.
+ */
+export const FaultEndedSchema: GenMessage<FaultEnded> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 12);
+
+/**
+ * A new version gets its first calls.
+ *
+ * @generated from message weft.registry.v1.RolloutStarted
+ */
+export type RolloutStarted = Message<"weft.registry.v1.RolloutStarted"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * @generated from field: string stable_version = 3;
+   */
+  stableVersion: string;
+
+  /**
+   * @generated from field: string canary_version = 4;
+   */
+  canaryVersion: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutStarted.
+ * Use `create(RolloutStartedSchema)` to create a new message.
+ */
+export const RolloutStartedSchema: GenMessage<RolloutStarted> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 13);
+
+/**
+ * A new version gets more calls.
+ *
+ * @generated from message weft.registry.v1.RolloutStepped
+ */
+export type RolloutStepped = Message<"weft.registry.v1.RolloutStepped"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * From 0.
+   *
+   * @generated from field: int32 step = 3;
+   */
+  step: number;
+
+  /**
+   * The new version's, of 10,000 calls.
+   *
+   * @generated from field: int32 share = 4;
+   */
+  share: number;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutStepped.
+ * Use `create(RolloutSteppedSchema)` to create a new message.
+ */
+export const RolloutSteppedSchema: GenMessage<RolloutStepped> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 14);
+
+/**
+ * A rollout stays at its step.
+ *
+ * @generated from message weft.registry.v1.RolloutPaused
+ */
+export type RolloutPaused = Message<"weft.registry.v1.RolloutPaused"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * @generated from field: weft.registry.v1.RolloutReason reason = 3;
+   */
+  reason: RolloutReason;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutPaused.
+ * Use `create(RolloutPausedSchema)` to create a new message.
+ */
+export const RolloutPausedSchema: GenMessage<RolloutPaused> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 15);
+
+/**
+ * A rollout goes on.
+ *
+ * @generated from message weft.registry.v1.RolloutResumed
+ */
+export type RolloutResumed = Message<"weft.registry.v1.RolloutResumed"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutResumed.
+ * Use `create(RolloutResumedSchema)` to create a new message.
+ */
+export const RolloutResumedSchema: GenMessage<RolloutResumed> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 16);
+
+/**
+ * A new version gets all calls.
+ *
+ * @generated from message weft.registry.v1.RolloutPromoted
+ */
+export type RolloutPromoted = Message<"weft.registry.v1.RolloutPromoted"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutPromoted.
+ * Use `create(RolloutPromotedSchema)` to create a new message.
+ */
+export const RolloutPromotedSchema: GenMessage<RolloutPromoted> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 17);
+
+/**
+ * A new version was worse; the old one gets all calls.
+ *
+ * @generated from message weft.registry.v1.RolloutRolledBack
+ */
+export type RolloutRolledBack = Message<"weft.registry.v1.RolloutRolledBack"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * @generated from field: weft.registry.v1.RolloutReason reason = 3;
+   */
+  reason: RolloutReason;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutRolledBack.
+ * Use `create(RolloutRolledBackSchema)` to create a new message.
+ */
+export const RolloutRolledBackSchema: GenMessage<RolloutRolledBack> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 18);
+
+/**
+ * Somebody ended a rollout; the old version gets all calls.
+ *
+ * @generated from message weft.registry.v1.RolloutAborted
+ */
+export type RolloutAborted = Message<"weft.registry.v1.RolloutAborted"> & {
+  /**
+   * @generated from field: string rollout_id = 1;
+   */
+  rolloutId: string;
+
+  /**
+   * @generated from field: string service = 2;
+   */
+  service: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.RolloutAborted.
+ * Use `create(RolloutAbortedSchema)` to create a new message.
+ */
+export const RolloutAbortedSchema: GenMessage<RolloutAborted> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_events, 19);
 

@@ -9,13 +9,15 @@ import { file_google_api_annotations } from "../../../google/api/annotations_pb.
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_weft_options_v1_options } from "../../options/v1/options_pb.js";
+import type { Bulkhead, CircuitBreaker, Mirror, RetryBudget, RouteRule, SegmentRule } from "./traffic_policy_rules_pb.js";
+import { file_weft_registry_v1_traffic_policy_rules } from "./traffic_policy_rules_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weft/registry/v1/traffic_policy.proto.
  */
 export const file_weft_registry_v1_traffic_policy: GenFile = /*@__PURE__*/
-  fileDesc("CiV3ZWZ0L3JlZ2lzdHJ5L3YxL3RyYWZmaWNfcG9saWN5LnByb3RvEhB3ZWZ0LnJlZ2lzdHJ5LnYxIssBCg1UcmFmZmljUG9saWN5Eg8KB3NlcnZpY2UYASABKAkSOQoIc2V0dGluZ3MYAiABKAsyJy53ZWZ0LnJlZ2lzdHJ5LnYxLlRyYWZmaWNQb2xpY3lTZXR0aW5ncxIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYBSABKAkimgQKFVRyYWZmaWNQb2xpY3lTZXR0aW5ncxIuCgliYWxhbmNpbmcYASABKAsyGy53ZWZ0LnJlZ2lzdHJ5LnYxLkJhbGFuY2luZxI4CgV6b25lcxgCIAMoCUIpukgmkgEjEBAYASIdchsYPzIXXihbYS16MC05XVthLXowLTktXSopPyQSOAoGc2hhcmVzGAMgAygLMh4ud2VmdC5yZWdpc3RyeS52MS5WZXJzaW9uU2hhcmVCCLpIBZIBAhAIEjwKDGhlYWRlcl9ydWxlcxgEIAMoCzIcLndlZnQucmVnaXN0cnkudjEuSGVhZGVyUnVsZUIIukgFkgECEBASHAoUYWN0aXZlX2hlYWx0aF9jaGVja3MYBSABKAg6gAK6SPwBGoABChZzaGFyZXMudmVyc2lvbnNfdW5pcXVlEhdhIHZlcnNpb24gaGFzIG9uZSBzaGFyZRpNdGhpcy5zaGFyZXMuYWxsKHMsIHRoaXMuc2hhcmVzLmZpbHRlcihvLCBvLnZlcnNpb24gPT0gcy52ZXJzaW9uKS5zaXplKCkgPT0gMSkadwoTc2hhcmVzLnN1bV9wb3NpdGl2ZRIgb25lIHNoYXJlIGF0IGxlYXN0IGlzIGFib3ZlIHplcm8aPnRoaXMuc2hhcmVzLnNpemUoKSA9PSAwIHx8IHRoaXMuc2hhcmVzLmV4aXN0cyhzLCBzLndlaWdodCA+IDApItgCCglCYWxhbmNpbmcSMwoLcm91bmRfcm9iaW4YASABKAsyHC53ZWZ0LnJlZ2lzdHJ5LnYxLlJvdW5kUm9iaW5IABI3Cg1sZWFzdF9yZXF1ZXN0GAIgASgLMh4ud2VmdC5yZWdpc3RyeS52MS5MZWFzdFJlcXVlc3RIABIvCglyaW5nX2hhc2gYAyABKAsyGi53ZWZ0LnJlZ2lzdHJ5LnYxLlJpbmdIYXNoSAASPgoKc2xvd19zdGFydBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIhAcyAggBOmS6SGEaXwoUYmFsYW5jaW5nLnNsb3dfc3RhcnQSGGEgcmluZyBoYXMgbm8gc2xvdyBzdGFydBotIWhhcyh0aGlzLnJpbmdfaGFzaCkgfHwgIWhhcyh0aGlzLnNsb3dfc3RhcnQpQgYKBGtpbmQiDAoKUm91bmRSb2JpbiIOCgxMZWFzdFJlcXVlc3QiNgoIUmluZ0hhc2gSKgoGaGVhZGVyGAEgASgJQhq6SBdyFRg/MhFeW2Etel1bYS16MC05LV0qJCJjCgxWZXJzaW9uU2hhcmUSNwoHdmVyc2lvbhgBIAEoCUImukgjciEYPzIdXltBLVphLXowLTldW0EtWmEtejAtOS5fKy1dKiQSGgoGd2VpZ2h0GAIgASgFQgq6SAcaBRiQTigAIpQBCgpIZWFkZXJSdWxlEioKBmhlYWRlchgBIAEoCUIaukgXchUYPzIRXlthLXpdW2EtejAtOS1dKiQSIQoFdmFsdWUYAiABKAlCErpID3INGMgBMgheWyAtfl0rJBI3Cgd2ZXJzaW9uGAMgASgJQia6SCNyIRg/Mh1eW0EtWmEtejAtOV1bQS1aYS16MC05Ll8rLV0qJCKgAQoXU2V0VHJhZmZpY1BvbGljeVJlcXVlc3QSKwoHc2VydmljZRgBIAEoCUIaukgXchUYPzIRXlthLXpdW2EtejAtOS1dKiQSQQoIc2V0dGluZ3MYAiABKAsyJy53ZWZ0LnJlZ2lzdHJ5LnYxLlRyYWZmaWNQb2xpY3lTZXR0aW5nc0IGukgDyAEBEhUKBGV0YWcYAyABKAlCB7pIBHICGEAiSwoYU2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlEi8KBnBvbGljeRgBIAEoCzIfLndlZnQucmVnaXN0cnkudjEuVHJhZmZpY1BvbGljeSI1ChdHZXRUcmFmZmljUG9saWN5UmVxdWVzdBIaCgdzZXJ2aWNlGAEgASgJQgm6SAZyBBABGD8iSwoYR2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlEi8KBnBvbGljeRgBIAEoCzIfLndlZnQucmVnaXN0cnkudjEuVHJhZmZpY1BvbGljeSJZChpMaXN0VHJhZmZpY1BvbGljaWVzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBAiaQobTGlzdFRyYWZmaWNQb2xpY2llc1Jlc3BvbnNlEjEKCHBvbGljaWVzGAEgAygLMh8ud2VmdC5yZWdpc3RyeS52MS5UcmFmZmljUG9saWN5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChpEZWxldGVUcmFmZmljUG9saWN5UmVxdWVzdBIaCgdzZXJ2aWNlGAEgASgJQgm6SAZyBBABGD8SFQoEZXRhZxgCIAEoCUIHukgEcgIYQCIdChtEZWxldGVUcmFmZmljUG9saWN5UmVzcG9uc2UykAYKFFRyYWZmaWNQb2xpY3lTZXJ2aWNlEr0BChBTZXRUcmFmZmljUG9saWN5Eikud2VmdC5yZWdpc3RyeS52MS5TZXRUcmFmZmljUG9saWN5UmVxdWVzdBoqLndlZnQucmVnaXN0cnkudjEuU2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlIlKQAgLK8xgZGhdyZWdpc3RyeS5wb2xpY2llcy53cml0ZYLT5JMCLBonL3YxL3JlZ2lzdHJ5L3RyYWZmaWMtcG9saWNpZXMve3NlcnZpY2V9OgEqErkBChBHZXRUcmFmZmljUG9saWN5Eikud2VmdC5yZWdpc3RyeS52MS5HZXRUcmFmZmljUG9saWN5UmVxdWVzdBoqLndlZnQucmVnaXN0cnkudjEuR2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlIk6QAgHK8xgYGhZyZWdpc3RyeS5wb2xpY2llcy5yZWFkgtPkkwIpEicvdjEvcmVnaXN0cnkvdHJhZmZpYy1wb2xpY2llcy97c2VydmljZX0SuAEKE0xpc3RUcmFmZmljUG9saWNpZXMSLC53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RUcmFmZmljUG9saWNpZXNSZXF1ZXN0Gi0ud2VmdC5yZWdpc3RyeS52MS5MaXN0VHJhZmZpY1BvbGljaWVzUmVzcG9uc2UiRJACAcrzGBgaFnJlZ2lzdHJ5LnBvbGljaWVzLnJlYWSC0+STAh8SHS92MS9yZWdpc3RyeS90cmFmZmljLXBvbGljaWVzEsABChNEZWxldGVUcmFmZmljUG9saWN5Eiwud2VmdC5yZWdpc3RyeS52MS5EZWxldGVUcmFmZmljUG9saWN5UmVxdWVzdBotLndlZnQucmVnaXN0cnkudjEuRGVsZXRlVHJhZmZpY1BvbGljeVJlc3BvbnNlIkzK8xgZGhdyZWdpc3RyeS5wb2xpY2llcy53cml0ZYLT5JMCKSonL3YxL3JlZ2lzdHJ5L3RyYWZmaWMtcG9saWNpZXMve3NlcnZpY2V9YgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_options_v1_options]);
+  fileDesc("CiV3ZWZ0L3JlZ2lzdHJ5L3YxL3RyYWZmaWNfcG9saWN5LnByb3RvEhB3ZWZ0LnJlZ2lzdHJ5LnYxIssBCg1UcmFmZmljUG9saWN5Eg8KB3NlcnZpY2UYASABKAkSOQoIc2V0dGluZ3MYAiABKAsyJy53ZWZ0LnJlZ2lzdHJ5LnYxLlRyYWZmaWNQb2xpY3lTZXR0aW5ncxIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYBSABKAkixwoKFVRyYWZmaWNQb2xpY3lTZXR0aW5ncxIuCgliYWxhbmNpbmcYASABKAsyGy53ZWZ0LnJlZ2lzdHJ5LnYxLkJhbGFuY2luZxI4CgV6b25lcxgCIAMoCUIpukgmkgEjEBAYASIdchsYPzIXXihbYS16MC05XVthLXowLTktXSopPyQSOAoGc2hhcmVzGAMgAygLMh4ud2VmdC5yZWdpc3RyeS52MS5WZXJzaW9uU2hhcmVCCLpIBZIBAhAIEjwKDGhlYWRlcl9ydWxlcxgEIAMoCzIcLndlZnQucmVnaXN0cnkudjEuSGVhZGVyUnVsZUIIukgFkgECEBASHAoUYWN0aXZlX2hlYWx0aF9jaGVja3MYBSABKAgSPgoNc2VnbWVudF9ydWxlcxgGIAMoCzIdLndlZnQucmVnaXN0cnkudjEuU2VnbWVudFJ1bGVCCLpIBZIBAhAQEigKBm1pcnJvchgHIAEoCzIYLndlZnQucmVnaXN0cnkudjEuTWlycm9yEjoKC3JvdXRlX3J1bGVzGAggAygLMhsud2VmdC5yZWdpc3RyeS52MS5Sb3V0ZVJ1bGVCCLpIBZIBAhAIEjMKDHJldHJ5X2J1ZGdldBgJIAEoCzIdLndlZnQucmVnaXN0cnkudjEuUmV0cnlCdWRnZXQSNwoJYnVsa2hlYWRzGAogAygLMhoud2VmdC5yZWdpc3RyeS52MS5CdWxraGVhZEIIukgFkgECEAgSOQoPY2lyY3VpdF9icmVha2VyGAsgASgLMiAud2VmdC5yZWdpc3RyeS52MS5DaXJjdWl0QnJlYWtlcjreBbpI2gUagAEKFnNoYXJlcy52ZXJzaW9uc191bmlxdWUSF2EgdmVyc2lvbiBoYXMgb25lIHNoYXJlGk10aGlzLnNoYXJlcy5hbGwocywgdGhpcy5zaGFyZXMuZmlsdGVyKG8sIG8udmVyc2lvbiA9PSBzLnZlcnNpb24pLnNpemUoKSA9PSAxKRp3ChNzaGFyZXMuc3VtX3Bvc2l0aXZlEiBvbmUgc2hhcmUgYXQgbGVhc3QgaXMgYWJvdmUgemVybxo+dGhpcy5zaGFyZXMuc2l6ZSgpID09IDAgfHwgdGhpcy5zaGFyZXMuZXhpc3RzKHMsIHMud2VpZ2h0ID4gMCkajAEKGWJ1bGtoZWFkcy52ZXJzaW9uc191bmlxdWUSGmEgdmVyc2lvbiBoYXMgb25lIGJ1bGtoZWFkGlN0aGlzLmJ1bGtoZWFkcy5hbGwoYiwgdGhpcy5idWxraGVhZHMuZmlsdGVyKG8sIG8udmVyc2lvbiA9PSBiLnZlcnNpb24pLnNpemUoKSA9PSAxKRrMAgoYYnVsa2hlYWRzLnZlcnNpb25zX25hbWVkEkNhIGJ1bGtoZWFkIGlzIG9mIGEgdmVyc2lvbiB0aGF0IGEgc2hhcmUsIGEgcnVsZSBvciB0aGUgbWlycm9yIG5hbWVzGuoBdGhpcy5idWxraGVhZHMuYWxsKGIsIGIudmVyc2lvbiA9PSAnJyB8fCBiLnZlcnNpb24gPT0gdGhpcy5taXJyb3IudmVyc2lvbiB8fCB0aGlzLnNoYXJlcy5leGlzdHMocywgcy52ZXJzaW9uID09IGIudmVyc2lvbikgfHwgdGhpcy5oZWFkZXJfcnVsZXMuZXhpc3RzKHIsIHIudmVyc2lvbiA9PSBiLnZlcnNpb24pIHx8IHRoaXMuc2VnbWVudF9ydWxlcy5leGlzdHMociwgci52ZXJzaW9uID09IGIudmVyc2lvbikpItgCCglCYWxhbmNpbmcSMwoLcm91bmRfcm9iaW4YASABKAsyHC53ZWZ0LnJlZ2lzdHJ5LnYxLlJvdW5kUm9iaW5IABI3Cg1sZWFzdF9yZXF1ZXN0GAIgASgLMh4ud2VmdC5yZWdpc3RyeS52MS5MZWFzdFJlcXVlc3RIABIvCglyaW5nX2hhc2gYAyABKAsyGi53ZWZ0LnJlZ2lzdHJ5LnYxLlJpbmdIYXNoSAASPgoKc2xvd19zdGFydBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIhAcyAggBOmS6SGEaXwoUYmFsYW5jaW5nLnNsb3dfc3RhcnQSGGEgcmluZyBoYXMgbm8gc2xvdyBzdGFydBotIWhhcyh0aGlzLnJpbmdfaGFzaCkgfHwgIWhhcyh0aGlzLnNsb3dfc3RhcnQpQgYKBGtpbmQiDAoKUm91bmRSb2JpbiIOCgxMZWFzdFJlcXVlc3QiNgoIUmluZ0hhc2gSKgoGaGVhZGVyGAEgASgJQhq6SBdyFRg/MhFeW2Etel1bYS16MC05LV0qJCJjCgxWZXJzaW9uU2hhcmUSNwoHdmVyc2lvbhgBIAEoCUImukgjciEYPzIdXltBLVphLXowLTldW0EtWmEtejAtOS5fKy1dKiQSGgoGd2VpZ2h0GAIgASgFQgq6SAcaBRiQTigAIpQBCgpIZWFkZXJSdWxlEioKBmhlYWRlchgBIAEoCUIaukgXchUYPzIRXlthLXpdW2EtejAtOS1dKiQSIQoFdmFsdWUYAiABKAlCErpID3INGMgBMgheWyAtfl0rJBI3Cgd2ZXJzaW9uGAMgASgJQia6SCNyIRg/Mh1eW0EtWmEtejAtOV1bQS1aYS16MC05Ll8rLV0qJCKgAQoXU2V0VHJhZmZpY1BvbGljeVJlcXVlc3QSKwoHc2VydmljZRgBIAEoCUIaukgXchUYPzIRXlthLXpdW2EtejAtOS1dKiQSQQoIc2V0dGluZ3MYAiABKAsyJy53ZWZ0LnJlZ2lzdHJ5LnYxLlRyYWZmaWNQb2xpY3lTZXR0aW5nc0IGukgDyAEBEhUKBGV0YWcYAyABKAlCB7pIBHICGEAiSwoYU2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlEi8KBnBvbGljeRgBIAEoCzIfLndlZnQucmVnaXN0cnkudjEuVHJhZmZpY1BvbGljeSI1ChdHZXRUcmFmZmljUG9saWN5UmVxdWVzdBIaCgdzZXJ2aWNlGAEgASgJQgm6SAZyBBABGD8iSwoYR2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlEi8KBnBvbGljeRgBIAEoCzIfLndlZnQucmVnaXN0cnkudjEuVHJhZmZpY1BvbGljeSJZChpMaXN0VHJhZmZpY1BvbGljaWVzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGMgBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBAiaQobTGlzdFRyYWZmaWNQb2xpY2llc1Jlc3BvbnNlEjEKCHBvbGljaWVzGAEgAygLMh8ud2VmdC5yZWdpc3RyeS52MS5UcmFmZmljUG9saWN5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChpEZWxldGVUcmFmZmljUG9saWN5UmVxdWVzdBIaCgdzZXJ2aWNlGAEgASgJQgm6SAZyBBABGD8SFQoEZXRhZxgCIAEoCUIHukgEcgIYQCIdChtEZWxldGVUcmFmZmljUG9saWN5UmVzcG9uc2UimAIKFFN3aXRjaFZlcnNpb25SZXF1ZXN0EisKB3NlcnZpY2UYASABKAlCGrpIF3IVGD8yEV5bYS16XVthLXowLTktXSokEjwKDGZyb21fdmVyc2lvbhgCIAEoCUImukgjciEYPzIdXltBLVphLXowLTldW0EtWmEtejAtOS5fKy1dKiQSOgoKdG9fdmVyc2lvbhgDIAEoCUImukgjciEYPzIdXltBLVphLXowLTldW0EtWmEtejAtOS5fKy1dKiQ6WbpIVhpUChZzd2l0Y2gudmVyc2lvbnNfZGlmZmVyEhR0aGUgdmVyc2lvbnMgYXJlIHR3bxokdGhpcy5mcm9tX3ZlcnNpb24gIT0gdGhpcy50b192ZXJzaW9uIkgKFVN3aXRjaFZlcnNpb25SZXNwb25zZRIvCgZwb2xpY3kYASABKAsyHy53ZWZ0LnJlZ2lzdHJ5LnYxLlRyYWZmaWNQb2xpY3kyzgcKFFRyYWZmaWNQb2xpY3lTZXJ2aWNlEr0BChBTZXRUcmFmZmljUG9saWN5Eikud2VmdC5yZWdpc3RyeS52MS5TZXRUcmFmZmljUG9saWN5UmVxdWVzdBoqLndlZnQucmVnaXN0cnkudjEuU2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlIlKQAgLK8xgZGhdyZWdpc3RyeS5wb2xpY2llcy53cml0ZYLT5JMCLBonL3YxL3JlZ2lzdHJ5L3RyYWZmaWMtcG9saWNpZXMve3NlcnZpY2V9OgEqErkBChBHZXRUcmFmZmljUG9saWN5Eikud2VmdC5yZWdpc3RyeS52MS5HZXRUcmFmZmljUG9saWN5UmVxdWVzdBoqLndlZnQucmVnaXN0cnkudjEuR2V0VHJhZmZpY1BvbGljeVJlc3BvbnNlIk6QAgHK8xgYGhZyZWdpc3RyeS5wb2xpY2llcy5yZWFkgtPkkwIpEicvdjEvcmVnaXN0cnkvdHJhZmZpYy1wb2xpY2llcy97c2VydmljZX0SuAEKE0xpc3RUcmFmZmljUG9saWNpZXMSLC53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RUcmFmZmljUG9saWNpZXNSZXF1ZXN0Gi0ud2VmdC5yZWdpc3RyeS52MS5MaXN0VHJhZmZpY1BvbGljaWVzUmVzcG9uc2UiRJACAcrzGBgaFnJlZ2lzdHJ5LnBvbGljaWVzLnJlYWSC0+STAh8SHS92MS9yZWdpc3RyeS90cmFmZmljLXBvbGljaWVzEsABChNEZWxldGVUcmFmZmljUG9saWN5Eiwud2VmdC5yZWdpc3RyeS52MS5EZWxldGVUcmFmZmljUG9saWN5UmVxdWVzdBotLndlZnQucmVnaXN0cnkudjEuRGVsZXRlVHJhZmZpY1BvbGljeVJlc3BvbnNlIkzK8xgZGhdyZWdpc3RyeS5wb2xpY2llcy53cml0ZYLT5JMCKSonL3YxL3JlZ2lzdHJ5L3RyYWZmaWMtcG9saWNpZXMve3NlcnZpY2V9ErsBCg1Td2l0Y2hWZXJzaW9uEiYud2VmdC5yZWdpc3RyeS52MS5Td2l0Y2hWZXJzaW9uUmVxdWVzdBonLndlZnQucmVnaXN0cnkudjEuU3dpdGNoVmVyc2lvblJlc3BvbnNlIlmQAgLK8xgZGhdyZWdpc3RyeS5wb2xpY2llcy53cml0ZYLT5JMCMyIuL3YxL3JlZ2lzdHJ5L3RyYWZmaWMtcG9saWNpZXMve3NlcnZpY2V9OnN3aXRjaDoBKmIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weft_options_v1_options, file_weft_registry_v1_traffic_policy_rules]);
 
 /**
  * How the calls of one service are dealt.
@@ -59,8 +61,9 @@ export const TrafficPolicySchema: GenMessage<TrafficPolicy> = /*@__PURE__*/
   messageDesc(file_weft_registry_v1_traffic_policy, 0);
 
 /**
- * A header rule that fits decides, the first of them; else the shares; else all instances alike. Versions
- * that no instance has are passed over, so a policy never sends calls where nobody is.
+ * A header rule that fits decides, the first of them; else a segment rule; else the shares; else all
+ * instances alike. Versions that no instance has are passed over, so a policy never sends calls where nobody
+ * is.
  *
  * @generated from message weft.registry.v1.TrafficPolicySettings
  */
@@ -101,6 +104,48 @@ export type TrafficPolicySettings = Message<"weft.registry.v1.TrafficPolicySetti
    * @generated from field: bool active_health_checks = 5;
    */
   activeHealthChecks: boolean;
+
+  /**
+   * Tried in order, after the header rules and before the shares.
+   *
+   * @generated from field: repeated weft.registry.v1.SegmentRule segment_rules = 6;
+   */
+  segmentRules: SegmentRule[];
+
+  /**
+   * Absence: no call is sent twice.
+   *
+   * @generated from field: weft.registry.v1.Mirror mirror = 7;
+   */
+  mirror?: Mirror | undefined;
+
+  /**
+   * The first that fits a call's path decides.
+   *
+   * @generated from field: repeated weft.registry.v1.RouteRule route_rules = 8;
+   */
+  routeRules: RouteRule[];
+
+  /**
+   * Absence: three retries at once.
+   *
+   * @generated from field: weft.registry.v1.RetryBudget retry_budget = 9;
+   */
+  retryBudget?: RetryBudget | undefined;
+
+  /**
+   * Absence: what is said at each field.
+   *
+   * @generated from field: repeated weft.registry.v1.Bulkhead bulkheads = 10;
+   */
+  bulkheads: Bulkhead[];
+
+  /**
+   * Absence: what is said at each field.
+   *
+   * @generated from field: weft.registry.v1.CircuitBreaker circuit_breaker = 11;
+   */
+  circuitBreaker?: CircuitBreaker | undefined;
 };
 
 /**
@@ -432,6 +477,54 @@ export const DeleteTrafficPolicyResponseSchema: GenMessage<DeleteTrafficPolicyRe
   messageDesc(file_weft_registry_v1_traffic_policy, 15);
 
 /**
+ * @generated from message weft.registry.v1.SwitchVersionRequest
+ */
+export type SwitchVersionRequest = Message<"weft.registry.v1.SwitchVersionRequest"> & {
+  /**
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * Which all calls go to now.
+   *
+   * @generated from field: string from_version = 2;
+   */
+  fromVersion: string;
+
+  /**
+   * Which they go to from now on; an instance of it is serving.
+   *
+   * @generated from field: string to_version = 3;
+   */
+  toVersion: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.SwitchVersionRequest.
+ * Use `create(SwitchVersionRequestSchema)` to create a new message.
+ */
+export const SwitchVersionRequestSchema: GenMessage<SwitchVersionRequest> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_traffic_policy, 16);
+
+/**
+ * @generated from message weft.registry.v1.SwitchVersionResponse
+ */
+export type SwitchVersionResponse = Message<"weft.registry.v1.SwitchVersionResponse"> & {
+  /**
+   * @generated from field: weft.registry.v1.TrafficPolicy policy = 1;
+   */
+  policy?: TrafficPolicy | undefined;
+};
+
+/**
+ * Describes the message weft.registry.v1.SwitchVersionResponse.
+ * Use `create(SwitchVersionResponseSchema)` to create a new message.
+ */
+export const SwitchVersionResponseSchema: GenMessage<SwitchVersionResponse> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_traffic_policy, 17);
+
+/**
  * Keeps how calls of each service are dealt to its instances.
  *
  * @generated from service weft.registry.v1.TrafficPolicyService
@@ -440,10 +533,12 @@ export const TrafficPolicyService: GenService<{
   /**
    * Makes or replaces the policy of a service. Clients follow at once.
    *
-   * Idempotent: what is so already stays, and is no event. Emits [TrafficPolicyChanged][].
+   * Idempotent: what is so already stays, and is no event. While a rollout of the service is on, the shares
+   * are its own. Emits [TrafficPolicyChanged][].
    *
    * Errors:
    *   RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+   *   FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
    *   ABORTED ETAG_MISMATCH
    *
    * @generated from rpc weft.registry.v1.TrafficPolicyService.SetTrafficPolicy
@@ -482,6 +577,7 @@ export const TrafficPolicyService: GenService<{
    *
    * Errors:
    *   NOT_FOUND UNKNOWN_TRAFFIC_POLICY
+   *   FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
    *   ABORTED ETAG_MISMATCH
    *
    * @generated from rpc weft.registry.v1.TrafficPolicyService.DeleteTrafficPolicy
@@ -490,6 +586,26 @@ export const TrafficPolicyService: GenService<{
     methodKind: "unary";
     input: typeof DeleteTrafficPolicyRequestSchema;
     output: typeof DeleteTrafficPolicyResponseSchema;
+  },
+  /**
+   * Sends all calls of a service that go to one version to another, in one change: blue and green. The same
+   * with the two exchanged sends them back.
+   *
+   * Calls that have begun end where they are. Header and segment rules stay. Idempotent: what was switched
+   * already is no event. Emits [TrafficPolicyChanged][].
+   *
+   * Errors:
+   *   FAILED_PRECONDITION VERSION_NOT_SERVED
+   *   FAILED_PRECONDITION OTHER_SHARES
+   *   FAILED_PRECONDITION ROLLOUT_IN_PROGRESS
+   *   RESOURCE_EXHAUSTED TOO_MANY_TRAFFIC_POLICIES
+   *
+   * @generated from rpc weft.registry.v1.TrafficPolicyService.SwitchVersion
+   */
+  switchVersion: {
+    methodKind: "unary";
+    input: typeof SwitchVersionRequestSchema;
+    output: typeof SwitchVersionResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weft_registry_v1_traffic_policy, 0);
