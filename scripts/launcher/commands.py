@@ -15,7 +15,8 @@ from launcher.problem import Problem, warn
 EPILOG = """\
 Variables: WEFT_HOME (data folder, default .weft), WEFT_VENV (environment, default .venv),
 WEFT_PROCESSES, WEFT_SERVICES (a,b: only these), WEFT_PORT_BASE,
-WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root),
+WEFT_<NAME>_PORT, WEFT_POSTGRES_USER (when started as root), WEFT_CHAOS=1 (links that
+`weft chaos` can cut and slow, clocks that it can move),
 WEFT_POSTGRES_OPTIONS ("NAME=VALUE ..."), WEFT_NATS_SYNC (default always; 10s: a power cut may
 cost 10 s of streams), WEFT_BACKUPS_KEPT (default 7), WEFT_ARCHIVE_GB_MAX (default 20).
 Everything listens on 127.0.0.1 only."""
@@ -133,6 +134,7 @@ COMMANDS = {
     "demo": Command("the main job; or `demo shop`, `retail`, `import`", "tools:demo", DEV, rest=True),
     "worker": Command("run jobs in the foreground: `worker MODULE...`", "tools:worker", rest=True),
     "jobs": Command("jobs: run, list, watch, retry, cancel, top", "tools:jobs", rest=True),
+    "chaos": Command("faults under load, and what users saw: `run SCENARIO`", "tools:chaos", rest=True),
     "psql": Command("psql on a service's database", "tools:psql", None, _service, rest=True),
     "dead-letters": Command("list and replay events no consumer could take", "tools:dead_letters", rest=True),
     "profile": Command("write a flame graph of a service's process", "tools:profile", shape=_profile),

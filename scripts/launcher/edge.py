@@ -46,7 +46,7 @@ def endpoints(groups: Sequence[Group]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in groups:
         for name in group.services:
-            found.setdefault(name, []).append(f"{HOST}:{group.port}")
+            found.setdefault(name, []).append(f"{group.host}:{group.port}")
     return found
 
 

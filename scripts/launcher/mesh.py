@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from dataclasses import fields
 
-from launcher import layout, leash, paths, postgres, preflight, progress, roster, state
+from launcher import layout, leash, links, paths, postgres, preflight, progress, roster, state, undoing
 from launcher.credentials import Credentials
 from launcher.paths import Home
 from launcher.plan import Plan
@@ -38,6 +38,8 @@ def _instances(arguments: Namespace) -> int:
         raise Problem("--instances is for a cluster", "say --cluster, too")
     if asked is not None and not 1 <= asked <= layout.INSTANCES_MAX:
         raise Problem(f"--instances {asked} is not from 1 to {layout.INSTANCES_MAX}", "for example 2")
+    if arguments.cluster and links.chosen():
+        raise Problem(f"{links.CHOSEN} and --cluster: links lead to one server of each kind", "leave one out")
     return (asked or layout.INSTANCES) if arguments.cluster else 0
 
 
@@ -45,6 +47,7 @@ def up(arguments: Namespace) -> int:
     """Starts the mesh, unless it runs; waits until it is healthy."""
     home, wanted = Home.of(), plan(arguments)
     home.make()
+    undoing.undo_if_left(home)
     if state.held(home):
         return _join(home)
     preflight.check(wanted, home, roster.chosen(paths.root(), os.environ))

@@ -23,6 +23,7 @@ class Group:
     port: int
     metrics: int
     instance: int = 1  # Which of several that are alike.
+    host: str = HOST  # Where the edge finds it.
 
 
 def services(root: Path) -> list[str]:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher import archive, backup, edge, ports, standing, state
+from launcher import archive, backup, edge, links, ports, standing, state
 from launcher.paths import Home
 from launcher.problem import Problem, say
 from launcher.progress import title
@@ -74,7 +74,7 @@ def _illness(seen: state.State, component: state.Component) -> str:
         return "" if edge.answer(monitor, "/healthz") == edge.OK else "does not answer /healthz"
     if component.name == "postgres" or component.role:
         return "" if ports.refusal(component.port) else "does not listen"
-    if component.name == archive.COMPONENT:
+    if component.name in {archive.COMPONENT, links.COMPONENT}:
         return component.note
     place = component.port - seen.ports["services"]
     return "" if edge.answer(seen.ports["metrics"] + place, "/ready") == edge.OK else "not ready"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
-from launcher import ahead, archive, edge, layout, nats, paths, postgres, roster, state
+from launcher import ahead, archive, edge, layout, links, nats, paths, postgres, roster, state
 from launcher.child import Child, Program
 from launcher.credentials import Credentials
 from launcher.pair import Pair, Server
@@ -39,6 +39,7 @@ class Supervisor:
         names = roster.chosen(paths.root(), os.environ)
         self._credentials = Credentials.of(home.secrets, roster.services(paths.root()))
         self._groups = roster.groups(names, plan.processes, plan.ports, plan.instances or 1)
+        self._linked = links.chosen()
         self._cluster = postgres.Cluster.of(home, plan.ports.postgres)
         self._pair = self._two() if plan.instances else None
         self._stop = asyncio.Event()
@@ -84,6 +85,8 @@ class Supervisor:
         else:
             self._add("postgres", ports.postgres, self._postgres())
             self._add("nats", ports.nats, self._nats())
+        if self._linked:
+            self._add(links.COMPONENT, 0, self._links())
         self._stores = list(self._children)
         for group in self._groups:
             self._add(group.name, group.port, self._services(group), group.services)
@@ -151,13 +154,25 @@ class Supervisor:
             orphan=signal.SIGTERM,
         )
 
+    def _links(self) -> Program:
+        ports = self._plan.ports
+        return Program(
+            command=links.command(self._home, self._groups, ports),
+            log=self._home.log(links.COMPONENT),
+            unready=lambda: links.unready(self._groups, ports),
+        )
+
     def _services(self, group: roster.Group) -> Program:
         told = layout.environment if self._plan.instances else roster.environment
+        environ = told(group, self._plan.ports, self._credentials, os.environ)
+        if self._linked:
+            environ = links.environment(environ, self._groups.index(group), self._plan.ports)
+            environ[links.CLOCK] = str(links.clock(self._home, group.name))
         return Program(
             command=[sys.executable, "-P", ahead.__file__, *group.services],
             log=self._home.log(group.name),
             unready=_asking(group.metrics, "/ready"),
-            environ=told(group, self._plan.ports, self._credentials, os.environ),
+            environ=environ,
             stop_s=DRAIN_S,
             after=self._founded,
         )
@@ -250,7 +265,8 @@ class Supervisor:
         """Envoy's configuration, unless what it is made from is as it was. Raises Problem."""
         self._note("edge", "writes its configuration")
         folder = self._home.path / "envoy"
-        told = edge.write_settings(folder, self._home.path, self._groups, self._plan.ports)
+        found = links.from_the_edge(self._groups) if self._linked else self._groups
+        told = edge.write_settings(folder, self._home.path, found, self._plan.ports)
         mark, known = edge.fingerprint(told), folder / "fingerprint"
         if known.exists() and known.read_text() == mark:
             return

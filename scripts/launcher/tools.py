@@ -1,6 +1,7 @@
 """Commands that run one of the repository's programs in the environment, and end with its exit code."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher import layout, paths, postgres, roster, state
+from launcher import layout, leash, paths, postgres, roster, state
 from launcher.credentials import Credentials
 from launcher.paths import Home
 from launcher.ports import HOST, Ports
@@ -75,6 +76,16 @@ def jobs(arguments: Namespace) -> int:
     return run([sys.executable, "-m", "scripts.jobs", *arguments.rest], _client(home, _running(home)))
 
 
+def chaos(arguments: Namespace) -> int:
+    """Faults and load on the mesh that runs, which end with this process."""
+    home = Home.of()
+    seen = state.read(home)
+    told = {**(_client(home, seen) if seen else {}), "WEFT_HOME": str(home.path)}
+    told["PYTHONPATH"] = os.pathsep.join(str(paths.root() / part) for part in (".", "gen", "scripts"))
+    command = [sys.executable, "-m", "scripts.chaos", *arguments.rest]
+    return run(leash.words(command, signal.SIGTERM), told, Path.cwd())
+
+
 def psql(arguments: Namespace) -> int:
     """psql on one service's database, as its own role."""
     home = Home.of()
@@ -110,14 +121,16 @@ def profile(arguments: Namespace) -> int:
     return 0
 
 
-def run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> int:
-    """Runs a program in the root of the repository; Ctrl-C is its to answer."""
+def run(
+    command: Sequence[str | Path], extra: Mapping[str, str] | None = None, folder: Path | None = None
+) -> int:
+    """Runs a program in the root of the repository, or in `folder`; Ctrl-C is its to answer."""
     program = Path(
         command[1] if command[0] == sys.executable and not str(command[1]).startswith("-") else command[0]
     )
     if not program.exists():
         raise Problem(f"there is no {program}", "check out the repository again")
-    process = subprocess.Popen(command, cwd=paths.root(), env={**os.environ, **(extra or {})})
+    process = subprocess.Popen(command, cwd=folder or paths.root(), env={**os.environ, **(extra or {})})
     while True:
         try:
             return process.wait()

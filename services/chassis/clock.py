@@ -3,13 +3,17 @@
 import asyncio
 import heapq
 import itertools
+import math
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 BACKSTEP_MS_MAX = 10_000  # A clock set back by less keeps its ids rising; by more, it is another clock.
 COUNTER_BITS = 12  # RFC 9562 §6.2 method 1: rand_a counts within a millisecond.
+OFFSET_S_MAX = 3_600.0  # Clocks that are wrong by more are wrong by a time zone, and that is not time.
+OFFSET_READ_EVERY_S = 0.25  # A call that asks for the time twice sees no file twice.
 
 
 class Clock:
@@ -29,6 +33,37 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class MovedClock(Clock):
+    """Real time of day, moved by what a file says while it is there: a rehearsal of clocks that are wrong.
+
+    The file holds `OFFSET UNTIL`: seconds, and when that ends (`monotonic`, which never moves).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._read_at = file, -math.inf
+        self._offset_s, self._until = 0.0, 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.offset_s())
+
+    def epoch(self) -> float:
+        return super().epoch() + self.offset_s()
+
+    def offset_s(self) -> float:
+        moment = self.monotonic()
+        if moment - self._read_at >= OFFSET_READ_EVERY_S:
+            self._read_at = moment
+            self._offset_s, self._until = self._told()
+        return self._offset_s if moment < self._until else 0.0
+
+    def _told(self) -> tuple[float, float]:
+        try:
+            offset_s, until = (float(word) for word in self._file.read_text().split())
+        except (OSError, ValueError):
+            return 0.0, 0.0
+        return max(-OFFSET_S_MAX, min(offset_s, OFFSET_S_MAX)), until
 
 
 class FakeClock(Clock):

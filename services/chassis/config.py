@@ -52,6 +52,9 @@ class Settings:
     audience: str = setting("The `aud` of access tokens.", "weft")
     edge_url: str = setting("Where people reach the edge; links in mails begin so.", "https://127.0.0.1:8443")
     development: bool = setting("Development conveniences: the mailbox, default keys.", False)
+    clock_file: str = setting(
+        "A file that moves this process's clock while it is there (development only; empty: none).", ""
+    )
     log_level: str = setting("DEBUG, INFO, WARNING or ERROR.", "INFO")
     otlp_endpoint: str = setting("Where spans go (OTLP/gRPC host:port; empty: nowhere).", "")
     trace_ratio: float = setting("Share of new traces that are sampled, 0 to 1.", 0.01)
@@ -65,6 +68,8 @@ class Settings:
             raise BadSetting("WEFT_NATS_REPLICAS must be 1, 3 or 5")
         if len(self.mesh_key.encode()) < MESH_KEY_BYTES_MIN:
             raise BadSetting(f"WEFT_MESH_KEY must have at least {MESH_KEY_BYTES_MIN} bytes")
+        if self.clock_file and not self.development:
+            raise BadSetting("WEFT_CLOCK_FILE is for development only")
         if not self.development and self.mesh_key == DEVELOPMENT_MESH_KEY:
             raise BadSetting("WEFT_MESH_KEY must be set (or WEFT_DEVELOPMENT=1 on a laptop)")
 

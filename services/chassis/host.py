@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from services.chassis import idempotency, mesh, telemetry
 from services.chassis.bus import Bus
 from services.chassis.caller import Signer, Verifier
-from services.chassis.clock import Clock
+from services.chassis.clock import Clock, MovedClock
 from services.chassis.config import Settings
 from services.chassis.db import Database
 from services.chassis.engine import Server, engine
@@ -94,12 +94,16 @@ async def hosting(
     `readiness` is for who asks before the services are there, and while they drain.
     """
     async with AsyncExitStack() as stack:
-        process = _Process(settings, clock or Clock(), tracing or _tracing(settings), stack)
+        process = _Process(settings, clock or _clock(settings), tracing or _tracing(settings), stack)
         process.readiness = readiness or process.readiness
         await process.open()
         for name, build in builds.items():
             await process.add(name, build)
         yield await process.serve()
+
+
+def _clock(settings: Settings) -> Clock:
+    return MovedClock(Path(settings.clock_file)) if settings.clock_file else Clock()
 
 
 def _tracing(settings: Settings) -> telemetry.Tracing:
