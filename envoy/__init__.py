@@ -35,6 +35,8 @@ The settings file is one JSON object; every key may be absent:
                    service's first proto service, such as "weft.identity.v1.IdentityService".
     segments       claims of tokens, such as "plan", that are written into `x-weft-segment-<claim>` for
                    traffic policies to deal calls by. []
+    discovery      "ads": clusters of services come from the registry, whose own endpoints stay those of
+                   `services`; "": they are made of `services`. ""
 
 Start Envoy with --disable-hot-restart: several may run on one machine.
 

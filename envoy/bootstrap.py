@@ -12,7 +12,7 @@ from typing import Any
 from . import certificates, clusters, listeners
 from .binary import binary
 from .methods import Contract
-from .settings import LOOPBACK, Settings
+from .settings import LOOPBACK, REGISTRY, Settings
 from .wire import Json, extension
 
 CONNECTIONS_MAX = 10_000  # Of all clients together; a connection costs Envoy some 50 kB.
@@ -59,6 +59,7 @@ def build(contract: Contract, settings: Settings, out: Path) -> Json:
                 "socket_address": {"address": LOOPBACK, "port_value": settings.port("admin")},
             }
         },
+        **(_discovery() if settings.discovery else {}),
         "static_resources": {
             "listeners": listeners.all_(contract, settings, out),
             "clusters": clusters.all_(contract, settings),
@@ -71,6 +72,21 @@ def build(contract: Contract, settings: Settings, out: Path) -> Json:
         ],
         "overload_manager": {"refresh_interval": "0.25s", "resource_monitors": [connections]},
         "stats_config": {"stats_tags": STATS_TAGS},
+    }
+
+
+def _discovery() -> Json:
+    """Clusters of services are told by the registry (delta ADS): what it told last stays while it is away."""
+    again = {"retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"}}
+    return {
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": REGISTRY, "retry_policy": again}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+        }
     }
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from . import cache
 from .methods import Contract
-from .settings import LOOPBACK, Settings, address
+from .settings import LOOPBACK, REGISTRY, Settings, address
 from .wire import Json, seconds, typed
 
 ADMIN = "admin"
@@ -31,7 +31,7 @@ KEEPALIVE = {"interval": "30s", "timeout": "10s"}  # Finds dead peers behind sil
 def all_(contract: Contract, settings: Settings) -> list[Json]:
     """Every cluster of the bootstrap."""
     health = {**contract.services, **settings.health}
-    names = sorted({*contract.services, *settings.services})
+    names = [REGISTRY] if settings.discovery else sorted({*contract.services, *settings.services})
     found = [_service(name, settings.services.get(name, []), health.get(name, "")) for name in names]
     found += [
         cache.cluster(),

@@ -143,6 +143,8 @@ def _manager(name: str, host: Json, settings: Settings, out: Path | None) -> Jso
             "name": name,
             "virtual_hosts": [host],
             "max_direct_response_body_size_bytes": ASSET_BYTES_MAX,
+            # Clusters that are told of come after the routes to them; until then a call is a 503.
+            **({"validate_clusters": False} if settings.discovery else {}),
         },
         local_reply_config=local_reply_config(),
         stream_idle_timeout=seconds(STREAM_IDLE_DEFAULT),

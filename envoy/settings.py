@@ -12,6 +12,8 @@ PORTS = {"https": 8443, "http": 8080, "mesh": 8081, "admin": 9901, "stats": 9902
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 CLAIM = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+ADS = "ads"
+REGISTRY = "registry"  # The service that answers ADS.
 REQUIRED_PORTS = ("mesh", "admin", "stats")
 
 
@@ -42,6 +44,7 @@ class Settings:
     rate_factor: int = 1
     health: dict[str, str] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
+    discovery: str = ""
 
     def port(self, name: str) -> int | None:
         """The listener's port, None if the listener is left out."""
@@ -81,6 +84,12 @@ def from_values(values: dict[str, Any]) -> Settings:
     paths = {"certificates", "descriptor", "openapi", "pages", "bundle"}
     taken: dict[str, Any] = {key: Path(value) if key in paths else value for key, value in values.items()}
     settings = Settings(**taken)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """Raises BadSettings."""
     if strange := sorted(settings.ports.keys() - PORTS.keys()):
         raise BadSettings(f"unknown ports: {', '.join(strange)}; known: {', '.join(PORTS)}")
     for name in REQUIRED_PORTS:
@@ -88,10 +97,18 @@ def from_values(values: dict[str, Any]) -> Settings:
             raise BadSettings(f"the {name} listener cannot be left out")
     if wrong := [claim for claim in settings.segments if not CLAIM.fullmatch(claim)]:
         raise BadSettings(f"segments are names of claims, such as plan; not {', '.join(wrong)}")
+    _check_discovery(settings)
     for endpoints in settings.services.values():
         for endpoint in endpoints:
             address(endpoint)
-    return settings
+
+
+def _check_discovery(settings: Settings) -> None:
+    """Raises BadSettings."""
+    if settings.discovery not in ("", ADS):
+        raise BadSettings(f"unknown discovery: {settings.discovery!r}; known: {ADS!r}")
+    if settings.discovery and not settings.services.get(REGISTRY):
+        raise BadSettings(f"discovery by {ADS} needs endpoints of the service {REGISTRY}")
 
 
 def address(endpoint: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launcher import paths
+from launcher import discovery, paths
 from launcher.ports import HOST, Ports
 from launcher.roster import Group
 
@@ -36,6 +36,8 @@ def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Por
         "access_log": str(home / "logs" / "access.log"),
         "rate_factor": int(os.environ.get("WEFT_RATE_FACTOR", "1")),  # Benchmarks raise it.
     }
+    if discovery.ads(os.environ):
+        values["discovery"] = discovery.ADS
     path = folder / "settings.json"
     path.write_text(json.dumps(values, indent=2))
     return path

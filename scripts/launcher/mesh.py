@@ -9,7 +9,19 @@ import time
 from argparse import Namespace
 from dataclasses import fields
 
-from launcher import layout, leash, links, paths, postgres, preflight, progress, roster, state, undoing
+from launcher import (
+    discovery,
+    layout,
+    leash,
+    links,
+    paths,
+    postgres,
+    preflight,
+    progress,
+    roster,
+    state,
+    undoing,
+)
 from launcher.credentials import Credentials
 from launcher.paths import Home
 from launcher.plan import Plan
@@ -26,6 +38,7 @@ def plan(arguments: Namespace) -> Plan:
     """What the flags and the environment ask for. Raises Problem."""
     flags = {each.name: getattr(arguments, f"{each.name}_port") for each in fields(Ports)}
     names = roster.chosen(paths.root(), os.environ)
+    discovery.check(names, os.environ)
     wish = arguments.processes or os.environ.get("WEFT_PROCESSES", "")
     ports = Ports.chosen({**flags, "base": arguments.port_base}, os.environ)
     return Plan(ports, roster.processes(wish, len(names)), not arguments.no_edge, _instances(arguments))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import paths
+from launcher import discovery, paths
 from launcher.credentials import Credentials
 from launcher.ports import HOST, SERVICES_MAX, Ports
 from launcher.problem import Problem
@@ -144,4 +144,5 @@ def environment(
     # Bytecode is kept even where the person's environment says otherwise: a start without takes 3 s more.
     kept = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     python = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{paths.root()}:{paths.root() / 'gen'}"}
-    return {**kept, **python, **shared(ports), **own, **secret(group, ports, credentials)}
+    told = {**shared(ports), **discovery.settings(ports, environ), **own, **secret(group, ports, credentials)}
+    return {**kept, **python, **told}

@@ -86,6 +86,34 @@ def chaos(arguments: Namespace) -> int:
     return run(leash.words(command, signal.SIGTERM), told, Path.cwd())
 
 
+def mesh(arguments: Namespace) -> int:
+    """The graph of the running mesh, by the registry's own process: it is there without the edge, too."""
+    home = Home.of()
+    seen = _running(home)
+    if not any("registry" in each.services for each in seen.components):
+        raise Problem("no registry runs in this mesh", "name it in WEFT_SERVICES, or leave that unset")
+    told = {
+        "PYTHONPATH": os.pathsep.join(str(paths.root() / part) for part in (".", "gen")),
+        "WEFT_REGISTRY_TARGET": f"{HOST}:{seen.find('registry').port}",
+        "WEFT_MESH_KEY": Credentials.of(home.secrets, []).mesh_key,
+    }
+    return run([sys.executable, "-m", "scripts.picture", *arguments.rest], told)
+
+
+def instance(arguments: Namespace) -> int:
+    """One more process of a service, in the foreground, at ports that are free; it registers itself."""
+    home = Home.of()
+    seen = _running(home)
+    names = list(dict.fromkeys(name for each in seen.components for name in each.services))
+    if arguments.service not in names:
+        raise Problem(f"no service is called {arguments.service}", f"one of: {', '.join(names)}")
+    one = roster.Group(arguments.service, (arguments.service,), 0, 0)
+    environ = {**os.environ, "WEFT_REGISTER": "1"}
+    told = layout.environment if seen.instances else roster.environment
+    whole = told(one, Ports(**seen.ports), Credentials.of(home.secrets, names), environ)
+    return run([sys.executable, "-m", "services", arguments.service], whole)
+
+
 def psql(arguments: Namespace) -> int:
     """psql on one service's database, as its own role."""
     home = Home.of()

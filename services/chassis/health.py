@@ -54,13 +54,17 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # generated 
         """The status now, and each change of it; a name that is unknown now may come later."""
         told = UNTOLD
         while True:
-            told = await self._other_than(told, request.service)
+            told = await self.other_than(told, request.service)
             yield pb.HealthCheckResponse(status=told)
 
-    async def _other_than(self, told: int, name: str) -> int:
+    async def other_than(self, told: int, name: str) -> int:
         """The status of `name`, once it is not `told`."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._statuses.get(name, UNKNOWN) != told)
+            await self._changed.wait_for(lambda: self.status(name) != told)
+        return self.status(name)
+
+    def status(self, name: str) -> int:
+        """Of `name` now."""
         return int(self._statuses.get(name, UNKNOWN))
 
     async def set(self, name: str, status: int) -> None:

@@ -29,6 +29,7 @@ from services.chassis.jobs import effects
 from services.chassis.keys import Keys
 from services.chassis.mesh import Local, Mesh, Ways
 from services.chassis.method import Methods
+from services.chassis.registration import About, Registrations
 from services.chassis.relay import Relay
 from services.chassis.rpc import Answering
 
@@ -88,13 +89,15 @@ async def hosting(
     clock: Clock | None = None,
     tracing: telemetry.Tracing | None = None,
     readiness: Readiness | None = None,
+    about: About | None = None,
 ) -> AsyncIterator[Hosted]:
     """Runs the named services in this process until the block ends, then drains and stops them.
 
-    `readiness` is for who asks before the services are there, and while they drain.
+    `readiness` is for who asks before the services are there, and while they drain; `about` is what they
+    say of themselves at the registry, where there is one to be told.
     """
     async with AsyncExitStack() as stack:
-        process = _Process(settings, clock or _clock(settings), tracing or _tracing(settings), stack)
+        process = _Process(settings, clock or _clock(settings), tracing or _tracing(settings), stack, about)
         process.readiness = readiness or process.readiness
         await process.open()
         for name, build in builds.items():
@@ -114,14 +117,20 @@ class _Process:
     """One process in the making: shared parts first, then each service, then the socket."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, tracing: telemetry.Tracing, stack: AsyncExitStack
+        self,
+        settings: Settings,
+        clock: Clock,
+        tracing: telemetry.Tracing,
+        stack: AsyncExitStack,
+        about: About | None,
     ) -> None:
+        self._about = about
         self._settings, self._clock, self._tracing, self._stack = settings, clock, tracing, stack
         self._verifier = Verifier(
             issuer=settings.issuer, audience=settings.audience, mesh_key=settings.mesh_key, clock=clock
         )
         self._methods, self.readiness = Methods(), Readiness()
-        self._answering = Answering(self._verifier, tracing, clock)
+        self._answering = Answering(self._verifier, tracing, clock, by_caller=about is not None)
         self._tools: dict[str, Tools] = {}
         self._loops: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
 
@@ -201,6 +210,10 @@ class _Process:
         self._stack.push_async_callback(self._drain, server)
         await self.readiness.round()
         channels = {name: tools.mesh for name, tools in self._tools.items()}
+        if self._about:
+            registrations = Registrations(self._about, self._settings, server.port, self.readiness)
+            registrations.begin(channels)
+            self._stack.push_async_callback(registrations.leave)  # First of all: no new calls come then.
         return Hosted(port=server.port, readiness=self.readiness, mesh=channels, tools=self._tools)
 
     async def _drain(self, server: Server) -> None:

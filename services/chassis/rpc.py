@@ -75,9 +75,12 @@ class Overloaded(Unavailable):
 class Answering:
     """Runs handlers for one process."""
 
-    def __init__(self, verifier: Verifier, tracing: telemetry.Tracing, clock: Clock) -> None:
+    def __init__(
+        self, verifier: Verifier, tracing: telemetry.Tracing, clock: Clock, *, by_caller: bool = False
+    ) -> None:
+        """`by_caller`: what each service asked is counted apart, for the graph of calls."""
         self._verifier, self._clock = verifier, clock
-        self.tracing, self.calls = tracing, 0
+        self.tracing, self.calls, self.by_caller = tracing, 0, by_caller
         self.trespasses = Trespasses(clock)
         telemetry.IN_FLIGHT.set_function(lambda: self.calls)
 
@@ -151,9 +154,13 @@ class _Around:
         """Counts the call. Whatever was raised leaves as a Refusal, save cancellation."""
         refusal = self._refusal(error) if isinstance(error, Exception) else None
         code = refusal.code if refusal else code_pb2.OK if error is None else code_pb2.CANCELLED
-        path = self.call.method.path
+        path, seconds = self.call.method.path, time.perf_counter() - self._began
         self._answering.calls -= 1
-        telemetry.answered(path, code, time.perf_counter() - self._began)
+        telemetry.answered(path, code, seconds)
+        if self._answering.by_caller and not (
+            self.call.method.request_streaming or self.call.method.response_streaming
+        ):
+            telemetry.asked(self.call.caller.via, path, code in FAULTS, seconds)
         telemetry.end(self._span, path, code, code in FAULTS)
         _restore(self._marks)
         if refusal is not None and refusal is not error:

@@ -23,12 +23,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 from prometheus_client import Counter, Gauge, Histogram
 
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 60)
 HANDLED = Counter("weft_rpc_handled", "Calls answered.", ["method", "code"])
-SECONDS = Histogram(
-    "weft_rpc_seconds",
-    "Time to the last byte of an answer.",
-    ["method"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 60),
+SECONDS = Histogram("weft_rpc_seconds", "Time to the last byte of an answer.", ["method"], buckets=BUCKETS_S)
+BY_CALLER = Histogram(
+    "weft_rpc_by_caller_seconds",
+    "The same of unary calls by who asked whom, in processes that register themselves.",
+    ["caller", "service", "outcome"],
+    buckets=BUCKETS_S,
 )
 IN_FLIGHT = Gauge("weft_rpc_in_flight", "Calls being answered.")
 CALLED = Counter("weft_mesh_calls", "Calls made to other services.", ["method", "code"])
@@ -43,6 +45,8 @@ RELAY_LAG = Gauge("weft_relay_lag_seconds", "Age of the last event when it was p
 EVENTS_HANDLED = Counter("weft_events_handled", "Events done or given up.", ["consumer", "outcome"])
 READY = Gauge("weft_ready", "1 while all checks of a service pass.", ["service"])
 
+EDGE, OTHERS = "edge", "others"  # Callers that are no service: whoever came by the edge; one too many.
+CALLERS_MAX = 64  # Services that a process tells apart: four times what the mesh has.
 OTLP_QUEUE_MAX = 2_048  # Spans that wait for export; more are dropped, never blocking a call.
 
 
@@ -135,6 +139,12 @@ def answered(path: str, code: int, seconds: float) -> None:
     taken.observe(seconds)
 
 
+def asked(caller: str, path: str, failed: bool, seconds: float) -> None:
+    """Counts a unary call by who made it: a service, or nobody for a call that came by the edge."""
+    if measured := _of_caller(caller or EDGE, path, failed):
+        measured.observe(seconds)
+
+
 def called(path: str, code: int) -> None:
     """Counts a call that was made. `path` is one that a stub names."""
     _calls_of(path, code).inc()
@@ -150,6 +160,21 @@ def _metrics_of(path: str, code: int) -> tuple[Counter, Histogram]:
 def _calls_of(path: str, code: int) -> Counter:
     """Kept, as those above."""
     return CALLED.labels(path, code_pb2.Code.Name(code))
+
+
+_callers: set[str] = set()
+
+
+@cache
+def _of_caller(caller: str, path: str, failed: bool) -> Histogram | None:
+    """Kept, as those above. None for a method of a contract that is not ours, such as health."""
+    root, _, rest = path.strip("/").partition(".")
+    if root != "weft":
+        return None
+    if len(_callers) < CALLERS_MAX:
+        _callers.add(caller)
+    known = caller if caller in _callers else OTHERS
+    return BY_CALLER.labels(known, rest.partition(".")[0], "failed" if failed else "answered")
 
 
 def end(span: otel.Span | None, path: str, code: int, failed: bool) -> None:

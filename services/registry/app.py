@@ -11,6 +11,7 @@ from services.registry.feed import Feed
 from services.registry.service.certificates import Certificates
 from services.registry.service.discovery import Discovery
 from services.registry.service.faults import Faults
+from services.registry.service.graph import Graphs
 from services.registry.service.instances import Instances
 from services.registry.service.rollouts import Rollouts
 from services.registry.service.shared import Shared
@@ -22,6 +23,7 @@ from services.registry.sweeping import Sweeper
 from weft.registry.v1 import (
     certificate_pb2_grpc,
     fault_pb2_grpc,
+    graph_pb2_grpc,
     registry_pb2_grpc,
     rollout_pb2_grpc,
     traffic_policy_pb2_grpc,
@@ -31,12 +33,13 @@ from weft.registry.v1 import (
 def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     settings = load(RegistrySettings, environ, PREFIX)
     feed = Feed(tools.db)
-    board = Board(tools.db, feed, settings.listener)
+    board = Board(tools.db, feed, settings.listener, settings.plain)
     shared = Shared(db=tools.db, clock=tools.clock, feed=feed, page_key=tools.settings.mesh_key)
     authorities = Authorities(settings, tools.settings.mesh_key)
     return Parts(
         servicers={
             registry_pb2_grpc.add_RegistryServiceServicer_to_server: Instances(shared),
+            graph_pb2_grpc.add_GraphServiceServicer_to_server: Graphs(shared, settings.envoy_metrics),
             traffic_policy_pb2_grpc.add_TrafficPolicyServiceServicer_to_server: TrafficPolicies(shared),
             certificate_pb2_grpc.add_CertificateServiceServicer_to_server: Certificates(shared, authorities),
             fault_pb2_grpc.add_FaultServiceServicer_to_server: Faults(shared),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from services.chassis.db import Database
 from services.registry.domain.resource import Kind, View
-from services.registry.domain.world import World, world
+from services.registry.domain.world import PLAIN, Policy, World, world
 from services.registry.feed import Feed
 from services.registry.service import pack, rules
 from services.registry.store import fault as faults, instance as instances, state, traffic_policy as policies
@@ -24,8 +24,9 @@ ONE_VIEW = "REPEATABLE READ"
 class Board:
     """Keeps the last snapshot while the database is away."""
 
-    def __init__(self, db: Database, feed: Feed, listener: str) -> None:
-        self._db, self._feed, self._listener = db, feed, listener
+    def __init__(self, db: Database, feed: Feed, listener: str, plain: Policy = PLAIN) -> None:
+        """`plain` is the policy of services that have none."""
+        self._db, self._feed, self._listener, self._plain = db, feed, listener, plain
         self._followers: set[Callable[[], None]] = set()
         self._wanted = asyncio.Event()
         self._snapshot: Snapshot | None = None
@@ -75,5 +76,5 @@ class Board:
             rows = await instances.endpoints(tx)
             kept = await policies.every(tx)
             made = await faults.every(tx)
-        named = {each.service: rules.policy(each) for each in kept}
-        return world(revision, pack.endpoints(rows), named, rules.faults(made))
+        named = {each.service: rules.policy(each, self._plain) for each in kept}
+        return world(revision, pack.endpoints(rows), named, rules.faults(made), self._plain)

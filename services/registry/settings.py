@@ -4,8 +4,16 @@ import re
 from dataclasses import dataclass
 
 from services.chassis.config import BadSetting, setting
+from services.registry.domain.rules import RetryBudget
+from services.registry.domain.world import PLAIN, Balancer, Policy
 
 PREFIX = "WEFT_REGISTRY_"
+LIKE_EDGE = Policy(
+    balancer=Balancer.LEAST_REQUEST,
+    active_checks=True,
+    checked_by_name=True,
+    retry_budget=RetryBudget(percent=20, always=3),
+)
 STATS_MAX = 16  # Each is asked once a second for each rollout on its way.
 
 
@@ -31,10 +39,25 @@ class RegistrySettings:
         "empty: none, and rollouts wait).",
         (),
     )
+    envoy_metrics: str = setting(
+        "Where graphs read what Envoy has counted: its stats listener (host:port; empty: nowhere).",
+        "",
+    )
+    like_edge: bool = setting(
+        "All who register are Weft's own: those without a policy get least request, health checks by their "
+        "service's name and a budget for retries, as in the generated edge.",
+        False,
+    )
+
+    @property
+    def plain(self) -> Policy:
+        """Of services that have none."""
+        return LIKE_EDGE if self.like_edge else PLAIN
 
     def __post_init__(self) -> None:
-        if self.listener and not _is_place(self.listener):
-            raise BadSetting(f"{PREFIX}LISTENER must be host:port")
+        for name, place in (("LISTENER", self.listener), ("ENVOY_METRICS", self.envoy_metrics)):
+            if place and not _is_place(place):
+                raise BadSetting(f"{PREFIX}{name} must be host:port")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,252}", self.trust_domain):
             raise BadSetting(f"{PREFIX}TRUST_DOMAIN must have small letters, digits, dots and dashes alone")
         if not 60 <= self.certificate_s <= 86_400:

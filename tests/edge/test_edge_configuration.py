@@ -28,6 +28,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "named endpoints": {"services": {"probe": ["probe:50051"], "identity": ["identity:50051"]}},
     "all addresses": {"host": "0.0.0.0", "development": False},
     "no service yet": {"services": {}},
+    "told by the registry": {"discovery": "ads", "services": {"registry": ["127.0.0.1:1"], "probe": []}},
     "no pages": {"pages": "/nowhere", "openapi": "/nowhere"},
 }
 
@@ -92,6 +93,8 @@ def test_the_same_settings_give_the_same_files(values: dict[str, Any], tmp_path:
         {"ports": {"htps": 1}},
         {"services": {"probe": ["nowhere"]}},
         {"ports": {"mesh": None}},
+        {"discovery": "xds"},
+        {"discovery": "ads"},
     ],
 )
 def test_wrong_settings_are_named_in_one_line(wrong: dict[str, Any], tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ CONNECT_TIMEOUT = timedelta(seconds=1)
 REQUESTS_MAX = 4096  # In flight to one service: what its event loops can hold with their deadlines kept.
 PENDING_MAX = 1024  # Waiting for a connection: about what arrives while one is made.
 CONNECTIONS_MAX = 1024  # HTTP/2 needs one an instance; a bound against storms of reconnects.
+KEEPALIVE = {"interval": timedelta(seconds=30), "timeout": timedelta(seconds=10)}  # Finds dead peers.
 FAILURES = 5  # Consecutive gateway failures that eject.
 EJECTED_S = 3.0  # At first; longer each time.
 EJECTED_PERCENT_MAX = 50  # At least half of the endpoints stay.
@@ -60,13 +61,15 @@ def envoy(service: Service, version: str = "") -> Resource:
     made.common_lb_config.healthy_panic_threshold.value = 0  # Nobody is served by a sick instance.
     made.common_lb_config.update_merge_window.seconds = 0
     made.ignore_health_on_host_removal = True
-    options = HttpProtocolOptions(explicit_http_config={"http2_protocol_options": Http2ProtocolOptions()})
+    made.upstream_connection_options.tcp_keepalive.keepalive_time.value = 60
+    http2 = Http2ProtocolOptions(connection_keepalive=KEEPALIVE)
+    options = HttpProtocolOptions(explicit_http_config={"http2_protocol_options": http2})
     made.typed_extension_protocol_options[HTTP2].CopyFrom(packed(options))
     if policy.balancer is Balancer.RING_HASH:
         made.ring_hash_lb_config.CopyFrom(_ring())
     _start_slowly(made, policy)
     if policy.active_checks:
-        made.health_checks.append(_check())
+        made.health_checks.append(_check(service.name if policy.checked_by_name else ""))
     return resource(made.name, made)
 
 
@@ -125,13 +128,16 @@ def _start_slowly(made: Cluster, policy: Policy) -> None:
     config.slow_start_config.slow_start_window.FromTimedelta(window)
 
 
-def _check() -> HealthCheck:
+def _check(asked: str) -> HealthCheck:
+    """`asked` is what grpc.health.v1 is asked for; empty: the whole process."""
     return HealthCheck(
         interval=timedelta(seconds=1),
         timeout=timedelta(milliseconds=800),
-        no_traffic_interval=timedelta(seconds=1),
+        no_traffic_interval=timedelta(milliseconds=250),  # Also of an unhealthy one before its first call.
+        no_traffic_healthy_interval=timedelta(seconds=1),
+        initial_jitter=timedelta(milliseconds=50),
         unhealthy_interval=timedelta(milliseconds=250),
         unhealthy_threshold={"value": 2},  # One lost check is not an outage.
         healthy_threshold={"value": 1},
-        grpc_health_check=HealthCheck.GrpcHealthCheck(),
+        grpc_health_check=HealthCheck.GrpcHealthCheck(service_name=asked),
     )

@@ -56,6 +56,7 @@ class Policy:
     retry_budget: RetryBudget | None = None
     bulkheads: tuple[Bulkhead, ...] = ()
     breaker: Breaker = USUAL
+    checked_by_name: bool = False  # Asked for the service's name; else for the whole process.
 
     def versions(self) -> list[str]:
         """Those that it names, sorted."""
@@ -126,12 +127,13 @@ def world(
     instances: Mapping[str, Iterable[Endpoint]],
     policies: Mapping[str, Policy],
     faults: Mapping[str, tuple[Fault, ...]] | None = None,
+    plain: Policy = PLAIN,
 ) -> World:
-    """Services that have an instance or a policy, by name."""
+    """Services that have an instance or a policy, by name; `plain` is the policy of those that have none."""
     names, made_to_fail = sorted({*instances, *policies}), faults or {}
     made = [
         Service(
-            name, distinct(instances.get(name, ())), policies.get(name, PLAIN), made_to_fail.get(name, ())
+            name, distinct(instances.get(name, ())), policies.get(name, plain), made_to_fail.get(name, ())
         )
         for name in names
     ]

@@ -22,28 +22,30 @@ from services.registry.domain.rules import (
     RouteRule,
 )
 from services.registry.domain.traffic_policy import TrafficPolicy
-from services.registry.domain.world import Balancer, Policy
+from services.registry.domain.world import PLAIN, Balancer, Policy
 from weft.registry.v1 import fault_pb2, traffic_policy_pb2, traffic_policy_rules_pb2 as pb
 
 HEDGED = 1  # Further tries, where the policy names no number.
 ALWAYS = 3  # Retries at once whatever the budget, likewise.
 
 
-def policy(row: TrafficPolicy) -> Policy:
+def policy(row: TrafficPolicy, plain: Policy = PLAIN) -> Policy:
+    """What the row does not say is as in `plain`."""
     settings = traffic_policy_pb2.TrafficPolicySettings.FromString(row.settings)
     balancing, breaker = settings.balancing, settings.circuit_breaker
     by_header = [HeaderRule(r.header, r.value, r.version) for r in settings.header_rules]
     return Policy(
-        balancer=Balancer(balancing.WhichOneof("kind") or Balancer.ROUND_ROBIN),
+        balancer=Balancer(balancing.WhichOneof("kind") or plain.balancer),
         hash_header=balancing.ring_hash.header,
         slow_start_s=_seconds(balancing.slow_start),
         zones=tuple(settings.zones),
         shares=tuple((share.version, share.weight) for share in settings.shares),
         header_rules=(*by_header, *map(_segment, settings.segment_rules)),
-        active_checks=settings.active_health_checks,
+        active_checks=settings.active_health_checks or plain.active_checks,
+        checked_by_name=plain.checked_by_name,
         mirror=_mirror(settings),
         route_rules=tuple(map(_route_rule, settings.route_rules)),
-        retry_budget=_budget(settings),
+        retry_budget=_budget(settings) or plain.retry_budget,
         bulkheads=tuple(
             Bulkhead(each.version, each.max_requests, each.max_pending, each.max_connections)
             for each in settings.bulkheads

@@ -1,6 +1,7 @@
 export * from "./certificate_pb.js";
 export * from "./events_pb.js";
 export * from "./fault_pb.js";
+export * from "./graph_pb.js";
 export * from "./instance_pb.js";
 export * from "./registry_pb.js";
 export * from "./rollout_pb.js";

@@ -1,0 +1,1 @@
+"""`weft mesh`: who is there and who calls whom, in the terminal."""
