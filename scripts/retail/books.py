@@ -1,8 +1,8 @@
 """What a wholesaler's lines are in business terms, a day at a time: no more than a day is held in memory.
 
 A line above zero sells. A line below zero takes a sale back. One that costs nothing is given away with what
-else is on its invoice, or, where nobody is charged for anything, corrects the stock. An invoice that begins
-with A adjusts debts that are bad.
+else is on its invoice, or, where nobody is charged for anything, corrects the stock; postage has none, so
+nothing moves. An invoice that begins with A adjusts debts that are bad.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ def _sort(day: Day, invoice: str, rows: Sequence[Row]) -> None:
     for row in rows:
         if invoice.startswith(ADJUSTED):
             day.debts.append(row)
+        elif not row.price and (row.units < 0 or not charged) and row.sku in INTANGIBLE:
+            message = f"nobody is charged, and {row.sku} is nothing that lies in stock"
+            day.refused.append(Refused(day.file, row.line, invoice, row.sku, "NOTHING_MOVED", message))
         elif not row.price and (row.units < 0 or not charged):
             day.corrections.setdefault(invoice, []).append(row)
         else:
