@@ -27,6 +27,7 @@ NAMES = {
     "commerce.ledger": "transfers, against pgbench's TPC-B",
     "commerce.order": "checkouts through the edge, and searches among a million orders",
     "commerce.pricing": "quotes and redemptions, by what they hold",
+    "ratelimit": "decisions of global rate limits, from memory, from the store, and through the edge",
     "registry": "registrations, and what clients of discovery wait for: 200 services of 5 instances",
     "stream": "an account's activity fanned out to many watchers",
     "sign-in": "sign-ins, and the share that Argon2 takes",

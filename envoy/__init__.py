@@ -31,6 +31,10 @@ The settings file is one JSON object; every key may be absent:
     trace_percent  share of requests that start a trace. 1
     trusted_hops   proxies before the edge whose x-forwarded-for names the caller. 0
     rate_factor    multiplies every rate limit, for load tests. 1
+    global_limits  {"closed": [...], "headers": [...], "routes": [...]}: asks the ratelimit service for the
+                   calls of rpcs whose full names begin with one of `routes` (["weft."]) or `closed`, and
+                   tells it of these request headers. While it does not answer, calls pass, but for those of
+                   `closed`: 503. null: it is not asked. null
     health         {"identity": "name that grpc.health.v1 is asked for"}; absent: the full name of the
                    service's first proto service, such as "weft.identity.v1.IdentityService".
     segments       claims of tokens, such as "plan", that are written into `x-weft-segment-<claim>` for

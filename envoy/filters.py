@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from . import cache, clusters, limits, statuses
+from . import cache, clusters, global_limits, limits, statuses
 from .forwarding import BUFFER, JWT
 from .methods import REQUEST_BYTES_MAX, Contract
 from .routes import HEAD, STREAMER, VERSION
@@ -34,6 +34,7 @@ COMPRESSED = (
 
 def edge(contract: Contract, settings: Settings, descriptor: Path) -> list[Json]:
     """Filters of the doors that the world uses."""
+    asking = global_limits.Asking.of(settings)
     return [
         extension("envoy.filters.http.cors", HTTP_FILTERS + "cors.v3.Cors"),
         extension("envoy.filters.http.grpc_web", HTTP_FILTERS + "grpc_web.v3.GrpcWeb"),
@@ -42,8 +43,9 @@ def edge(contract: Contract, settings: Settings, descriptor: Path) -> list[Json]
         *_compressors(),
         limits.exchanges(),
         _api_keys(),
-        _tokens(settings),
+        _tokens(settings, global_limits.claims(asking)),
         limits.filter_(contract.methods, settings.rate_factor),
+        *global_limits.filters(asking),
         idle(extension(BUFFER, HTTP_FILTERS + "buffer.v3.Buffer", max_request_bytes=REQUEST_BYTES_MAX)),
         _statistics(),
         cache.lua_filter(cache.VALIDATE, "validate"),
@@ -128,7 +130,7 @@ def _transcoder(contract: Contract, descriptor: Path, *, events: bool) -> Json:
     return idle(config)
 
 
-def _tokens(settings: Settings) -> Json:
+def _tokens(settings: Settings, claims: list[Json]) -> Json:
     """Verifies access tokens; a route says whether it demands one."""
     provider = {
         "issuer": settings.token_issuer,
@@ -136,7 +138,11 @@ def _tokens(settings: Settings) -> Json:
         "require_expiration": True,
         "forward": True,
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
-        "claim_to_headers": [{"header_name": limits.SUBJECT, "claim_name": "sub"}, *_segments(settings)],
+        "claim_to_headers": [
+            {"header_name": limits.SUBJECT, "claim_name": "sub"},
+            *_segments(settings),
+            *claims,
+        ],
         "jwt_cache_config": {"jwt_cache_size": JWT_CACHE, "jwt_max_token_size": TOKEN_BYTES_MAX},
         "remote_jwks": {
             "http_uri": {"uri": f"http://{IDENTITY}{JWKS_PATH}", "cluster": clusters.SELF, "timeout": "1s"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from . import limits
+from .global_limits import Asking
 from .methods import REQUEST_BYTES_MAX, Method
 from .wire import HTTP_FILTERS, Json, extension, header, off, on, seconds, typed
 
@@ -29,6 +30,7 @@ class Door:
     retries: bool = True  # The mesh's own channel retries by itself: two layers would multiply.
     caching: bool = False  # Cacheable reads go through the cache to the inner listener.
     stamping: bool = False  # The inner listener: answers of cacheable reads are stamped.
+    asking: Asking | None = None  # Who is asked for limits that hold over all edges; None: nobody.
 
 
 def route(method: Method, template: str, door: Door) -> Json:
@@ -55,6 +57,9 @@ def route(method: Method, template: str, door: Door) -> Json:
         action["rate_limits"] = limits.actions(method)
         forward["request_headers_to_remove"] = ["x-api-key"]
         forward["typed_per_filter_config"] = _per_filter(method)
+        if door.asking and (asked := door.asking.per_filter(method)):
+            action["rate_limits"] += door.asking.actions(method, template)
+            forward["typed_per_filter_config"] |= asked
     return forward
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import cache, clusters, filters, pages
 from .forwarding import Door
+from .global_limits import Asking
 from .limits import SUBJECT
 from .methods import Contract
 from .refusals import local_reply_config, refuse
@@ -61,7 +62,8 @@ def all_(contract: Contract, settings: Settings, out: Path) -> list[Json]:
 
 
 def _edge(name: str, port: int, contract: Contract, settings: Settings, out: Path) -> Json:
-    grown = tree(contract.methods, contract.versions, Door(caching=True))
+    asking = Asking.of(settings)
+    grown = tree(contract.methods, contract.versions, Door(caching=True, asking=asking))
     pages.plant(grown, settings, out)
     host = grown.virtual_host("edge")
     secure = {**SECURITY, **({"strict-transport-security": HSTS} if name == "https" else {})}
@@ -146,7 +148,7 @@ def _manager(name: str, host: Json, settings: Settings, out: Path | None) -> Jso
             # Clusters that are told of come after the routes to them; until then a call is a 503.
             **({"validate_clusters": False} if settings.discovery else {}),
         },
-        local_reply_config=local_reply_config(),
+        local_reply_config=local_reply_config(asking=settings.global_limits is not None),
         stream_idle_timeout=seconds(STREAM_IDLE_DEFAULT),
         common_http_protocol_options={
             "idle_timeout": seconds(CONNECTION_IDLE),

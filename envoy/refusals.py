@@ -32,6 +32,7 @@ class Refusal:
     grpc_code: int | None = None  # where gRPC callers expect another code than REST readers
     condition: Json | None = None  # besides the HTTP status
     becomes: int | None = None  # HTTP status to answer with instead
+    told: bool = False  # `retry-after` is in the reply already
 
 
 def _because(detail: str) -> Json:
@@ -99,10 +100,32 @@ REFUSALS = (
 )
 
 
-def local_reply_config() -> Json:
+# Of global limits, before all others.
+ASKED = (
+    Refusal(
+        429,
+        code_pb2.RESOURCE_EXHAUSTED,
+        "TOO_MANY_CALLS",
+        "Too many calls; slow down.",
+        condition=_because("request_rate_limited"),
+        told=True,
+    ),
+    Refusal(
+        503,
+        code_pb2.UNAVAILABLE,
+        "LIMITS_UNKNOWN",
+        "Whether the call may pass cannot be told now.",
+        retry=True,
+        condition=_because("rate_limiter_error"),
+    ),
+)
+
+
+def local_reply_config(*, asking: bool) -> Json:
     """HttpConnectionManager.local_reply_config"""
+    refusals = (*ASKED, *REFUSALS) if asking else REFUSALS
     mappers = [
-        mapper(refusal) for refusal in REFUSALS for mapper in (_web_mapper, _grpc_mapper, _json_mapper)
+        mapper(refusal) for refusal in refusals for mapper in (_web_mapper, _grpc_mapper, _json_mapper)
     ]
     return {"mappers": mappers}
 
@@ -155,7 +178,7 @@ def _status_headers(refusal: Refusal) -> list[Json]:
 def _extra(refusal: Refusal) -> list[Json]:
     if refusal.retry:
         return [header("retry-after", f"{RETRY_DELAY.total_seconds():.0f}")]
-    if refusal.http == 429:
+    if refusal.http == 429 and not refusal.told:
         return [header("retry-after", "%METADATA(ROUTE:weft:retry_after)%")]
     return []
 

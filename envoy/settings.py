@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ EVERYWHERE = "0.0.0.0"
 CLAIM = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 ADS = "ads"
 REGISTRY = "registry"  # The service that answers ADS.
+GLOBAL_LIMITS = ("closed", "headers", "routes")
 REQUIRED_PORTS = ("mesh", "admin", "stats")
 
 
@@ -42,6 +44,7 @@ class Settings:
     trace_percent: float = 1.0
     trusted_hops: int = 0
     rate_factor: int = 1
+    global_limits: dict[str, list[str]] | None = None
     health: dict[str, str] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
     discovery: str = ""
@@ -90,8 +93,8 @@ def from_values(values: dict[str, Any]) -> Settings:
 
 def _check(settings: Settings) -> None:
     """Raises BadSettings."""
-    if strange := sorted(settings.ports.keys() - PORTS.keys()):
-        raise BadSettings(f"unknown ports: {', '.join(strange)}; known: {', '.join(PORTS)}")
+    _known("ports", settings.ports, PORTS)
+    _known("global_limits", settings.global_limits or {}, GLOBAL_LIMITS)
     for name in REQUIRED_PORTS:
         if settings.port(name) is None:
             raise BadSettings(f"the {name} listener cannot be left out")
@@ -109,6 +112,12 @@ def _check_discovery(settings: Settings) -> None:
         raise BadSettings(f"unknown discovery: {settings.discovery!r}; known: {ADS!r}")
     if settings.discovery and not settings.services.get(REGISTRY):
         raise BadSettings(f"discovery by {ADS} needs endpoints of the service {REGISTRY}")
+
+
+def _known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises BadSettings."""
+    if strange := sorted(set(given) - set(known)):
+        raise BadSettings(f"unknown {name}: {', '.join(strange)}; known: {', '.join(known)}")
 
 
 def address(endpoint: str) -> tuple[str, int]:

@@ -24,6 +24,7 @@ export * as orderV1 from "./weft/order/v1/index.js";
 export * as paymentV1 from "./weft/payment/v1/index.js";
 export * as pricingV1 from "./weft/pricing/v1/index.js";
 export * as queueV1 from "./weft/queue/v1/index.js";
+export * as ratelimitV1 from "./weft/ratelimit/v1/index.js";
 export * as registryV1 from "./weft/registry/v1/index.js";
 export * as schedulerV1 from "./weft/scheduler/v1/index.js";
 export * as workerV1 from "./weft/worker/v1/index.js";

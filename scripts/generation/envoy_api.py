@@ -25,7 +25,8 @@ from generation.protoc import Refused, run
 
 WANTED = "envoy/service/auth/v3/external_auth.proto"  # What identity serves to the edge.
 DISCOVERY = "envoy/service/discovery/v3/ads.proto"  # What registry serves to Envoys.
-SERVICES = (WANTED, DISCOVERY)
+LIMITS = "envoy/service/ratelimit/v3/rls.proto"  # What ratelimit serves to them.
+SERVICES = (WANTED, DISCOVERY, LIMITS)
 # What registry tells them.
 RESOURCES = (
     "envoy/config/cluster/v3/cluster.proto",

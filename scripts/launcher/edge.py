@@ -5,7 +5,7 @@ import http.client
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def write_settings(folder: Path, home: Path, groups: Sequence[Group], ports: Por
         "development": True,
         "access_log": str(home / "logs" / "access.log"),
         "rate_factor": int(os.environ.get("WEFT_RATE_FACTOR", "1")),  # Benchmarks raise it.
+        **global_limits(os.environ),
     }
     if discovery.ads(os.environ):
         values["discovery"] = discovery.ADS
@@ -50,6 +51,19 @@ def endpoints(groups: Sequence[Group]) -> dict[str, list[str]]:
         for name in group.services:
             found.setdefault(name, []).append(f"{group.host}:{group.port}")
     return found
+
+
+def global_limits(environ: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """Who asks for limits that hold over all edges. The service reads the same variables."""
+    if environ.get("WEFT_EDGE_RATELIMIT", "") != "1":
+        return {}
+    found = {
+        "closed": environ.get("WEFT_RATELIMIT_CLOSED", ""),
+        "headers": environ.get("WEFT_RATELIMIT_HEADERS", ""),
+        "routes": environ.get("WEFT_EDGE_RATELIMIT_ROUTES", ""),
+    }
+    lists = {name: [each.strip() for each in text.split(",") if each.strip()] for name, text in found.items()}
+    return {"global_limits": {name: values for name, values in lists.items() if values}}
 
 
 def fingerprint(settings: Path) -> str:

@@ -30,6 +30,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "no service yet": {"services": {}},
     "told by the registry": {"discovery": "ads", "services": {"registry": ["127.0.0.1:1"], "probe": []}},
     "no pages": {"pages": "/nowhere", "openapi": "/nowhere"},
+    "global limits": {"global_limits": {"closed": ["weft.probe.v1.ProbeService.S"], "headers": ["x-tenant"]}},
 }
 
 

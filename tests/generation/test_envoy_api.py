@@ -30,7 +30,11 @@ def test_everything_wanted_is_found_after_what_it_imports() -> None:
         seen.add(name)
     assert set(envoy_api.RESOURCES) <= seen
     methods = [[each.name for each in found[file].service[0].method] for file in envoy_api.SERVICES]
-    assert methods == [["Check"], ["StreamAggregatedResources", "DeltaAggregatedResources"]]
+    assert methods == [
+        ["Check"],
+        ["StreamAggregatedResources", "DeltaAggregatedResources"],
+        ["ShouldRateLimit"],
+    ]
 
 
 def test_a_file_that_envoy_does_not_know_is_refused_by_its_name() -> None:

@@ -1,0 +1,2 @@
+export * from "./events_pb.js";
+export * from "./ratelimit_pb.js";

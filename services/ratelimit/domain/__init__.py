@@ -1,0 +1,1 @@
+"""What a limit is, and what it lets through: no I/O."""

@@ -1,0 +1,1 @@
+"""What is read and written of limits and of what is counted under them."""
