@@ -11,8 +11,10 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from services.chassis.clock import FakeClock
 from services.chassis.testing import until
 from services.registry.envoys import Envoys
+from services.registry.steward import Steward
 from tests.registry.answering import METHOD, Envoy, answering, envoy, xds_client
 from tests.registry.calling import Caller, calling
 from tests.registry.mesh import Mesh, refused
@@ -68,11 +70,7 @@ async def test_a_mirror_hears_all_calls_and_is_not_heard(mesh: Mesh, running: En
         await mesh.set_policy("mirrored", **ALL, mirror={"version": "2", "share": 10_000})
         await caller.until_answering({"1"})
         before = second.calls
-
-        async def fail(context: Any) -> None:
-            await context.abort(grpc.StatusCode.INTERNAL)
-
-        second.act = fail
+        second.act = failing
         assert await caller.answering() == {"1"}
 
         async def heard() -> bool:
@@ -259,6 +257,33 @@ async def test_what_an_envoy_counted_of_two_versions_is_read(mesh: Mesh, running
 
         await until(counted)
         assert (first.calls, second.calls) == (4, 3)
+
+
+async def test_a_version_that_fails_is_rolled_back_by_what_an_envoy_counted(
+    mesh: Mesh, running: Envoy
+) -> None:
+    async with versions(mesh, running, "canary", 2) as (caller, _, second):
+        rollout = await mesh.start_rollout(
+            service="canary",
+            stable_version="1",
+            canary_version="2",
+            steps=[{"share": 5_000, "min_calls": 10_000}],
+        )
+        steward = Steward(mesh.lab.db("registry"), FakeClock(), Envoys([running.admin]))
+        second.act = failing
+
+        async def rolled_back() -> bool:
+            await asyncio.gather(*(caller.who() for _ in range(AT_ONCE)))
+            await steward.round(1)
+            return "RolloutRolledBack" in await mesh.announced(rollout.rollout_id)
+
+        await until(rolled_back)
+        await caller.until_answering({"1"})
+        assert second.calls < 500
+
+
+async def failing(context: Any) -> None:
+    await context.abort(grpc.StatusCode.INTERNAL)
 
 
 async def test_a_switch_to_nobody_or_from_elsewhere_is_refused(mesh: Mesh) -> None:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from services.registry.domain.resource import RDS, View
-from services.registry.domain.world import Balancer, Endpoint, HeaderRule, Policy, World, world
+from services.registry.domain.rules import (
+    Bulkhead,
+    Fault,
+    HeaderRule,
+    Hedging,
+    Mirror,
+    Path,
+    Retries,
+    RetryBudget,
+    RouteRule,
+)
+from services.registry.domain.world import Balancer, Endpoint, Policy, World, world
 
 NAMES = ("books", "cart", "order")
 VERSIONS = ("1", "2", "3")
@@ -26,6 +37,30 @@ endpoints = st.builds(
     health=st.sampled_from(("SERVING", "NOT_SERVING", "DRAINING")),
     revision=st.integers(0, 5),
 )
+METHODS = (
+    "/weft.books.v1.BookService/Get",
+    "/weft.books.v1.BookService/GetAll",
+    "/weft.cart.v1.CartService/Add",
+)
+paths = st.one_of(
+    st.just(Path()),
+    st.builds(Path, st.sampled_from(METHODS), st.just(True)),
+    st.builds(Path, st.sampled_from([each[:cut] for each in METHODS for cut in (12, 15, len(each))])),
+)
+route_rules = st.builds(
+    RouteRule,
+    path=paths,
+    timeout_s=st.sampled_from((0.0, 1.5, 2.5)),
+    retries=st.builds(Retries, attempts=st.integers(0, 2), on=st.just(("unavailable",))),
+    hedging=st.sampled_from((None, Hedging(0.1))),
+)
+faults = st.builds(
+    Fault,
+    path=paths,
+    header=st.sampled_from((None, ("x-test", "yes"))),
+    delay_s=st.sampled_from((0.0, 0.2)),
+    code=st.integers(1, 16),
+)
 policies = st.builds(
     Policy,
     balancer=st.sampled_from(Balancer),
@@ -40,16 +75,30 @@ policies = st.builds(
         max_size=2,
     ).map(tuple),
     active_checks=st.booleans(),
+    mirror=st.one_of(st.none(), st.builds(Mirror, st.sampled_from(VERSIONS), st.integers(1, 10_000))),
+    route_rules=st.lists(route_rules, max_size=3).map(tuple),
+    retry_budget=st.sampled_from((None, RetryBudget(20, 3))),
+    bulkheads=st.lists(
+        st.builds(Bulkhead, st.sampled_from(("", *VERSIONS)), st.integers(0, 9)),
+        max_size=2,
+        unique_by=lambda each: each.version,
+    ).map(tuple),
 )
 instances = st.dictionaries(st.sampled_from(NAMES), st.lists(endpoints, max_size=6), max_size=3)
 kept = st.dictionaries(st.sampled_from(NAMES), policies, max_size=3)
 
 
-def made(revision: int, instances: Mapping[str, list[Endpoint]], kept: Mapping[str, Policy]) -> World:
-    return world(revision, instances, kept)
+def made(
+    revision: int,
+    instances: Mapping[str, list[Endpoint]],
+    kept: Mapping[str, Policy],
+    hurt: Mapping[str, tuple[Fault, ...]] | None = None,
+) -> World:
+    return world(revision, instances, kept, hurt)
 
 
-worlds = st.builds(made, st.just(1), instances, kept)
+hurt = st.dictionaries(st.sampled_from(NAMES), st.lists(faults, max_size=2).map(tuple), max_size=2)
+worlds = st.builds(made, st.just(1), instances, kept, hurt)
 
 
 def routed(view: View) -> set[str]:
@@ -64,6 +113,7 @@ def clusters_of(routes: Any) -> set[str]:
     found = set()
     for host in routes.virtual_hosts:
         for route in host.routes:
+            found |= {each.cluster for each in route.route.request_mirror_policies}
             shares = {each.name for each in route.route.weighted_clusters.clusters}
             found |= shares or {route.route.cluster}
     return found
