@@ -26,7 +26,7 @@ from services.registry.domain.rules import (
 )
 from services.registry.domain.treatment import action
 from services.registry.domain.world import Endpoint, Policy, Service, World
-from tests.registry.worlds import METHODS, worlds
+from tests.registry.worlds import METHODS, paths, worlds
 
 FEW = settings(max_examples=25, deadline=None)
 headers = st.dictionaries(st.sampled_from(["x-canary", "x-test"]), st.sampled_from(["y", "n", "yes"]))
@@ -79,6 +79,12 @@ def test_the_first_rule_of_each_kind_that_fits_a_call_decides(
         assert (faults.FILTER in told) == (fault is not None)
         if fault:
             assert told[faults.FILTER] == faults.config(fault)
+
+
+@given(paths, paths, st.sampled_from(METHODS))
+def test_what_two_paths_are_both_about_is_what_each_is_about(one: Path, other: Path, called: str) -> None:
+    both = one.within(other)
+    assert (both is not None and about(both, called)) == (about(one, called) and about(other, called))
 
 
 def hurts(fault: Fault, called: str, given: dict[str, str]) -> bool:
