@@ -157,6 +157,7 @@ async def test_calls_fail_by_a_fault_until_it_ends(mesh: Mesh, running: Envoy) -
         await until(lambda: says(caller, None, "ABORTED"))
         assert await caller.who(("x-test", "yes")) == "RESOURCE_EXHAUSTED"
         await mesh.end_fault(fault.fault_id)
+        await until(lambda: says(caller, ("x-test", "yes"), "ABORTED"))
         await mesh.lab.db("registry").execute("update fault set ends_at = clock_timestamp()")
         await until(lambda: says(caller, ("x-test", "yes"), "1"))
         for each in (fault, every):
