@@ -26,7 +26,8 @@ from generation.protoc import Refused, run
 WANTED = "envoy/service/auth/v3/external_auth.proto"  # What identity serves to the edge.
 DISCOVERY = "envoy/service/discovery/v3/ads.proto"  # What registry serves to Envoys.
 LIMITS = "envoy/service/ratelimit/v3/rls.proto"  # What ratelimit serves to them.
-SERVICES = (WANTED, DISCOVERY, LIMITS)
+SECRETS = "envoy/service/secret/v3/sds.proto"  # What registry serves to them too.
+SERVICES = (WANTED, DISCOVERY, LIMITS, SECRETS)
 # What registry tells them.
 RESOURCES = (
     "envoy/config/cluster/v3/cluster.proto",
@@ -36,6 +37,7 @@ RESOURCES = (
     "envoy/extensions/filters/http/fault/v3/fault.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/transport_sockets/tls/v3/secret.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
 )
 ANNOTATIONS = ("envoy/annotations/", "udpa/annotations/", "xds/annotations/", "validate/")

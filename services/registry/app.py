@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from envoy.service.discovery.v3.ads_pb2_grpc import add_AggregatedDiscoveryServiceServicer_to_server
+from envoy.service.secret.v3.sds_pb2_grpc import add_SecretDiscoveryServiceServicer_to_server
 from services.chassis.config import load
 from services.chassis.host import Parts, Tools
 from services.registry.board import Board
@@ -14,6 +15,7 @@ from services.registry.service.faults import Faults
 from services.registry.service.graph import Graphs
 from services.registry.service.instances import Instances
 from services.registry.service.rollouts import Rollouts
+from services.registry.service.secrets import Secrets
 from services.registry.service.shared import Shared
 from services.registry.service.traffic_policies import TrafficPolicies
 from services.registry.settings import PREFIX, RegistrySettings
@@ -44,6 +46,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
             certificate_pb2_grpc.add_CertificateServiceServicer_to_server: Certificates(shared, authorities),
             fault_pb2_grpc.add_FaultServiceServicer_to_server: Faults(shared),
             rollout_pb2_grpc.add_RolloutServiceServicer_to_server: Rollouts(shared),
+            add_SecretDiscoveryServiceServicer_to_server: Secrets(shared, authorities),
             add_AggregatedDiscoveryServiceServicer_to_server: Discovery(shared, board),
         },
         loops=[

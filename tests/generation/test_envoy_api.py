@@ -34,6 +34,7 @@ def test_everything_wanted_is_found_after_what_it_imports() -> None:
         ["Check"],
         ["StreamAggregatedResources", "DeltaAggregatedResources"],
         ["ShouldRateLimit"],
+        ["DeltaSecrets", "StreamSecrets", "FetchSecrets"],
     ]
 
 

@@ -15,6 +15,7 @@ CDS = f"{GOOGLE}envoy.config.cluster.v3.Cluster"
 EDS = f"{GOOGLE}envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = f"{GOOGLE}envoy.config.listener.v3.Listener"
 RDS = f"{GOOGLE}envoy.config.route.v3.RouteConfiguration"
+SDS = f"{GOOGLE}envoy.extensions.transport_sockets.tls.v3.Secret"
 # What is needed comes before what needs it, so that no call is sent where nothing is yet.
 ORDER = (CDS, EDS, LDS, RDS)
 VERSION_BYTES = 8  # 2**32 contents of one name until two are likely to share a version.

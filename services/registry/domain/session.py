@@ -96,14 +96,15 @@ class Subscription:
 class Session:
     """One stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: tuple[str, ...] = ORDER) -> None:
+        """`told` are the types that there are, in the order in which they are told."""
         self.types: dict[str, Subscription] = {}
-        self._answers = 0
+        self._told, self._answers = told, 0
 
     def hear(self, asked: Asked) -> Verdict | None:
         """Takes a request in. What it says of the last answer of its type, if anything."""
-        if asked.type_url not in ORDER:
-            return None  # Of secrets and the rest there are none here.
+        if asked.type_url not in self._told:
+            return None
         known = self.types.get(asked.type_url)
         if known is None:
             known = self.types[asked.type_url] = Subscription()
@@ -119,7 +120,7 @@ class Session:
 
     def due(self, view: View) -> Iterator[Answer]:
         """What may be told now. Each is taken as sent when it is given out."""
-        for type_url in ORDER:
+        for type_url in self._told:
             yield from self._of(type_url, view, late=False)
         if not any(known.nonce for known in self.types.values()):
             for type_url in LATE:
@@ -193,8 +194,8 @@ class Delta(Session):
 class StateOfTheWorld(Session):
     """StreamAggregatedResources: clusters and listeners are told all at once, others as they change."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, told: tuple[str, ...] = ORDER) -> None:
+        super().__init__(told)
         self._claims: dict[str, str] = {}  # By type: the version that the client has from an earlier stream.
 
     def _begin(self, known: Subscription, asked: Asked) -> None:

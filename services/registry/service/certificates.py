@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.chassis.events import emit
 from services.chassis.method import Call
@@ -33,31 +35,16 @@ class Certificates(CertificateServiceServicer):
     async def IssueCertificate(
         self, request: pb.IssueCertificateRequest, call: Call
     ) -> pb.IssueCertificateResponse:
-        service, now = call.caller.via, self._shared.clock.now().replace(microsecond=0)
+        service = call.caller.via
         name = domain.Name(self._authorities.trust_domain, service, UUID(request.instance_id))
         key = domain.requested(request.signing_request, name)
-        life = self._authorities.life
-        if request.HasField("life"):
-            life = min(life, request.life.ToTimedelta())
-        async with self._shared.db.transaction() as tx:
-            if await store.revoked(tx, service, name.instance_id):
-                raise InstanceRevoked(instance_id=name.instance_id)
-            if await store.live(tx, service, now) >= LIVE_MAX:
-                raise TooManyCertificates(service=service, max=LIVE_MAX)
-            by = await self._authorities.signing(tx, now)
-            leaf = domain.sign(by.authority, key, name, now, life)
-            row = _row(leaf, name, by)
-            tx.add(row)
-            event = CertificateIssued(serial=row.serial, service=service, instance_id=request.instance_id)
-            event.expire_time.CopyFrom(pack.stamp(row.ends_at))
-            await emit(tx, event)
-            await store.forget(tx, now)
-            trusted = await self._authorities.trusted(tx, now)
+        life = request.life.ToTimedelta() if request.HasField("life") else self._authorities.life
+        made = await signed(self._shared, self._authorities, key, name, life)
         return pb.IssueCertificateResponse(
-            certificate=_message(row),
-            chain=domain.pem([leaf, *by.authority.chain[:-1]]),
-            trust_bundle=trusted,
-            renew_time=pack.stamp(_renewed(now, row.ends_at)),
+            certificate=_message(made.row),
+            chain=made.chain,
+            trust_bundle=made.trusted,
+            renew_time=pack.stamp(made.renew_at),
         )
 
     async def GetTrustBundle(
@@ -88,8 +75,42 @@ class Certificates(CertificateServiceServicer):
         return pb.RevokeCertificateResponse(certificate=_message(row))
 
 
-def _renewed(now: datetime, ends_at: datetime) -> datetime:
-    return now + timedelta(seconds=int((ends_at - now).total_seconds() * RENEW_AFTER))
+@dataclass(frozen=True)
+class Signed:
+    """A certificate, and what goes with it."""
+
+    row: Certificate
+    chain: str  # PEM, without the root.
+    trusted: str  # PEM of the roots.
+    renew_at: datetime
+
+
+async def signed(
+    shared: Shared,
+    authorities: Authorities,
+    key: ec.EllipticCurvePublicKey,
+    name: domain.Name,
+    life: timedelta,
+) -> Signed:
+    """Signs, writes down and announces. Raises InstanceRevoked, TooManyCertificates, AuthorityEnded."""
+    now = shared.clock.now().replace(microsecond=0)
+    async with shared.db.transaction() as tx:
+        if await store.revoked(tx, name.service, name.instance_id):
+            raise InstanceRevoked(instance_id=name.instance_id)
+        if await store.live(tx, name.service, now) >= LIVE_MAX:
+            raise TooManyCertificates(service=name.service, max=LIVE_MAX)
+        by = await authorities.signing(tx, now)
+        leaf = domain.sign(by.authority, key, name, now, min(life, authorities.life))
+        row = _row(leaf, name, by)
+        tx.add(row)
+        event = CertificateIssued(serial=row.serial, service=name.service)
+        event.instance_id = str(name.instance_id)
+        event.expire_time.CopyFrom(pack.stamp(row.ends_at))
+        await emit(tx, event)
+        await store.forget(tx, now)
+        trusted = await authorities.trusted(tx, now)
+    chain = domain.pem([leaf, *by.authority.chain[:-1]])
+    return Signed(row, chain, trusted, now + (row.ends_at - now) * RENEW_AFTER)
 
 
 def _row(leaf: x509.Certificate, name: domain.Name, by: Signing) -> Certificate:
