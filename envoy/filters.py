@@ -140,7 +140,7 @@ def _tokens(settings: Settings, claims: list[Json]) -> Json:
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "claim_to_headers": [
             {"header_name": limits.SUBJECT, "claim_name": "sub"},
-            *_segments(settings),
+            *segments(settings),
             *claims,
         ],
         "jwt_cache_config": {"jwt_cache_size": JWT_CACHE, "jwt_max_token_size": TOKEN_BYTES_MAX},
@@ -162,7 +162,7 @@ def _tokens(settings: Settings, claims: list[Json]) -> Json:
     )
 
 
-def _segments(settings: Settings) -> list[Json]:
+def segments(settings: Settings) -> list[Json]:
     """Claims that traffic policies deal calls by."""
     return [
         {"header_name": SEGMENT_HEADER + claim.replace("_", "-"), "claim_name": claim}

@@ -19,7 +19,7 @@ from tests.edge.conftest import ROOT, free_ports, values_of
 
 COMBINATIONS: dict[str, dict[str, Any]] = {
     "development": {},
-    "production": {"development": False, "access_log": "/dev/stdout"},
+    "production": {"development": False, "access_log": "/dev/stdout", "segments": ["plan", "home_city"]},
     "no tls": {"ports": {"https": None}},
     "tls alone": {"ports": {"http": None}},
     "traced": {"otlp": "127.0.0.1:4317"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis.clock import FakeClock
+from services.chassis.config import BadSetting, load
 from services.chassis.host import Parts, Tools
-from services.chassis.testing import WAIT_S, broken_fields, laboratory
+from services.chassis.testing import WAIT_S, broken_fields, laboratory, reason
 from services.registry.app import build
 from services.registry.domain.figures import Counts, Reading
 from services.registry.service import moving
+from services.registry.settings import PREFIX, RegistrySettings
 from services.registry.steward import Steward
 from tests.registry.mesh import Mesh, refused
 from tests.servers import Shared
@@ -227,6 +230,35 @@ async def test_a_round_that_was_not_committed_is_made_again_without_loss(
     stepped = await it.round(600)
     assert (stepped.step, await it.shares()) == (1, {"1": 5_000, "2": 5_000})
     assert await it.told() == ["RolloutStarted", "RolloutStepped"]
+
+
+async def test_two_who_look_at_once_count_nothing_twice(mesh: Mesh) -> None:
+    it = await rolling(mesh, "doubled")
+    it.counter.add(Counts(50, 1), Counts(20, 0))
+    other = Steward(mesh.lab.db("registry"), FakeClock(), it.counter)
+    await asyncio.gather(it.steward.round(1), other.round(1), it.steward.round(1))
+    seen = await it.get()
+    assert (seen.stable.calls, seen.stable.errors, seen.canary.calls) == (50, 1, 20)
+    assert seen.watched.seconds == 3
+
+
+async def test_of_many_who_start_a_rollout_at_once_one_does(mesh: Mesh) -> None:
+    for version in VERSIONS.values():
+        await mesh.register("crowded", version=version)
+    given = {"service": "crowded", **VERSIONS, "steps": STEPS}
+    starts = (mesh.start_rollout(**given) for _ in range(16))
+    ended = await asyncio.gather(*starts, return_exceptions=True)
+    lost = [reason(each) for each in ended if isinstance(each, grpc.aio.AioRpcError)]
+    assert len(lost) == 15
+    assert set(lost) <= {"ROLLOUT_IN_PROGRESS", "DATABASE_BUSY"}  # Whoever waits too long is told so.
+
+
+@pytest.mark.parametrize(
+    "stats", ["nowhere", "a:1,b:70000", ",".join(["a:1"] * 17)], ids=["no port", "a large port", "too many"]
+)
+def test_addresses_of_statistics_that_are_none_are_refused_at_the_start(stats: str) -> None:
+    with pytest.raises(BadSetting):
+        load(RegistrySettings, {"WEFT_REGISTRY_STATS": stats}, PREFIX)
 
 
 async def test_a_watch_tells_of_each_move_and_ends_with_the_rollout(mesh: Mesh) -> None:

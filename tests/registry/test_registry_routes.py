@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from envoy import filters
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.settings import Settings
 from services.registry.domain import clusters, faults, routes
 from services.registry.domain.resource import Kind
 from services.registry.domain.rules import (
+    SEGMENT_HEADER,
     Breaker,
     Bulkhead,
     Fault,
@@ -127,6 +130,12 @@ def test_a_rule_fits_what_it_says(rule: HeaderRule, value: str, wanted: bool) ->
     service = Service("cart", (AT,), Policy(header_rules=(rule,)))
     told = RouteConfiguration.FromString(routes.alone(service).body)
     assert fits(told.virtual_hosts[0].routes[0].match, "/any", {"x": value}) is wanted
+
+
+def test_the_edge_writes_the_headers_that_segments_are_looked_for_in() -> None:
+    assert filters.SEGMENT_HEADER == SEGMENT_HEADER
+    [written] = filters.segments(Settings(segments=["home_city"]))
+    assert written == {"header_name": f"{SEGMENT_HEADER}home-city", "claim_name": "home_city"}
 
 
 def test_grpcs_own_client_is_told_of_rules_and_not_of_hedging() -> None:
