@@ -64,8 +64,9 @@ def follow(cluster: Cluster, source: Cluster, secret: Credentials, *, anew: bool
     lost = source.query(SLOT_STATE, secret) == LOST
     if why := source.run_sql(NEW_SLOT, secret):
         raise Problem(f"the primary keeps nothing for a replica: {why}", "see `scripts/weft logs`")
-    why = "as asked" if anew else "too much was missing" if lost else "there was none"
-    if not anew and not lost and cluster.data.exists():
+    there = cluster.data.exists()
+    why = "there was none" if not there else "it lacked too much" if lost else "what it had was of no use"
+    if there and not anew and not lost:
         if (cluster.data / SIGNAL).exists():
             return "goes on where it was"
         if not (why := _rewind(cluster, source, secret)):

@@ -21,6 +21,7 @@ from launcher.pair import second
 from launcher.paths import Home
 from launcher.postgres import Cluster
 from launcher.problem import Problem, say
+from launcher.replica import forget_names
 
 LATEST = "latest"
 # What gives way; logs and backups stay.
@@ -130,6 +131,7 @@ def _stage(
         cluster.bring_programs()
     shutil.rmtree(staged, ignore_errors=True)
     _unpack(chosen.folder / BASE, staged)
+    forget_names(staged)  # A cluster's commits waited for a replica, which this one does not have yet.
     _unpack(chosen.folder / WAL_OF_BASE, staged / "pg_wal")
     told = chosen.manifest
     wal.gather(chosen.wal, staged / "pg_wal", told.timeline, told.start)

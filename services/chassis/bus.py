@@ -156,7 +156,7 @@ class Bus:
     async def ensure(self, config: api.StreamConfig) -> None:
         """Creates the stream, or changes it to `config`."""
         config.num_replicas = self._replicas
-        await self._settled(lambda: self._ensure(config))
+        await self.settled(lambda: self._ensure(config))
 
     async def _ensure(self, config: api.StreamConfig) -> None:
         try:
@@ -164,7 +164,7 @@ class Bus:
         except BadRequestError:
             await self._js.update_stream(config)
 
-    async def _settled(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def settled(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns. A cluster that elects a leader or places copies is given time."""
         ends = asyncio.get_running_loop().time() + (SETTLE_S_MAX if self._replicas > 1 else 0)
         while True:
@@ -200,19 +200,19 @@ class Bus:
 
     async def kv(self, bucket: str, ttl_s: float | None = None) -> "Bucket":
         """The key-value bucket of that name, made if there is none."""
-        return Bucket(self, bucket, await self._settled(lambda: self._kv(bucket, ttl_s)))
+        return Bucket(self, bucket, await self.settled(lambda: self._kv(bucket, ttl_s)))
 
     async def _kv(self, bucket: str, ttl_s: float | None) -> KeyValue:
         try:
             store = await self._js.key_value(bucket)
         except (BucketNotFoundError, NotFoundError):
-            return await self._js.create_key_value(bucket=bucket, ttl=ttl_s, replicas=self._replicas)
+            store = await self._js.create_key_value(bucket=bucket, ttl=ttl_s, replicas=self._replicas)
         if self._replicas > 1:
             await self._replicate(store)
         return store
 
     async def _replicate(self, store: KeyValue) -> None:
-        """A bucket that was made on fewer servers is kept by as many as are wanted now."""
+        """A bucket made on fewer servers is kept by as many as are wanted now. Waits for its leader."""
         config = (await store.status()).stream_info.config
         if config.num_replicas != self._replicas:
             config.num_replicas = self._replicas

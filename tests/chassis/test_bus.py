@@ -27,6 +27,14 @@ async def test_a_bucket_is_made_once_by_however_many(bus: Bus) -> None:
     assert await buckets[2].get("k") is None
 
 
+def test_who_we_are_is_said_to_every_server_of_a_cluster() -> None:
+    """Servers that others tell of come without a name and a password."""
+    bus = Bus("nats://weft:p%40ss@127.0.0.1:1,nats://weft:p%40ss@127.0.0.1:2", replicas=3)
+    assert bus._identity() == {"user": "weft", "password": "p@ss"}
+    assert Bus("nats://secret@127.0.0.1:1")._identity() == {"token": "secret"}
+    assert Bus("127.0.0.1:4222")._identity() == {}
+
+
 async def test_a_missing_server_is_said_at_once() -> None:
     with pytest.raises(OSError, match=r"refused|failed"):
         await Bus(f"nats://127.0.0.1:{free_port()}").connect()

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from launcher import layout, nats
+from launcher.ports import Ports
+from services.chassis.bus import Bus
 from tests import meshes
 from tests.chaos.conftest import SETTINGS
-from tests.chaos.faults import back, healthy, kill
+from tests.chaos.faults import back, freeze, healthy, kill
 from tests.chaos.load import Load, load
 from tests.chaos.verdict import judge
 from tests.meshes import Mesh
@@ -112,17 +115,35 @@ async def test_each_kind_of_process_may_die_under_load(cluster: Mesh) -> None:
     assert [each for each in told if each.later_failed > SHARE_MAX * each.later] == []
 
 
-async def test_a_primary_that_hangs_is_fenced(cluster: Mesh) -> None:
-    """Its postmaster stands still, as on a disk that went away: nobody can connect any more."""
-    import psutil
+@pytest.mark.parametrize("role", ["primary", "replica"])
+async def test_a_postgresql_that_hangs_is_replaced(cluster: Mesh, role: str) -> None:
+    """All its processes stand still, as on a disk that went away."""
+    part = primary(cluster) if role == "primary" else replica(cluster)
+    async with load(cluster, random.randrange(1_000_000)) as callers:
+        async with callers.calling():
+            await callers.progress()
+            callers.ledger.struck = frozenset({part})
+            pid, began = cluster.parts()[part]["pid"], time.monotonic()
+            freeze(cluster, part)
+            await callers.progress()
+            print(f"{role} hung: served again after {time.monotonic() - began:.1f} s")  # noqa: T201
+            await back(cluster, part, pid)
+        await healthy(cluster)
+        await judge(callers)
+    assert (primary(cluster) == part) == (role != "primary")
 
-    was = primary(cluster)
-    psutil.Process(cluster.parts()[was]["pid"]).suspend()
-    ends = time.monotonic() + 60
-    while primary(cluster) == was:
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.1)
-    await healthy(cluster)
+
+async def test_streams_of_one_server_become_those_of_three(cluster: Mesh) -> None:
+    password = json.loads((cluster.home / "secrets.json").read_text())["nats"]
+    ports = [member.port for member in layout.members(Ports(**cluster.ports))]
+    url = ",".join(f"nats://{nats.USER}:{password}@127.0.0.1:{port}" for port in ports)
+    for servers in (1, 3):
+        bus = Bus(url, replicas=servers)
+        await bus.connect()
+        await bus.ensure_stream("grown")
+        await bus.kv("grown")
+        await bus.close()
+        assert {streams(cluster)[name] for name in ("grown", "KV_grown")} == {servers}
 
 
 async def test_a_cluster_comes_back_as_it_was(cluster: Mesh) -> None:

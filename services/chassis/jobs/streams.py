@@ -122,7 +122,7 @@ async def _ensure_consumer(
         config.filter_subject = subjects[0]  # By this its requests can be permitted by subject.
     else:
         config.filter_subjects = subjects
-    await bus.js.add_consumer(STREAM, config)
+    await bus.settled(lambda: bus.js.add_consumer(STREAM, config))
 
 
 async def _consumers(bus: Bus, queue: str) -> list[str]:
