@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.chassis.errors import ResourceExhausted
 
 GRAPHS_MAX = 8  # Measured at once by one process: each reads every process of the mesh twice.
-PLACES_MAX = 256  # Processes that one graph reads: what 64 readings at once do in some seconds.
+PLACES_MAX = 256  # Processes that one graph reads: what 128 readings at once do in some seconds.
 BY_CALLER = "weft_rpc_by_caller_seconds_bucket"  # Of the chassis, by which processes count.
 OF_ENVOY = "envoy_cluster_upstream_rq"
 TOTAL = "_total"  # Put behind the names of counters by whoever reads them.
