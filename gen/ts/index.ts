@@ -13,6 +13,7 @@ export * as auditV1 from "./weft/audit/v1/index.js";
 export * as billingV1 from "./weft/billing/v1/index.js";
 export * as cartV1 from "./weft/cart/v1/index.js";
 export * as catalogV1 from "./weft/catalog/v1/index.js";
+export * as healthV1 from "./weft/health/v1/index.js";
 export * as identityV1 from "./weft/identity/v1/index.js";
 export * as inventoryV1 from "./weft/inventory/v1/index.js";
 export * as jobsV1 from "./weft/jobs/v1/index.js";

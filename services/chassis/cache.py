@@ -1,8 +1,10 @@
 """Values that are dear to load, kept in this process and, for all processes, in a NATS bucket.
 
 What was loaded is dropped everywhere when `drop` is called (by the handler of the event that changed it) and
-after `ttl_s` at the latest. A value that was being loaded while its key was dropped is used once and kept
-nowhere. Without NATS the cache of the process works on, by itself; after an outage it starts empty.
+after `ttl_s` at the latest, save while the modes say that old values of its name do: then a value that was
+not dropped serves STALE_S_MAX longer, and nobody is asked. A value that was being loaded while its key was
+dropped is used once and kept nowhere. Without NATS the cache of the process works on, by itself; after an
+outage it starts empty.
 """
 
 import asyncio
@@ -18,10 +20,12 @@ from nats.aio.msg import Msg
 
 from services.chassis.bus import Bucket, Bus
 from services.chassis.clock import Clock
+from services.chassis.modes import Modes
 
 T = TypeVar("T")
 
 NEGATIVE_S_MAX = 5.0  # What is not there may come at any time, and nobody may tell.
+STALE_S_MAX = 600.0  # What is older than that has become a lie, whatever is away.
 SHARED_S_MAX = 0.25  # The bucket must answer faster than the owner of the value would.
 FAULTS = (nats.errors.Error, nats.js.errors.Error, TimeoutError)
 BUCKET = "weft_cache"
@@ -48,6 +52,7 @@ class Cache(Generic[T]):
         self._bus, self._name, self._ttl_s, self._entries_max = bus, name, ttl_s, entries_max
         self._dump, self._parse = dump, parse
         self._clock = Clock()
+        self.modes: Modes | None = None  # Whose word it is that old values do; without, they never do.
         self._kept: OrderedDict[str, _Kept[T]] = OrderedDict()
         self._flights: dict[str, asyncio.Task[T | None]] = {}
         self._shared: Bucket | None = None
@@ -62,7 +67,7 @@ class Cache(Generic[T]):
     async def get(self, key: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
         """The value; `load` is awaited once for all who ask meanwhile, and its error is theirs."""
         kept = self._kept.get(key)
-        if kept is not None and kept.until > self._clock.monotonic():
+        if kept is not None and self._serves(kept):
             self._kept.move_to_end(key)
             return kept.value
         flight = self._flights.get(key)
@@ -70,6 +75,14 @@ class Cache(Generic[T]):
             flight = self._flights[key] = asyncio.create_task(self._fly(key, load))
             flight.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(flight)
+
+    def _serves(self, kept: _Kept[T]) -> bool:
+        now = self._clock.monotonic()
+        if kept.until > now:
+            return True
+        if kept.value is None or self.modes is None or kept.until + STALE_S_MAX <= now:
+            return False
+        return self.modes.stale(self._name)
 
     def _landed(self, key: str, flight: asyncio.Task[T | None]) -> None:
         if self._flights.get(key) is flight:

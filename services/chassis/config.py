@@ -58,6 +58,9 @@ class Settings:
     log_level: str = setting("DEBUG, INFO, WARNING or ERROR.", "INFO")
     otlp_endpoint: str = setting("Where spans go (OTLP/gRPC host:port; empty: nowhere).", "")
     trace_ratio: float = setting("Share of new traces that are sampled, 0 to 1.", 0.01)
+    degrade: bool = setting(
+        "Follow the modes of capabilities that health decides: shed, switch off, serve stale, queue.", False
+    )
     drain_s: float = setting("Seconds that calls in flight are given at a stop.", 10.0)
     pool_max: int = setting("PostgreSQL connections of one service in one process.", 8)
 

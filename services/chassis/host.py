@@ -29,6 +29,7 @@ from services.chassis.jobs import effects
 from services.chassis.keys import Keys
 from services.chassis.mesh import Local, Mesh, Ways
 from services.chassis.method import Methods
+from services.chassis.modes import Modes
 from services.chassis.registration import About, Registrations
 from services.chassis.relay import Relay
 from services.chassis.rpc import Answering
@@ -54,6 +55,7 @@ class Tools:
     clock: Clock
     keys: Keys  # The issuer's public keys, known to every process.
     verifier: Verifier
+    modes: Modes  # What holds for capabilities; all is normal unless WEFT_DEGRADE is set.
     log: logging.Logger
 
 
@@ -130,7 +132,10 @@ class _Process:
             issuer=settings.issuer, audience=settings.audience, mesh_key=settings.mesh_key, clock=clock
         )
         self._methods, self.readiness = Methods(), Readiness()
-        self._answering = Answering(self._verifier, tracing, clock, by_caller=about is not None)
+        self._modes = Modes(clock)
+        self._answering = Answering(
+            self._verifier, tracing, clock, modes=self._modes, by_caller=about is not None
+        )
         self._tools: dict[str, Tools] = {}
         self._loops: list[tuple[str, str, Callable[[], Awaitable[None]]]] = []
 
@@ -145,6 +150,8 @@ class _Process:
         self._loops.append(("process", "keys", self._keys.watch))
         self._loops.append(("process", "readiness", self.readiness.run))
         self._loops.append(("process", "trespasses", self._answering.trespasses.run))
+        if self._settings.degrade:
+            self._loops.append(("process", "modes", lambda: self._modes.follow(self._bus)))
         driver = engine(self._settings.engine)
         retrying = driver.connect(self._settings.mesh_address, mesh.retrying())
         once = driver.connect(self._settings.mesh_address, "{}")
@@ -183,6 +190,7 @@ class _Process:
             clock=self._clock,
             keys=self._keys,
             verifier=self._verifier,
+            modes=self._modes,
             log=logging.getLogger(f"weft.{name}"),
         )
         return self._tools[name]

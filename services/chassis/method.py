@@ -36,6 +36,7 @@ class Method:
     request: str  # Full name of the request's message.
     response: type[Any]  # The response's message class.
     secret: bool  # The response holds a secret somewhere: it is never kept.
+    priority: int = options_pb2.PRIORITY_NORMAL  # What is shed first; more can wait longer.
 
 
 class Transport(Protocol):
@@ -114,6 +115,13 @@ def holds_secret(message: Descriptor, seen: frozenset[str] = frozenset()) -> boo
     )
 
 
+def _priority(contract: MethodDescriptor) -> int:
+    """Health and reflection tell who is well: they are never shed."""
+    if not contract.containing_service.full_name.startswith("weft."):
+        return options_pb2.PRIORITY_CRITICAL
+    return contract.GetOptions().Extensions[options_pb2.priority] or options_pb2.PRIORITY_NORMAL
+
+
 def _method(service: str, name: str, handler: Any) -> Method:
     contract = describe(service, name)
     answer = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -129,4 +137,5 @@ def _method(service: str, name: str, handler: Any) -> Method:
         request=contract.input_type.full_name,
         response=message_factory.GetMessageClass(contract.output_type),
         secret=holds_secret(contract.output_type),
+        priority=_priority(contract),
     )

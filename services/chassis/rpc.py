@@ -34,6 +34,7 @@ from services.chassis.errors import (
 )
 from services.chassis.events import Provenance, provenance
 from services.chassis.method import Call, Method, Transport
+from services.chassis.modes import Modes
 from services.chassis.trespass import Trespasses
 
 UNARY_S_MAX = 60.0  # A unary call without a deadline still ends.
@@ -76,10 +77,16 @@ class Answering:
     """Runs handlers for one process."""
 
     def __init__(
-        self, verifier: Verifier, tracing: telemetry.Tracing, clock: Clock, *, by_caller: bool = False
+        self,
+        verifier: Verifier,
+        tracing: telemetry.Tracing,
+        clock: Clock,
+        *,
+        modes: Modes | None = None,
+        by_caller: bool = False,
     ) -> None:
         """`by_caller`: what each service asked is counted apart, for the graph of calls."""
-        self._verifier, self._clock = verifier, clock
+        self._verifier, self._clock, self.modes = verifier, clock, modes or Modes(clock)
         self.tracing, self.calls, self.by_caller = tracing, 0, by_caller
         self.trespasses = Trespasses(clock)
         telemetry.IN_FLIGHT.set_function(lambda: self.calls)
@@ -141,9 +148,11 @@ class _Around:
         return self
 
     def limit(self) -> asyncio.Timeout:
-        """The call's deadline. Raises Overloaded."""
+        """The call's deadline. Raises Overloaded, Shed."""
         if self._answering.calls > CALLS_MAX:
             raise Overloaded(calls=CALLS_MAX)
+        if self._answering.modes.sheds:
+            self._answering.modes.admit(self.call.method)
         remaining, method = self.call.time_remaining(), self.call.method
         if remaining is None and not (method.request_streaming or method.response_streaming):
             remaining = UNARY_S_MAX

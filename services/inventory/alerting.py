@@ -11,11 +11,13 @@ from services.chassis.clock import Clock, uuid7
 from services.chassis.db import Database
 from services.chassis.errors import CallFailed
 from services.chassis.mesh import Mesh
+from services.chassis.modes import Modes
 from services.inventory.settings import InventorySettings
 from services.inventory.store import low_stock
 from weft.notification.v1.notification_pb2 import Channel, Recipient, SendMessageRequest
 from weft.notification.v1.notification_pb2_grpc import NotificationServiceStub
 
+MAILS = "notification.send"  # The write that waits in rows of ours while mails cannot be taken.
 NAMED_MAX = 20  # Levels that one mail names, at most 4 kB of them; it counts the rest.
 LOOK_EVERY_S = 60.0  # What another replica noted, and what notification could not take, is found then.
 
@@ -23,8 +25,10 @@ LOOK_EVERY_S = 60.0  # What another replica noted, and what notification could n
 class Alerting:
     """On one replica at a time."""
 
-    def __init__(self, db: Database, mesh: Mesh, clock: Clock, settings: InventorySettings) -> None:
-        self._db, self._clock, self._settings = db, clock, settings
+    def __init__(
+        self, db: Database, mesh: Mesh, clock: Clock, settings: InventorySettings, modes: Modes
+    ) -> None:
+        self._db, self._clock, self._settings, self._modes = db, clock, settings, modes
         self._notification = NotificationServiceStub(mesh)
         self._stirred = asyncio.Event()
 
@@ -44,7 +48,9 @@ class Alerting:
                     await within(self._stirred, LOOK_EVERY_S)
 
     async def round(self) -> bool:
-        """Whether there was anything to tell; it has been told then."""
+        """Whether there was anything to tell; it has been told then, unless it is to wait."""
+        if self._modes.queued(MAILS):
+            return False
         rows = await low_stock.claim(self._db, uuid7(self._clock.now()), NAMED_MAX)
         if not rows:
             return False

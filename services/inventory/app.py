@@ -32,7 +32,7 @@ def build(tools: Tools, environ: Mapping[str, str] | None = None) -> Parts:
     settings = load(InventorySettings, environ, PREFIX)
     writing = Writing(alerting=bool(settings.alert_address))
     ends = Ends(tools.db, tools.clock, writing)
-    alerting = Alerting(tools.db, tools.mesh, tools.clock, settings)
+    alerting = Alerting(tools.db, tools.mesh, tools.clock, settings, tools.modes)
     writing.on_low = alerting.poke
     shared = Shared(
         db=tools.db,

@@ -1,6 +1,7 @@
 """Search: words, spelling, facets, categories, prices now, stock; pages that meet."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.testing import until
+from services.chassis.testing import Lab, until
 from tests.catalog.shop import Shop, list_price, new_sku, refused, variant
 from weft.catalog.v1.content_pb2 import Attribute
 from weft.catalog.v1.definition_pb2 import AttributeDefinition
@@ -142,6 +143,21 @@ async def test_a_facet_whose_name_begins_like_another_is_not_counted_with_it(sho
     attributes = [Attribute(key="size", text="38=M"), Attribute(key="size_us", text="6")]
     await shop.on_sale(title=word, product_type_id=made.product_type_id, attributes=attributes)
     assert counted(await search(shop, word, facets=["size"])) == {"size": {"38=M": 1}}
+
+
+async def test_facets_that_are_switched_off_are_not_counted_and_products_are_found(
+    shop: Shop, lab: Lab
+) -> None:
+    word, modes = rare_word(), lab.hosted.tools["catalog"].modes
+    await shop.on_sale(title=word)
+    normal = {"modes": {}, "shed": [], "off": [], "stale": [], "queue": []}
+    assert (await search(shop, word, facets=["in_stock"])).facets
+    modes.tell(json.dumps({**normal, "off": ["catalog.facets"]}).encode())
+    found = await search(shop, word, facets=["in_stock"])
+    modes.tell(json.dumps(normal).encode())
+    assert found.total == 1
+    assert not found.facets
+    assert (await search(shop, word, facets=["in_stock"])).facets
 
 
 async def test_prices_are_those_of_the_cheapest_variant_now(shop: Shop) -> None:

@@ -1,13 +1,17 @@
 """What runs low is told to the operator by a mail that arrives, one for all that fell meanwhile."""
 
+import json
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import pytest
 
+from services.chassis.config import load
 from services.chassis.testing import Lab, laboratory, until
+from services.inventory.alerting import Alerting
 from services.inventory.app import build
+from services.inventory.settings import PREFIX, InventorySettings
 from services.notification.app import build as build_notification
 from tests.inventory.test_stock_import import imported
 from tests.inventory.warehouse import Warehouse, sku
@@ -103,3 +107,20 @@ async def test_a_mail_whose_sender_died_is_sent_again_under_its_id(shop: Warehou
     told = [mail.text.count(name) for mail in await mails(shop.lab, 2)]
     assert sum(told) == 1
     assert len(told) == 2
+
+
+async def test_what_is_low_waits_in_its_rows_while_mails_are_to_wait(shop: Warehouse) -> None:
+    modes, inventory = shop.lab.hosted.tools["inventory"].modes, shop.lab.hosted.tools["inventory"]
+    normal = {"modes": {}, "shed": [], "off": [], "stale": [], "queue": []}
+    modes.tell(json.dumps({**normal, "queue": ["notification.send"]}).encode())
+    name = await shop.receive(1)
+    await shop.threshold(name, 0, alert_at=1)
+    alerting = Alerting(
+        inventory.db, inventory.mesh, inventory.clock, load(InventorySettings, OPERATOR, PREFIX), modes
+    )
+    assert not await alerting.round()
+    assert await shop.lab.db("inventory").fetchval("select count(*) from low_stock") == 1
+    modes.tell(json.dumps(normal).encode())
+    assert await alerting.round()
+    (mail,) = await mails(shop.lab)
+    assert name in mail.text

@@ -17,6 +17,7 @@ from weft.catalog.v1.product_messages_pb2 import Product
 from weft.money.v1.money_pb2 import UnitPrice
 
 IN_STOCK = "in_stock"
+FACETS = "catalog.facets"  # A feature that may be switched off: counting is the dearest part of a search.
 
 
 class Searching:
@@ -44,7 +45,8 @@ class Searching:
         )
         if not request.page_token:
             response.total = await search.total(self._db, wanted)
-            response.facets.extend(await self._facets(wanted, request.facets))
+            if not self._shared.modes.off(FACETS):
+                response.facets.extend(await self._facets(wanted, request.facets))
         response.corrections.extend(
             pb.Correction(word=word, read_as=read_as) for word, read_as in corrected.items()
         )

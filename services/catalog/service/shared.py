@@ -7,6 +7,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.host import Tools
 from services.chassis.method import Call
+from services.chassis.modes import Modes
 
 READ_ALL = "catalog.products.read"  # Who may read drafts.
 
@@ -19,10 +20,11 @@ class Shared:
     clock: Clock
     page_key: str
     writing: Writing
+    modes: Modes
 
     @classmethod
     def of(cls, tools: Tools) -> "Shared":
-        return cls(tools.db, tools.clock, tools.settings.mesh_key, Writing(tools.db))
+        return cls(tools.db, tools.clock, tools.settings.mesh_key, Writing(tools.db), tools.modes)
 
 
 def reads_all(call: Call) -> bool:

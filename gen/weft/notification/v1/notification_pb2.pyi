@@ -145,7 +145,8 @@ class SendMessageRequest(_message.Message):
     """Chosen by the caller; names the message and makes the call idempotent."""
     template: _builtins.str
     """Name of the template: confirm_email, reset_password, address_in_use, new_device, email_changed,
-    password_changed, second_factor_changed, account_locked, welcome, low_stock, invoice_reminder.
+    password_changed, second_factor_changed, account_locked, welcome, low_stock, invoice_reminder,
+    health_changed.
     ListTemplates says which values each takes.
     """
     channel: Global___Channel.ValueType

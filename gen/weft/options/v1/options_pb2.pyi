@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
@@ -23,6 +24,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    PRIORITY_CRITICAL: _Priority.ValueType  # 1
+    """Never shed."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """Shed in an emergency."""
+    PRIORITY_DEFERRABLE: _Priority.ValueType  # 3
+    """It can wait: shed as soon as the capability is degraded."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """What is shed first while a capability is short of what it needs (weft.health.v1)."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+PRIORITY_CRITICAL: Priority.ValueType  # 1
+"""Never shed."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""Shed in an emergency."""
+PRIORITY_DEFERRABLE: Priority.ValueType  # 3
+"""It can wait: shed as soon as the capability is degraded."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class Access(_message.Message):
@@ -220,6 +247,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
 EDGE_FIELD_NUMBER: _builtins.int
+PRIORITY_FIELD_NUMBER: _builtins.int
 PERSONAL_FIELD_NUMBER: _builtins.int
 SECRET_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
@@ -227,6 +255,8 @@ access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 """Who may call. Every method of every weft service has it."""
 edge: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Edge]
 """How the edge treats a call. Absence: the edge's defaults, named at each field of Edge."""
+priority: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Priority.ValueType]
+"""Which calls go first when there is not room for all. Absence: normal."""
 personal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The field holds personal data: it is listed in the inventory, found by export and erasure,
 kept out of logs, and refused in event messages (events carry ids).

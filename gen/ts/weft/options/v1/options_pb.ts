@@ -6,8 +6,8 @@
 // field is personal. The chassis, the edge's generator and the tests read these options; a method
 // without `access` is refused at start (fail closed).
 
-import type { GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, FieldOptions, MessageOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_descriptor, file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/options/v1/options.proto.
  */
 export const file_weft_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L29wdGlvbnMvdjEvb3B0aW9ucy5wcm90bxIPd2VmdC5vcHRpb25zLnYxIsIBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASEwoJc2lnbmVkX2luGAIgASgISAASFAoKcGVybWlzc2lvbhgDIAEoCUgAEhIKCGludGVybmFsGAQgASgISAASEQoJb3duX2ZpZWxkGAUgASgJEigKBWZyZXNoGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWluX3BlcnNvbhgHIAEoCBIPCgdjYWxsZXJzGAggAygJQgYKBHJ1bGUi0QEKBEVkZ2USKgoHdGltZW91dBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFyZXF1ZXN0X2J5dGVzX21heBgCIAEoDRIuCgpyYXRlX2xpbWl0GAMgASgLMhoud2VmdC5vcHRpb25zLnYxLlJhdGVMaW1pdBIoCgVjYWNoZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzdW5zZXQYBSABKAkSGAoQZGVwcmVjYXRlZF9zaW5jZRgGIAEoCSJWCglSYXRlTGltaXQSDQoFY2FsbHMYASABKA0SKwoIaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFYnVyc3QYAyABKA0iNgoFRXZlbnQSCwoDa2V5GAEgASgJEg8KB3N1YmplY3QYAiABKAkSDwoHcmVxdWVzdBgDIAEoCDpRCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxi5jgMgASgLMhcud2VmdC5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOksKBGVkZ2USHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxi6jgMgASgLMhUud2VmdC5vcHRpb25zLnYxLkVkZ2VSBGVkZ2U6OwoIcGVyc29uYWwSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGMOOAyABKAhSCHBlcnNvbmFsOjcKBnNlY3JldBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYxI4DIAEoCFIGc2VjcmV0Ok8KBWV2ZW50Eh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGM2OAyABKAsyFi53ZWZ0Lm9wdGlvbnMudjEuRXZlbnRSBWV2ZW50YgZwcm90bzM", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("Ch13ZWZ0L29wdGlvbnMvdjEvb3B0aW9ucy5wcm90bxIPd2VmdC5vcHRpb25zLnYxIsIBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASEwoJc2lnbmVkX2luGAIgASgISAASFAoKcGVybWlzc2lvbhgDIAEoCUgAEhIKCGludGVybmFsGAQgASgISAASEQoJb3duX2ZpZWxkGAUgASgJEigKBWZyZXNoGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWluX3BlcnNvbhgHIAEoCBIPCgdjYWxsZXJzGAggAygJQgYKBHJ1bGUi0QEKBEVkZ2USKgoHdGltZW91dBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFyZXF1ZXN0X2J5dGVzX21heBgCIAEoDRIuCgpyYXRlX2xpbWl0GAMgASgLMhoud2VmdC5vcHRpb25zLnYxLlJhdGVMaW1pdBIoCgVjYWNoZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzdW5zZXQYBSABKAkSGAoQZGVwcmVjYXRlZF9zaW5jZRgGIAEoCSJWCglSYXRlTGltaXQSDQoFY2FsbHMYASABKA0SKwoIaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFYnVyc3QYAyABKA0iNgoFRXZlbnQSCwoDa2V5GAEgASgJEg8KB3N1YmplY3QYAiABKAkSDwoHcmVxdWVzdBgDIAEoCCppCghQcmlvcml0eRIYChRQUklPUklUWV9VTlNQRUNJRklFRBAAEhUKEVBSSU9SSVRZX0NSSVRJQ0FMEAESEwoPUFJJT1JJVFlfTk9STUFMEAISFwoTUFJJT1JJVFlfREVGRVJSQUJMRRADOlEKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGLmOAyABKAsyFy53ZWZ0Lm9wdGlvbnMudjEuQWNjZXNzUgZhY2Nlc3M6SwoEZWRnZRIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGLqOAyABKAsyFS53ZWZ0Lm9wdGlvbnMudjEuRWRnZVIEZWRnZTpXCghwcmlvcml0eRIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGLuOAyABKA4yGS53ZWZ0Lm9wdGlvbnMudjEuUHJpb3JpdHlSCHByaW9yaXR5OjsKCHBlcnNvbmFsEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjDjgMgASgIUghwZXJzb25hbDo3CgZzZWNyZXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGMSOAyABKAhSBnNlY3JldDpPCgVldmVudBIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxjNjgMgASgLMhYud2VmdC5vcHRpb25zLnYxLkV2ZW50UgVldmVudGIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * Who may call a method. Checked by the chassis before the handler runs.
@@ -239,6 +239,45 @@ export const EventSchema: GenMessage<Event> = /*@__PURE__*/
   messageDesc(file_weft_options_v1_options, 3);
 
 /**
+ * What is shed first while a capability is short of what it needs (weft.health.v1).
+ *
+ * @generated from enum weft.options.v1.Priority
+ */
+export enum Priority {
+  /**
+   * @generated from enum value: PRIORITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Never shed.
+   *
+   * @generated from enum value: PRIORITY_CRITICAL = 1;
+   */
+  CRITICAL = 1,
+
+  /**
+   * Shed in an emergency.
+   *
+   * @generated from enum value: PRIORITY_NORMAL = 2;
+   */
+  NORMAL = 2,
+
+  /**
+   * It can wait: shed as soon as the capability is degraded.
+   *
+   * @generated from enum value: PRIORITY_DEFERRABLE = 3;
+   */
+  DEFERRABLE = 3,
+}
+
+/**
+ * Describes the enum weft.options.v1.Priority.
+ */
+export const PrioritySchema: GenEnum<Priority> = /*@__PURE__*/
+  enumDesc(file_weft_options_v1_options, 0);
+
+/**
  * Who may call. Every method of every weft service has it.
  *
  * @generated from extension: weft.options.v1.Access access = 51001;
@@ -255,13 +294,21 @@ export const edge: GenExtension<MethodOptions, Edge> = /*@__PURE__*/
   extDesc(file_weft_options_v1_options, 1);
 
 /**
+ * Which calls go first when there is not room for all. Absence: normal.
+ *
+ * @generated from extension: weft.options.v1.Priority priority = 51003;
+ */
+export const priority: GenExtension<MethodOptions, Priority> = /*@__PURE__*/
+  extDesc(file_weft_options_v1_options, 2);
+
+/**
  * The field holds personal data: it is listed in the inventory, found by export and erasure,
  * kept out of logs, and refused in event messages (events carry ids).
  *
  * @generated from extension: bool personal = 51011;
  */
 export const personal: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
-  extDesc(file_weft_options_v1_options, 2);
+  extDesc(file_weft_options_v1_options, 3);
 
 /**
  * The field holds a secret (a password, a code, a token): it is never logged, never stored as it
@@ -270,7 +317,7 @@ export const personal: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: bool secret = 51012;
  */
 export const secret: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
-  extDesc(file_weft_options_v1_options, 3);
+  extDesc(file_weft_options_v1_options, 4);
 
 /**
  * Marks a message of an events.proto as an event. Every such message has it.
@@ -278,5 +325,5 @@ export const secret: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: weft.options.v1.Event event = 51021;
  */
 export const event: GenExtension<MessageOptions, Event> = /*@__PURE__*/
-  extDesc(file_weft_options_v1_options, 4);
+  extDesc(file_weft_options_v1_options, 5);
 

@@ -1375,7 +1375,8 @@ class SendMessageRequest(betterproto2.Message):
     )
     """
     Name of the template: confirm_email, reset_password, address_in_use, new_device, email_changed,
-    password_changed, second_factor_changed, account_locked, welcome, low_stock, invoice_reminder.
+    password_changed, second_factor_changed, account_locked, welcome, low_stock, invoice_reminder,
+    health_changed.
     ListTemplates says which values each takes.
     """
 

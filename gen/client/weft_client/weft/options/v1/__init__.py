@@ -3,12 +3,7 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = (
-    "Access",
-    "Edge",
-    "Event",
-    "RateLimit",
-)
+__all__ = ("Access", "Edge", "Event", "Priority", "RateLimit")
 
 import datetime
 import typing
@@ -22,6 +17,47 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class Priority(betterproto2.Enum):
+    """
+    What is shed first while a capability is short of what it needs (weft.health.v1).
+    """
+
+    UNSPECIFIED = 0
+
+    CRITICAL = 1
+    """
+    Never shed.
+    """
+
+    NORMAL = 2
+    """
+    Shed in an emergency.
+    """
+
+    DEFERRABLE = 3
+    """
+    It can wait: shed as soon as the capability is degraded.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "PRIORITY_UNSPECIFIED",
+            1: "PRIORITY_CRITICAL",
+            2: "PRIORITY_NORMAL",
+            3: "PRIORITY_DEFERRABLE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "PRIORITY_UNSPECIFIED": 0,
+            "PRIORITY_CRITICAL": 1,
+            "PRIORITY_NORMAL": 2,
+            "PRIORITY_DEFERRABLE": 3,
+        }
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

@@ -1,0 +1,1 @@
+"""Components, capabilities, and the controller that decides between them."""

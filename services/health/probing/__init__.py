@@ -1,0 +1,1 @@
+"""Monitors: how each kind of component is looked at."""
