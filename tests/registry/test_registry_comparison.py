@@ -7,13 +7,13 @@ import random
 from itertools import count
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from services.registry.domain.comparison import Sample, divergence, enough, evidence, worse
 from services.registry.domain.figures import NONE, Counts, Figures, Reading, read, written
 from services.registry.domain.rollout import Action, Decision, Plan, Reason, Seen, Step, decide, rising
 
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SEED = 6
 MANY = pytest.param(2_000, marks=pytest.mark.slow)
 FEW_RUNS = 200

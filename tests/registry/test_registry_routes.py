@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from envoy import filters
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -31,7 +31,7 @@ from services.registry.domain.treatment import action
 from services.registry.domain.world import Endpoint, Policy, Service, World
 from tests.registry.worlds import METHODS, paths, worlds
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 headers = st.dictionaries(st.sampled_from(["x-canary", "x-test"]), st.sampled_from(["y", "n", "yes"]))
 
 
@@ -84,6 +84,7 @@ def test_the_first_rule_of_each_kind_that_fits_a_call_decides(
             assert told[faults.FILTER] == faults.config(fault)
 
 
+@FEW
 @given(paths, paths, st.sampled_from(METHODS))
 def test_what_two_paths_are_both_about_is_what_each_is_about(one: Path, other: Path, called: str) -> None:
     both = one.within(other)

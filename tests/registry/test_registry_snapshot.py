@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from google.protobuf.any_pb2 import Any as Packed
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -20,7 +20,7 @@ from services.registry.domain.world import PLAIN, Balancer, Endpoint, Policy, Wo
 from tests.registry.worlds import instances, kept, made, routed, worlds
 
 LISTENER = "127.0.0.1:8081"
-FEW = settings(max_examples=20, deadline=None)
+FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def assignments(seen: World) -> dict[str, ClusterLoadAssignment]:
