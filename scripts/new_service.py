@@ -37,12 +37,12 @@ FILES = {
     "test.py": "tests/@name@/test_@name@.py",
 }
 
-# Names that mean something else in protos, in databases and streams, or in our own tree.
+# Names that mean something else in protos, in databases and streams, among callers, or in our own tree.
 RESERVED = """
-    bool bytes chassis dead double enum extend extensions fixed32 fixed64 float group import int32 int64
-    map mesh message none oneof option options optional package postgres public repeated replay required
-    reserved rpc service services sfixed32 sfixed64 sint32 sint64 stream string syntax template to uint32
-    uint64 weft
+    bool bytes chassis dead double edge enum extend extensions fixed32 fixed64 float group import int32 int64
+    map mesh message none oneof operator option optional options others package postgres public repeated
+    replay required reserved rpc service services sfixed32 sfixed64 sint32 sint64 stream string syntax
+    template to uint32 uint64 weft
 """
 # Nouns that PostgreSQL takes as a table's name only between quotes (appendix C of its manual).
 QUOTED = """

@@ -139,6 +139,7 @@ def test_it_is_not_written_twice(service: Tree) -> None:
         (["Order"], "lower-case"),
         (["class"], "reserved"),
         (["chassis"], "reserved"),
+        (["operator"], "reserved"),
         (["event"], "a table event"),
         (["identity"], "exists"),
         (["orders"], "looks like a plural"),
