@@ -1,10 +1,12 @@
 """Accounts are read and changed by their owners and by administrators, and erased for good."""
 
+import asyncio
 import json
 from uuid import uuid4
 
 import pytest
 
+from tests.chassis.waiting import until
 from tests.data import shared
 from tests.identity.people import PASSWORD, Person, World, outcomes, refused
 from weft.identity.v1 import email_pb2, password_pb2, role_pb2, user_pb2 as pb
@@ -12,6 +14,11 @@ from weft.identity.v1.sign_in_pb2 import ConfirmRegistrationRequest
 from weft.identity.v1.user_import_pb2 import ImportedUser, ImportUsersRequest
 
 BATCH = 100
+HOLD = "select pg_advisory_xact_lock(hashtextextended('identity.email:' || $1, 0))"
+WAITING = """
+select count(*) from pg_locks where locktype = 'advisory' and not granted
+and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 async def rename(world: World, person: Person, name: str, etag: str = "") -> pb.User:
@@ -109,6 +116,29 @@ async def test_administrator_creates_an_account_and_its_owner_sets_the_password(
     token = await world.token(world.at("grace"), "reset_password")
     await world.passwords.ResetPassword(password_pb2.ResetPasswordRequest(token=token, new_password=PASSWORD))
     await world.sign_in(world.at("grace"))
+
+
+async def test_a_repeat_of_what_is_still_under_way_waits_for_it(world: World) -> None:
+    """A caller's deadline passed while a commit took its time: the same id is answered the same."""
+    admin, db = await world.admin(), world.lab.db("identity")
+    request = pb.CreateUserRequest(
+        user_id=str(uuid4()), email=world.at("grace"), profile=pb.Profile(display_name="Grace")
+    )
+    imported = ImportedUser(user_id=request.user_id, email=request.email, profile=request.profile)
+    imports = ImportUsersRequest(users=[imported])
+    async with db.fast() as tx:  # Holds all of them where they have looked for the id, or are about to.
+        await tx.execute(HOLD, world.at("grace"))
+        calls = [world.users.CreateUser(request, metadata=admin.bearer) for _ in range(2)]
+        running = [asyncio.ensure_future(call) for call in calls]
+        running.append(asyncio.ensure_future(world.imports.ImportUsers(imports, metadata=admin.bearer)))
+
+        async def all_wait() -> bool:
+            return int(await db.fetchval(WAITING)) == len(running)
+
+        await until(all_wait)
+    first, again, taken = await asyncio.gather(*running)
+    assert first == again
+    assert [result.reason for result in taken.results] == [""]
 
 
 async def test_address_has_one_account(world: World) -> None:

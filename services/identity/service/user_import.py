@@ -35,12 +35,14 @@ class UserImports(UserImportServiceServicer):
         if user.password_hash:
             foreign_hash.check(user.password_hash)
         async with shared.db.transaction() as tx:
+            free = await users.claim_email(tx, email)  # First: a repeat waits for what it repeats.
             known = await tx.get(Person, user_id)
             if known is not None:
                 if known.email_key != rules.email_key(email):
                     raise EmailTaken
                 return
-            await users.require_free(tx, email)
+            if not free:
+                raise EmailTaken
             person = rules.created(user_id, email, profile, shared.clock.now())
             origin = UserOrigin.USER_ORIGIN_IMPORT
             await open_account(tx, shared, person, origin, user.password_hash)

@@ -68,9 +68,11 @@ class Users(UserServiceServicer):
             passwords.check(request.password, least, common, (email, profile["display_name"]))
             hash_ = await shared.hasher.hash(request.password)
         async with shared.db.transaction() as tx:
+            free = await store.claim_email(tx, email)  # First: a repeat waits for what it repeats.
             person = await tx.get(Person, user_id)
             if person is None:
-                await store.require_free(tx, email)
+                if not free:
+                    raise EmailTaken
                 person = rules.created(user_id, email, profile, now)
                 await open_account(tx, shared, person, UserOrigin.USER_ORIGIN_ADMINISTRATOR, hash_)
                 for role in sorted(set(request.roles) - {EVERYONE}):

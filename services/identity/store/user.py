@@ -13,7 +13,6 @@ from services.identity.domain.user import (
     ACTIVE,
     DISABLED,
     ERASED,
-    EmailTaken,
     Person,
     UserNotFound,
     email_key,
@@ -85,12 +84,6 @@ async def claim_email(tx: Tx, email: str) -> bool:
     key = email_key(email)
     await tx.execute(CLAIM, {"key": key})
     return await by_key(tx, key) is None
-
-
-async def require_free(tx: Tx, email: str) -> None:
-    """As claim_email. Raises EmailTaken."""
-    if not await claim_email(tx, email):
-        raise EmailTaken
 
 
 CLAIM = text("select pg_advisory_xact_lock(hashtextextended('identity.email:' || :key, 0))")
