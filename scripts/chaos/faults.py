@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import time
 from contextlib import suppress
@@ -74,17 +73,11 @@ class Fill(Fault):
     def again(self) -> None:
         """Also those that were started since: a disk that is full is so for them as well."""
         process = self.mesh.part(self.step.target)
-        for each in undoing.family(process[0]) if process else []:
-            if each not in self._seen:
-                self._seen.add(each)
-                self._limit(each)
-
-    def _limit(self, process: undoing.Process) -> None:
-        pid, _ = process
-        with suppress(ProcessLookupError):
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            undoing.note(self.mesh.home, "limited", processes=[process])
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        family = undoing.family(process[0]) if process else []
+        if new := [each for each in family if each not in self._seen]:
+            undoing.note(self.mesh.home, "limited", processes=new)
+            self._seen.update(new)
+            undoing.limit([pid for pid, _ in new])
 
     def end(self) -> None:
         undoing.lift(self._seen)

@@ -15,7 +15,7 @@ from scripts.chaos.timetable import Burst
 IN_FLIGHT_MAX = 2_000  # Calls that wait for an answer at once; one more would be this machine's trouble.
 NOT_SENT = "NOT_SENT"  # What became of that one more.
 CALLERS = 32  # Who ask one after the other, as fast as they are answered, to find the capacity.
-CAPACITY_S = 3.0
+CAPACITY_S = 5.0
 
 Ask = Callable[[str], Awaitable[None]]
 
@@ -68,7 +68,7 @@ async def capacity(ask: Ask, mix: Mapping[str, float]) -> float:
     async def caller() -> None:
         nonlocal answered
         while time.monotonic() < ends:
-            answered += await outcome(ask(next(kinds))) == OK
+            answered += await outcome(ask(next(kinds))) == OK and time.monotonic() < ends
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     return answered / CAPACITY_S

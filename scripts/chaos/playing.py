@@ -18,7 +18,7 @@ from scripts.chaos.guarding import guarded
 from scripts.chaos.hostile import Hostile
 from scripts.chaos.load import Load, capacity
 from scripts.chaos.measures import Call
-from scripts.chaos.mesh import Mesh
+from scripts.chaos.mesh import Mesh, Refused
 from scripts.chaos.proof import Proof, read_back
 from scripts.chaos.scenario import Scenario, Step
 from scripts.chaos.users import Person, Users, arriving
@@ -26,6 +26,7 @@ from weft.audit.v1.audit_pb2_grpc import AuditServiceStub
 
 LEAD_S = 0.2  # Between the last preparation and the first call.
 AGAIN_S = 0.1  # Between two looks for newcomers that a fault is meant for too.
+BURST_RATE_MAX = 5_000.0  # Calls a second; one client on this machine sends no more.
 WELL_S_MAX = 60.0  # The supervisor's longest pause before a restart, and then some starts.
 
 
@@ -75,8 +76,11 @@ async def _run(mesh: Mesh, users: Users, played: Played, tell: Any) -> None:
     bursts = [step for step in scenario.steps if step.fault == "burst"]
     if bursts:
         played.capacity = await capacity(users.call, scenario.mix)
+        if not played.capacity:
+            raise Refused("nobody was answered in time before the burst: there is no capacity to multiply")
         tell(f"capacity of this mesh for these users: {played.capacity:,.0f} calls a second")
-    rates = [(step.at, step.ends, step.numbers["times"] * (played.capacity or 0)) for step in bursts]
+    most = [min(BURST_RATE_MAX, step.numbers["times"] * (played.capacity or 0)) for step in bursts]
+    rates = [(step.at, step.ends, rate) for step, rate in zip(bursts, most, strict=True)]
     load = Load(users.call, scenario.mix, scenario.rate, rates)
     played.calls = load.calls
     began = time.monotonic() + LEAD_S
@@ -99,7 +103,11 @@ async def _strike(fault: Fault, played: Played, began: float, tell: Any) -> None
     step = fault.step
     await asyncio.sleep(max(0.0, began + step.at - time.monotonic()))
     at = time.monotonic() - began
-    detail = fault.begin()
+    try:
+        detail = fault.begin()
+    except PermissionError as error:
+        fault.end()
+        raise Refused(f"{step.said()}: this account may not do that: {error}") from error
     tell(f"{at:6.1f} s  {step.said()}{f': {detail}' if detail else ''}")
     try:
         while (left := began + step.ends - time.monotonic()) > 0:

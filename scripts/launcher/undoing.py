@@ -12,8 +12,9 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from typing import Any
 from launcher.paths import Home
 
 PARENT, BEGAN = 1, 19  # Places in /proc/PID/stat behind the name.
+
+LIMIT = 'for pid do prlimit --pid "$pid" --fsize="$0:"; done'  # Of util-linux.
 
 Process = tuple[int, int]  # Its pid, and when it began in the kernel's ticks: together nobody else's.
 
@@ -73,26 +76,41 @@ def _one(noted: dict[str, Any]) -> None:
     if noted["kind"] == "file":
         Path(noted["path"]).unlink(missing_ok=True)
         return
+    if noted["kind"] == "limited":
+        lift((pid, began) for pid, began in noted["processes"])
+        return
     for pid, began in noted["processes"]:
         if began_at(pid) == began:
-            with suppress(ProcessLookupError, PermissionError):
-                _let_go(noted, pid)
-
-
-def _let_go(noted: dict[str, Any], pid: int) -> None:
-    if noted["kind"] == "paused":
-        os.kill(pid, signal.SIGCONT)
-    else:
-        lift({(pid, noted["processes"][0][1])})
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def lift(processes: Iterable[Process]) -> None:
     """Lets processes, and those that they have started since, write files again: as much as they ever may."""
-    for pid, began in processes:
-        for each, _ in family(pid) if began_at(pid) == began else ():
-            with suppress(ProcessLookupError):
-                _, hard = resource.prlimit(each, resource.RLIMIT_FSIZE)
-                resource.prlimit(each, resource.RLIMIT_FSIZE, (hard, hard))
+    there = [pid for pid, began in processes if began_at(pid) == began]
+    limit(sorted({each for pid in there for each, _ in family(pid)}), lifted=True)
+
+
+def limit(pids: Sequence[int], *, lifted: bool = False) -> None:
+    """No file may be written by these any more; or, lifted, as it ever may. Raises PermissionError.
+
+    Root that may not do this to another account's processes (a container's) does it as that account, by
+    the system's own program: that account may not reach ours.
+    """
+    ours: dict[tuple[int, int], list[int]] = {}
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            who = os.stat(f"/proc/{pid}")
+            try:
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if lifted else 0, hard))
+            except PermissionError:
+                if os.geteuid() or not who.st_uid:
+                    raise
+                ours.setdefault((who.st_uid, who.st_gid), []).append(pid)
+    for (uid, gid), those in ours.items():
+        words = ["sh", "-c", LIMIT, "unlimited" if lifted else "0", *(str(pid) for pid in those)]
+        subprocess.run(words, user=uid, group=gid, extra_groups=[], check=False, stderr=subprocess.DEVNULL)
 
 
 def parent_of(pid: int) -> int | None:

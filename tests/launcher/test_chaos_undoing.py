@@ -1,6 +1,7 @@
 """What faults did is undone by whoever is left, also when those who did it died by kill -9."""
 
 import os
+import pwd
 import resource
 import signal
 import subprocess
@@ -114,3 +115,21 @@ def test_who_may_write_no_file_may_again_with_all_that_it_has_started(home: Home
         assert {resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in family} == {(hard, hard)}
         for pid in reversed(family):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root does anything to another account's processes")
+def test_another_account_may_write_no_file_and_may_again() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with subprocess.Popen(
+        ["sleep", "600"], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[]
+    ) as process:
+        undoing.limit([process.pid])
+        assert soft(process.pid) == "0"
+        undoing.lift(undoing.family(process.pid))
+        assert soft(process.pid) == "unlimited"
+        process.kill()
+
+
+def soft(pid: int) -> str:
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return next(line for line in limits if line.startswith("Max file size")).split()[3]
