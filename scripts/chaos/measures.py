@@ -27,6 +27,11 @@ class Call:
     def answered(self) -> bool:
         return self.code == OK
 
+    @property
+    def ended(self) -> float:
+        """In seconds after the run's start."""
+        return self.due + self.ms / 1_000
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -84,14 +89,13 @@ def seconds(calls: Iterable[Call], length: float) -> list[Measured]:
 
 
 def phases(calls: Sequence[Call], scenario: Scenario) -> dict[str, Measured]:
-    """Before the first fault; from then until the mesh may be expected to be well; and after."""
+    """Ended before the first fault; due once the mesh may be expected to be well; and between these."""
     struck, well = scenario.struck, scenario.spared + scenario.slo.recovery_s
-    return {
-        "before": measured(call for call in calls if call.due < struck),
-        "during": measured(call for call in calls if struck <= call.due < well),
-        "after": measured(call for call in calls if call.due >= well),
-        "all": measured(calls),
-    }
+    parts: dict[str, list[Call]] = {"before": [], "during": [], "after": []}
+    for call in calls:
+        early = "before" if call.ended < struck else "during"
+        parts["after" if call.due >= well else early].append(call)
+    return {**{name: measured(part) for name, part in parts.items()}, "all": measured(calls)}
 
 
 def recovery_s(calls: Sequence[Call], scenario: Scenario) -> float:
