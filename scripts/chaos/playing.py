@@ -103,16 +103,15 @@ async def _strike(fault: Fault, played: Played, began: float, tell: Any) -> None
     step = fault.step
     await asyncio.sleep(max(0.0, began + step.at - time.monotonic()))
     at = time.monotonic() - began
+    detail = ""
     try:
         detail = fault.begin()
-    except PermissionError as error:
-        fault.end()
-        raise Refused(f"{step.said()}: this account may not do that: {error}") from error
-    tell(f"{at:6.1f} s  {step.said()}{f': {detail}' if detail else ''}")
-    try:
+        tell(f"{at:6.1f} s  {step.said()}{f': {detail}' if detail else ''}")
         while (left := began + step.ends - time.monotonic()) > 0:
             await asyncio.sleep(min(left, AGAIN_S))
             fault.again()
+    except PermissionError as error:
+        raise Refused(f"{step.said()}: this account may not do that: {error}") from error
     finally:
         fault.end()
     until = time.monotonic() - began

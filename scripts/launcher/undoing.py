@@ -77,7 +77,8 @@ def _one(noted: dict[str, Any]) -> None:
         Path(noted["path"]).unlink(missing_ok=True)
         return
     if noted["kind"] == "limited":
-        lift((pid, began) for pid, began in noted["processes"])
+        with suppress(PermissionError):
+            lift((pid, began) for pid, began in noted["processes"])
         return
     for pid, began in noted["processes"]:
         if began_at(pid) == began:
@@ -97,7 +98,7 @@ def limit(pids: Sequence[int], *, lifted: bool = False) -> None:
     Root that may not do this to another account's processes (a container's) does it as that account, by
     the system's own program: that account may not reach ours.
     """
-    ours: dict[tuple[int, int], list[int]] = {}
+    theirs: dict[tuple[int, int], list[int]] = {}
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
             who = os.stat(f"/proc/{pid}")
@@ -107,10 +108,22 @@ def limit(pids: Sequence[int], *, lifted: bool = False) -> None:
             except PermissionError:
                 if os.geteuid() or not who.st_uid:
                     raise
-                ours.setdefault((who.st_uid, who.st_gid), []).append(pid)
-    for (uid, gid), those in ours.items():
-        words = ["sh", "-c", LIMIT, "unlimited" if lifted else "0", *(str(pid) for pid in those)]
+                theirs.setdefault((who.st_uid, who.st_gid), []).append(pid)
+    wanted = "unlimited" if lifted else "0"
+    for (uid, gid), those in theirs.items():
+        words = ["sh", "-c", LIMIT, wanted, *(str(pid) for pid in those)]
         subprocess.run(words, user=uid, group=gid, extra_groups=[], check=False, stderr=subprocess.DEVNULL)
+        if left := [pid for pid in those if limited(pid) not in (wanted, "")]:
+            raise PermissionError(f"`prlimit` as uid {uid} did nothing to pid {left[0]}")
+
+
+def limited(pid: int) -> str:
+    """The limit of a file's size for a process, as /proc says it; empty when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split()[3] for line in lines if line.startswith("Max file size")), "")
 
 
 def parent_of(pid: int) -> int | None:

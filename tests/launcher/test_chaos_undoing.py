@@ -124,12 +124,7 @@ def test_another_account_may_write_no_file_and_may_again() -> None:
         ["sleep", "600"], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[]
     ) as process:
         undoing.limit([process.pid])
-        assert soft(process.pid) == "0"
+        assert undoing.limited(process.pid) == "0"
         undoing.lift(undoing.family(process.pid))
-        assert soft(process.pid) == "unlimited"
+        assert undoing.limited(process.pid) == "unlimited"
         process.kill()
-
-
-def soft(pid: int) -> str:
-    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    return next(line for line in limits if line.startswith("Max file size")).split()[3]
