@@ -99,25 +99,30 @@ def _fault(mesh: Mesh, step: Step) -> Fault:
 
 
 async def _strike(fault: Fault, played: Played, began: float, tell: Any) -> None:
-    """One step, undone when its time is over or the run is ended."""
+    """One step, undone when its time is over or the run is ended. What fails half-way is in the notes."""
     step = fault.step
     await asyncio.sleep(max(0.0, began + step.at - time.monotonic()))
     at = time.monotonic() - began
-    detail = ""
     try:
         detail = fault.begin()
         tell(f"{at:6.1f} s  {step.said()}{f': {detail}' if detail else ''}")
-        while (left := began + step.ends - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, AGAIN_S))
-            fault.again()
+        await _last(fault, began + step.ends)
     except PermissionError as error:
         raise Refused(f"{step.said()}: this account may not do that: {error}") from error
-    finally:
-        fault.end()
     until = time.monotonic() - began
     played.strikes.append(Strike(at, until, step.said(), detail))
     if step.lasts:
         tell(f"{until:6.1f} s  {step.fault} ends")
+
+
+async def _last(fault: Fault, ends: float) -> None:
+    """Until the fault's time is over; then it is undone."""
+    try:
+        while (left := ends - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, AGAIN_S))
+            fault.again()
+    finally:
+        fault.end()
 
 
 def _trail(mesh: Mesh, admin: Person) -> Any | None:
