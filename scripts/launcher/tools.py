@@ -82,7 +82,7 @@ def chaos(arguments: Namespace) -> int:
     seen = state.read(home)
     told = {**(_client(home, seen) if seen else {}), "WEFT_HOME": str(home.path)}
     told["PYTHONPATH"] = os.pathsep.join(str(paths.root() / part) for part in (".", "gen", "scripts"))
-    told["GRPC_VERBOSITY"] = "ERROR"  # It tells of each program that is started beside its threads.
+    told["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # Its handlers break programs that are started beside its threads.
     command = [sys.executable, "-m", "scripts.chaos", *arguments.rest]
     return run(leash.words(command, signal.SIGTERM), told, Path.cwd())
 

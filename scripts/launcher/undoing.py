@@ -112,9 +112,10 @@ def limit(pids: Sequence[int], *, lifted: bool = False) -> None:
     wanted = "unlimited" if lifted else "0"
     for (uid, gid), those in theirs.items():
         words = ["sh", "-c", LIMIT, wanted, *(str(pid) for pid in those)]
-        subprocess.run(words, user=uid, group=gid, extra_groups=[], check=False, stderr=subprocess.DEVNULL)
+        done = subprocess.run(words, user=uid, group=gid, extra_groups=[], check=False, capture_output=True)
         if left := [pid for pid in those if limited(pid) not in (wanted, "")]:
-            raise PermissionError(f"`prlimit` as uid {uid} did nothing to pid {left[0]}")
+            why = done.stderr.decode(errors="replace").strip() or f"ended with {done.returncode}"
+            raise PermissionError(f"`prlimit` as uid {uid} did nothing to pid {left[0]}: {why}")
 
 
 def limited(pid: int) -> str:
