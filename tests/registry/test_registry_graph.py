@@ -22,7 +22,8 @@ from services.chassis.probes import probing
 from services.chassis.registration import METRICS_PORT, About
 from services.chassis.registration_settings import RegistrationSettings
 from services.chassis.telemetry import BUCKETS_S
-from services.chassis.testing import BASE, until
+from services.chassis.testing import BASE, WAIT_S, until
+from services.registry import reading
 from services.registry.app import build
 from services.registry.domain.graph import (
     GRAPHS_MAX,
@@ -168,8 +169,9 @@ envoy_cluster_upstream_rq_time_count{envoy_cluster_name="cart"} 7
 
 
 @pytest.fixture
-async def channels(servers: Shared) -> AsyncIterator[tuple[Any, Any]]:
+async def channels(servers: Shared, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Any, Any]]:
     """Its channel, of a service in a process that registers itself; and the registry's, which is in it."""
+    monkeypatch.setattr(reading, "READ_S_MAX", WAIT_S)  # Of a machine that is busy.
     readiness, parts = Readiness(), Parts()
     async with (
         databases.fresh(servers.postgres(), databases.CHASSIS, MIGRATIONS) as url,

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from services.chassis import registration
 from services.chassis.host import Hosted, Parts, hosting
 from services.chassis.registration import About
 from services.chassis.registration_settings import RegistrationSettings
 from services.chassis.telemetry import BY_CALLER
-from services.chassis.testing import BASE, until
+from services.chassis.testing import BASE, WAIT_S, until
 from services.registry.app import build
 from tests import databases
 from tests.registry.answering import LOOPBACK
@@ -71,7 +72,8 @@ async def one(registry: Hosted, health: Any = HEALTH_SERVING) -> Instance:
 
 
 @pytest.fixture
-async def world(servers: Shared) -> AsyncIterator[World]:
+async def world(servers: Shared, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(registration, "LEAVE_S_MAX", WAIT_S)  # Of a machine that is busy.
     async with _database(servers, MIGRATIONS) as first, _database(servers) as second:
         port = free_port()
         both = replace(BASE, nats_url=servers.account(), drain_s=0.1)
