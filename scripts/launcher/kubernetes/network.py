@@ -11,6 +11,7 @@ INSIDE = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192
 # Who calls the world, and by which ports.
 OUTSIDE: dict[str, tuple[int, ...]] = {
     "billing": (443,),  # VIES.
+    "health": (25, 80, 443, 465, 587),  # Probes of relays and gateways.
     "identity": (443,),  # Other issuers' sign-in.
     "notification": (25, 465, 587),  # The mail relay.
     "payment": (443,),  # Gateways.
