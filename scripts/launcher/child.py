@@ -120,9 +120,9 @@ class Child:
             how = _how(await self._live())
             if self.program.ended and not self._stopping:
                 await self.program.ended()
-        except Problem as problem:
-            log.warning("%s: %s", self.shown.name, problem)
-            return problem.what
+        except (Problem, OSError) as error:  # A disk that is full, say: it is tried again.
+            log.warning("%s: %s", self.shown.name, error)
+            return error.what if isinstance(error, Problem) else str(error)
         return how
 
     async def _live(self) -> int:

@@ -175,8 +175,8 @@ class Pair:
             async with self._turn:
                 try:
                     await self._look()
-                except Problem as problem:
-                    log.warning("%s", problem)
+                except (Problem, OSError) as error:
+                    log.warning("PostgreSQL's two: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look(self) -> None:
@@ -262,8 +262,8 @@ class Pair:
         log.warning(words, new.name, time.monotonic() - began, former.name, killed)
 
     def _write(self, roles: Roles) -> None:
+        roles.write(self._file)  # First: what could not be written down is not so.
         self._roles = roles
-        roles.write(self._file)
         self._show()
         self._changed()
 

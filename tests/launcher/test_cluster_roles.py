@@ -1,5 +1,6 @@
 """In which order roles are written down and servers are told: what a kill between two steps relies on."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from launcher.pair import Pair
 from launcher.paths import Home
 from launcher.problem import Problem
 from launcher.roles import Roles
+from tests.chassis.waiting import until
 
 IN_STEP, ALONE = Roles(0, in_step=True), Roles(0, in_step=False)
 
@@ -174,6 +176,38 @@ async def test_a_silent_primary_is_left_alone_when_nobody_can_take_over(stand: S
     for _ in range(3 * pair.HUNG_AFTER):
         await two._look()
     assert stand.told == []
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[OSError]:
+    """As many times as there are errors in it, nothing can be written down."""
+    write, errors = Roles.write, list[OSError]()
+
+    def written(roles: Roles, path: Path) -> None:
+        if errors:
+            raise errors.pop()
+        write(roles, path)
+
+    monkeypatch.setattr(Roles, "write", written)
+    monkeypatch.setattr(pair, "LOOK_EVERY_S", 0.01)
+    return errors
+
+
+async def test_a_disk_that_is_full_for_a_moment_ends_no_watch(stand: Stand, full: list[OSError]) -> None:
+    two = begun(stand, ALONE)
+    full.append(OSError(28, "No space left on device"))
+    watching = asyncio.create_task(two.watch())
+    await until(lambda: stand.roles() == IN_STEP)
+    watching.cancel()
+
+
+async def test_commits_go_on_alone_only_when_that_is_written_down(stand: Stand, full: list[OSError]) -> None:
+    two, stand.follows = begun(stand, IN_STEP), False
+    full += [OSError(28, "No space left on device")] * 2
+    watching = asyncio.create_task(two.watch())
+    await until(lambda: stand.told)
+    watching.cancel()
+    assert stand.told[0] == ("wait for nobody", ALONE)
 
 
 async def test_a_stop_hands_nothing_over(stand: Stand) -> None:
