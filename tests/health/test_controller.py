@@ -66,7 +66,8 @@ def test_modes_have_causes_are_held_and_end(happened: list[Fault]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@pytest.mark.timeout(600)
+@settings(max_examples=30, deadline=None)
 @given(many)
 def test_modes_have_causes_are_held_and_end_for_hours(happened: list[Fault]) -> None:
     run = Run(tick_s=TICK_S)
