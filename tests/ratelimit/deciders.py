@@ -15,6 +15,7 @@ from services.ratelimit.domain.gcra import Taken
 from services.ratelimit.domain.limit import Limit
 
 SECOND = 10**9
+TRIES_MAX = 3  # A caller whose lots come too late to be spent waits no longer: its deadline is over.
 
 
 def limit(**values: Any) -> Limit:
@@ -58,6 +59,7 @@ class Call:
     at: int  # Nanoseconds of the store's clock.
     decider: int
     hits: int
+    tries: int = 0
 
 
 @dataclass
@@ -94,9 +96,10 @@ class World:
         if bucket.holds(call.hits, now):
             bucket.tokens -= call.hits
             self.passed.append((at, call.hits))
-        elif bucket.empty(now):
+        elif bucket.empty(now) or call.tries > TRIES_MAX:
             self.refused.append(at)
         else:
+            call.tries += 1
             bucket.wanted += call.hits
             self._waiting[call.decider].append(call)
             if not self._filling[call.decider]:
