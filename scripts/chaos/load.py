@@ -68,7 +68,8 @@ async def capacity(ask: Ask, mix: Mapping[str, float]) -> float:
     async def caller() -> None:
         nonlocal answered
         while time.monotonic() < ends:
-            answered += await outcome(ask(next(kinds))) == OK and time.monotonic() < ends
+            code = await outcome(ask(next(kinds)))
+            answered += code == OK and time.monotonic() < ends
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     return answered / CAPACITY_S

@@ -1,5 +1,6 @@
 """What a run's calls amount to, and whether the objectives were kept."""
 
+import asyncio
 import io
 import json
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from rich.console import Console
 
+from scripts.chaos import load
 from scripts.chaos.measures import NEVER, OK, Call, judged, measured, percentile, phases, recovery_s, seconds
 from scripts.chaos.playing import Played, Strike
 from scripts.chaos.proof import Proof
@@ -135,3 +137,18 @@ def test_only_all_is_a_full_bar(share: float) -> None:
 
 def test_nobody_called_is_no_failure() -> None:
     assert measured([]).availability == 1
+
+
+async def test_the_capacity_counts_every_answer_of_all_who_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load, "CAPACITY_S", 0.1)
+    asked = 0
+
+    async def ask(kind: str) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+
+    found = await load.capacity(ask, {"read": 1.0})
+    assert asked - load.CALLERS <= round(found * 0.1) <= asked
