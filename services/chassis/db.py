@@ -65,6 +65,7 @@ READ_ONLY = "25006"  # Of a server that is the primary no more; another one is, 
 BY_STATE = {
     **{"40001": Conflict, "40P01": Conflict, "55P03": DatabaseBusy, "53300": DatabaseBusy},
     READ_ONLY: DatabaseAway,
+    **dict.fromkeys(("53100", "58030"), DatabaseAway),  # Its disk is full, or fails.
 }
 # The last is what asyncpg says when its server dies in the middle of an operation.
 DRIVER = (

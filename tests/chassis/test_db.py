@@ -186,6 +186,16 @@ async def test_a_lost_server_is_away_and_its_return_is_noticed(mortal: Server) -
     await db.close()
 
 
+@pytest.mark.parametrize("state", ["53100", "58030"])
+async def test_a_disk_that_takes_nothing_is_no_bug(db: Database, state: str) -> None:
+    full = f"do $$ begin raise exception using errcode = '{state}'; end $$"
+    with pytest.raises(DatabaseAway):
+        await db.execute(full)
+    with pytest.raises(DatabaseAway):
+        async with db.transaction() as tx:
+            await execute(tx, full)
+
+
 async def test_a_bug_in_a_statement_is_no_refusal(db: Database) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await db.fetch("select * from nowhere")

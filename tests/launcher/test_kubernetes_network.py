@@ -69,8 +69,14 @@ def test_a_service_reaches_the_edge_and_its_stores(name: str) -> None:
     assert reaches(name, "edge", PORTS.mesh)
     assert reaches(name, "nats", PORTS.nats)
     assert reaches(name, "postgres", PORTS.postgres) is (name in NAMES)  # Workers have no database.
-    assert not reaches(name, "edge", PORTS.stats)
+    assert reaches(name, "edge", PORTS.stats) is (name in {"health", "registry"})  # They read figures.
     assert not reaches(name, "nats", PORTS.monitor)
+
+
+def test_the_registry_alone_reads_what_services_count() -> None:
+    others = {*all_of("Deployment")} - {"registry"}
+    assert all(reaches("registry", name, PORTS.metrics) for name in NAMES)
+    assert [other for other in sorted(others) if reaches(other, "audit", PORTS.metrics)] == []
 
 
 def test_stores_are_closed_to_the_edge_and_open_among_themselves() -> None:
@@ -96,7 +102,7 @@ def test_only_services_that_have_a_client_of_the_world_reach_it() -> None:
         for path in (ROOT / "services").rglob("*.py")
         if CLIENTS.search(path.read_text())
     }
-    assert found - {"chassis"} == set(network.OUTSIDE)
+    assert found - {"chassis", "registry"} == set(network.OUTSIDE)  # The registry reads inside of the mesh.
     out = {
         name: [
             peer["ipBlock"]
@@ -117,4 +123,5 @@ def test_names_can_be_looked_up_and_metrics_scraped(name: str) -> None:
     lookups = [rule["ports"] for spec in mine for rule in spec["egress"] if rule == network.names()]
     assert lookups == [[{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]]
     port = PORTS.stats if name == "edge" else PORTS.metrics
-    assert network._scraped(port) in [rule for spec in mine for rule in spec["ingress"]]
+    readers = network.OF_EDGE if name == "edge" else network.OF_SERVICES if name in NAMES else ()
+    assert network._scraped(port, *readers) in [rule for spec in mine for rule in spec["ingress"]]

@@ -17,6 +17,9 @@ OUTSIDE: dict[str, tuple[int, ...]] = {
     "payment": (443,),  # Gateways.
     "scheduler": (80, 443),  # Webhooks.
 }
+# Services that read what others have counted, inside of the mesh, and at which ports.
+OF_EDGE = ("health", "registry")
+OF_SERVICES = ("registry",)
 
 
 def denial() -> Manifest:
@@ -30,11 +33,18 @@ def of_service(name: str) -> Manifest:
     found = _policy(
         name,
         {"app.kubernetes.io/name": name},
-        [_from([_pods(terms.EDGE)], PORTS.services), _scraped(PORTS.metrics)],
-        [*reached(), *outside],
+        [_from([_pods(terms.EDGE)], PORTS.services), _scraped(PORTS.metrics, *OF_SERVICES)],
+        [*reached(), *_read(name), *outside],
     )
     found["metadata"]["labels"] = terms.labels(name)
     return found
+
+
+def _read(name: str) -> list[Manifest]:
+    """What this service reads of others' figures."""
+    every = {"podSelector": {"matchLabels": {terms.COMPONENT: terms.SERVICE}}}
+    edge = [_to([_pods(terms.EDGE)], PORTS.stats)] if name in OF_EDGE else []
+    return [*edge, *([_to([every], PORTS.metrics)] if name in OF_SERVICES else [])]
 
 
 def reached() -> list[Manifest]:
@@ -59,7 +69,7 @@ def of_edge() -> Manifest:
         [
             {"ports": [{"protocol": "TCP", "port": PORTS.edge}]},
             _from([services], PORTS.mesh),
-            _scraped(PORTS.stats),
+            _scraped(PORTS.stats, *OF_EDGE),
         ],
         [names(), _to([every], PORTS.services), _to([_namespace(terms.MONITORING)], COLLECTOR)],
     )
@@ -127,8 +137,9 @@ def _to(whom: list[Manifest], *ports: int) -> Manifest:
     return {"to": whom, "ports": [{"protocol": "TCP", "port": port} for port in ports]}
 
 
-def _scraped(port: int) -> Manifest:
-    return _from([_namespace(terms.MONITORING)], port)
+def _scraped(port: int, *services: str) -> Manifest:
+    """By the monitoring, and by these services."""
+    return _from([_namespace(terms.MONITORING), *map(_pods, services)], port)
 
 
 def _pods(name: str) -> Manifest:
