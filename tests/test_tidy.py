@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -78,6 +79,12 @@ def test_no_function_is_longer_than_one_screen() -> None:
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 long += [f"{name(path)} {node.name}: {lines}"] if lines > FUNCTION_LINES_MAX else []
     assert long == []
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """Folders are no packages, so pytest takes the second for the first, in one worker of several."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_module_is_called_after_nothing() -> None:

@@ -67,7 +67,7 @@ def test_the_edge_gets_every_file_with_options_and_without_comments(made: Path) 
 def test_the_inventory_names_every_method_and_marked_field(made: Path) -> None:
     inventory = json.loads((made / "inventory.json").read_text())
     assert inventory["methods"]["weft.identity.v1.UserService.GetUser"] == {
-        "access": {"permission": "identity.users.read", "own_field": "user_id"},
+        "access": {"permission": "identity.users.read", "own_field": "user_id", "callers": ["order"]},
         "idempotency": "NO_SIDE_EFFECTS",
         "rest": ["GET /v1/users/{user_id}"],
     }

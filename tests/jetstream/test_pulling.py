@@ -134,11 +134,23 @@ async def test_a_message_comes_again_later_not_at_all_or_stays_as_it_is_told(con
     await taken.pull.stop()
 
 
-async def test_stopping_hands_on_what_was_under_way(connection: Connection, stream: str) -> None:
+async def test_what_was_under_way_when_interest_ended_is_handed_on(connection: Connection) -> None:
+    came: list[Message] = []
+    subscription = connection.subscribe("own.*", came.extend)
+    for n in range(500):
+        connection.publish(f"own.{n}", b"x")
+    await connection.finish(subscription)
+    assert len(came) == 500
+
+
+async def test_a_stopped_pull_has_handed_on_all_that_it_holds(connection: Connection, stream: str) -> None:
     await fill(connection, 2_000)
     taken = Taken(connection, room=1_000)
+    await until(lambda: len(taken.all) == 1_000)
     await taken.pull.stop()
-    assert (await info(connection))["num_ack_pending"] == len(taken.all)
+    taken.pull.done(1_000)
+    await connection.flush()
+    assert (await info(connection))["num_ack_pending"] == len(taken.all) == 1_000
 
 
 async def test_a_pull_goes_on_when_its_server_was_killed(tmp_path: Path, connect: Connect) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.jobs import subjects
 from services.chassis.jobs.telling import told
 from services.chassis.testing import until
+from services.queue.service import streams
 from tests.queue.plant import Plant, as_uuid, envelope_of, new_id, report_on
 from tests.queue.test_history import publish
 from tests.queue.test_queue_enqueue import refused
@@ -173,6 +174,22 @@ async def test_an_escalated_job_stands_among_the_high_ones_alone(plant: Plant) -
         return await plant.depth("climb") == 0
 
     assert await until(alone)
+
+
+async def test_what_the_server_counts_though_it_is_gone_does_not_wait(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plant.create("counted")
+    known = streams.info
+
+    async def info(*of: Any) -> Any:
+        found = await known(*of)
+        for each in found.values():
+            each.num_pending = 3
+        return found
+
+    monkeypatch.setattr(streams, "info", info)
+    assert await plant.depth("counted") == 0
 
 
 async def test_what_cannot_climb_says_why(plant: Plant) -> None:

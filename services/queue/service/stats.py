@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,26 +71,26 @@ class Stats(StatsServiceServicer):
     async def _depth(self, stats: pb.QueueStats, queue: queue_pb2.Queue, now: datetime) -> None:
         """What JetStream knows of a queue: its counters, not its messages."""
         bus = self._shared.tools.bus
-        found = await streams.info(bus, queue)
-        for place, info in found.items():
+        oldest = now
+        for place, info in (await streams.info(bus, queue)).items():
             name = NAMES.get(place, "medium")
-            setattr(stats.waiting, name, getattr(stats.waiting, name) + (info.num_pending or 0))
             stats.held += info.num_ack_pending or 0
+            if since := await self._since(queue, place, info):
+                setattr(stats.waiting, name, getattr(stats.waiting, name) + info.num_pending)
+                oldest = min(oldest, since)
         stats.scheduled = await streams.count_later(bus, queue.queue)
-        if since := await self._oldest(queue, found):
-            stats.oldest_age.CopyFrom(span(max(0.0, (now - since).total_seconds())))
+        if stats.waiting.ByteSize():
+            stats.oldest_age.CopyFrom(span(max(0.0, (now - oldest).total_seconds())))
 
-    async def _oldest(self, queue: queue_pb2.Queue, found: Mapping[str, api.ConsumerInfo]) -> datetime | None:
-        """When the first job came that waits: of each place the next message after what was delivered."""
-        first: datetime | None = None
-        for place, info in found.items():
-            if not info.num_pending:
-                continue
-            after = info.delivered.stream_seq if info.delivered else 0
-            came = await self._shared.wire.next_at(subjects.due(queue.queue, place), after + 1)
-            if came and (first is None or came < first):
-                first = came
-        return first
+    async def _since(self, queue: queue_pb2.Queue, place: str, info: api.ConsumerInfo) -> datetime | None:
+        """When the first job came that waits there: the next message after what was delivered.
+
+        None: nothing waits. The server may go on counting a message that was deleted meanwhile.
+        """
+        if not info.num_pending:
+            return None
+        after = info.delivered.stream_seq if info.delivered else 0
+        return await self._shared.wire.next_at(subjects.due(queue.queue, place), after + 1)
 
 
 def _rates(stats: pb.QueueStats, rows: Sequence[Any], span_s: float) -> None:

@@ -52,11 +52,11 @@ class NotKept(Exception):
     """The checkpoint was refused, or the queue's service is away."""
 
 
-def live(registry: Registry, limits: Limits, channel: int, output: int) -> NoReturn:
-    """From fork to exit. Nothing of the forker's stack is ever returned to."""
+def live(registry: Registry, limits: Limits, forker: int, channel: int, output: int) -> NoReturn:
+    """From fork to exit. Nothing of the stack of the process `forker` is ever returned to."""
     code = 1
     try:
-        _settle(output)
+        _settle(forker, output)
         with socket.socket(fileno=channel) as stream:
             task = receive(stream)
             if isinstance(task, Task):
@@ -72,10 +72,12 @@ def live(registry: Registry, limits: Limits, channel: int, output: int) -> NoRet
         os._exit(code)
 
 
-def _settle(output: int) -> None:
+def _settle(forker: int, output: int) -> None:
     """A session of its own, its output into the worker's hands, and no end that outlives the forker's."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != forker:  # It died before the leash was on.
+        os._exit(1)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -73,11 +73,12 @@ class Forker:
         return True
 
     def _fork(self, start: Start, descriptors: list[int]) -> None:
+        own = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._worker.close()
             self._selector.close()
-            cell.live(self._registry, start.limits, *descriptors)
+            cell.live(self._registry, start.limits, own, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         self._cells[pid] = _Cell(start.number, pid, start.limits.processes)
