@@ -45,6 +45,32 @@ async def test_progress_is_shown_and_the_end_is_known_at_once(plant: Plant) -> N
     assert (await plant.get(job_id)).state == JobState.JOB_STATE_SUCCEEDED
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["with others", "alone"])
+async def test_a_job_runs_though_it_is_told_later_that_it_was_published(
+    plant: Plant, *, together: bool
+) -> None:
+    await plant.create("early")
+    job_id = await running(plant, "early")
+    queued = StateChange(state=JobState.JOB_STATE_QUEUED)
+    published = Update(run=1, attempt=1, queue="early", state=queued)
+    if together:
+        plant.connection.write(told([], [Same(update=published, job_ids=UUID(job_id).bytes)]))
+    else:
+        published.job_id = job_id
+        plant.connection.write(told([published]))
+    progress = Update(
+        job_id=job_id, run=1, attempt=1, queue="early", worker="w1", progress=Progress(percent=9)
+    )
+    progress.time.GetCurrentTime()
+    plant.connection.write(told([progress]))  # Heard after that.
+
+    async def heard() -> bool:
+        job = await plant.get(job_id)
+        return (job.state, job.progress.percent) == (JobState.JOB_STATE_RUNNING, 9)
+
+    await until(heard)
+
+
 async def test_an_attempt_that_another_worker_had_begun_is_lost_once(plant: Plant) -> None:
     await plant.create("lost")
     job_id = await running(plant, "lost")

@@ -69,7 +69,11 @@ async def test_a_queued_job_that_is_cancelled_comes_to_no_worker(plant: Plant) -
     assert (said.requested, said.job.state) == (False, JobState.JOB_STATE_CANCELLED)
     assert said.job.reason == EndReason.END_REASON_CANCELLED_BY_REQUEST
     assert (await cancel(plant, answer.job.envelope.job_id)).job.state == JobState.JOB_STATE_CANCELLED
-    assert await plant.depth("calloff") == 0
+
+    async def gone() -> bool:
+        return await plant.depth("calloff") == 0
+
+    await until(gone)  # Its message goes once it is known where it lies.
 
 
 async def test_a_scheduled_job_that_is_cancelled_never_comes_due(plant: Plant) -> None:
@@ -179,7 +183,7 @@ async def test_an_escalated_job_stands_among_the_high_ones_alone(plant: Plant) -
 async def test_what_the_server_counts_though_it_is_gone_does_not_wait(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await plant.create("counted")
+    await plant.create("taken-back")
     known = streams.info
 
     async def info(*of: Any) -> Any:
@@ -189,7 +193,7 @@ async def test_what_the_server_counts_though_it_is_gone_does_not_wait(
         return found
 
     monkeypatch.setattr(streams, "info", info)
-    assert await plant.depth("counted") == 0
+    assert await plant.depth("taken-back") == 0
 
 
 async def test_what_cannot_climb_says_why(plant: Plant) -> None:

@@ -27,6 +27,7 @@ SILENT = timedelta(seconds=90)  # A running job is heard of every 30 s; of one t
 RUNNING_MAX = 500_000  # Some 200 MB; of more, the later ones count as queued.
 TIDY_EVERY_S = 5.0
 RUNS = JobState.JOB_STATE_RUNNING
+PLACED = {JobState.JOB_STATE_QUEUED, JobState.JOB_STATE_SCHEDULED}
 
 log = logging.getLogger("weft.queue")
 
@@ -97,16 +98,16 @@ class Running:
                 self._turn(known, job_id, update)
             elif job_id in known:
                 _add(known[job_id], update)
-        if known:
-            for same in told.same:
-                for job_id in telling.ids(same):
-                    known.pop(job_id, None)
+        for same in told.same if known else ():
+            for job_id in telling.ids(same):
+                if (last := known.get(job_id)) and not _is_before(same.update, last):
+                    del known[job_id]
 
     def _turn(self, known: dict[bytes, Update], job_id: bytes, update: Update) -> None:
         """Its state is another one."""
         last = known.get(job_id)
         if update.state.state != RUNS:
-            if last and (last.run, last.attempt) <= (update.run, update.attempt or last.attempt):
+            if last and _ends(update, last):
                 del known[job_id]
         elif last is not None or len(known) < RUNNING_MAX:
             known[job_id] = update
@@ -115,6 +116,18 @@ class Running:
         oldest = self._clock.now() - SILENT
         for job_id in [each for each, last in self._known.items() if moment(last.time) < oldest]:
             del self._known[job_id]
+
+
+def _ends(update: Update, last: Update) -> bool:
+    """Whether the attempt, of which `last` was told, runs no more."""
+    reached = update.run, update.attempt or last.attempt
+    return (last.run, last.attempt) <= reached and not _is_before(update, last)
+
+
+def _is_before(update: Update, last: Update) -> bool:
+    """Whether it tells that the attempt was published, which may be heard after its worker's first word."""
+    placed = update.state.state in PLACED and not update.worker
+    return placed and (update.run, update.attempt) <= (last.run, last.attempt)
 
 
 def _add(last: Update, update: Update) -> None:
