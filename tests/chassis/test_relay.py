@@ -180,6 +180,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timeout(150)  # Two processes start, and three conditions are waited for.
 async def test_a_relay_killed_at_any_moment_loses_and_doubles_nothing(
     db: Database, bus: Bus, relay: Relay, running: Any, fresh_database: str, nats_url: str
 ) -> None:
