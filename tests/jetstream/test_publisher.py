@@ -116,6 +116,20 @@ async def test_a_stream_that_is_not_there_is_told_when_patience_ends(connection:
         await Publisher(connection, give_up_s=0.3).publish("nobody.listens", b"")
 
 
+async def test_an_id_that_is_being_stored_is_asked_for_again(
+    connection: Connection, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, refusals = module.answer, [Refused(400, 10158, "duplicate message id is in process")]
+
+    def answer(payload: bytes) -> object:
+        if refusals:
+            raise refusals.pop()
+        return known(payload)
+
+    monkeypatch.setattr(module, "answer", answer)
+    assert await Publisher(connection).publish("t.a", b"x", "same") == Stored(1, duplicate=True)
+
+
 async def test_a_full_stream_refuses_and_does_not_wait(connection: Connection) -> None:
     await make_stream(connection, max_msgs=1, discard="new")
     publisher = Publisher(connection)

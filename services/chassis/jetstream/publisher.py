@@ -36,6 +36,8 @@ RETRY_S, RETRY_S_MAX = 0.05, 1.0
 OVERHEAD_BYTES = 160  # Of the batch's own headers on each message.
 STORE_FAILED = 10077  # Its code is that of an outage, but it is a limit of the stream that refuses for good.
 
+IN_PROCESS = 10158  # An earlier attempt of this id is being stored: what became of it is told the next time.
+
 
 class Stored(NamedTuple):
     """JetStream's word that it has a message."""
@@ -243,7 +245,8 @@ class Publisher:
             )
             stored = answer(said[0].payload)
         except Refused as refused:
-            if refused.code >= 500 and refused.err_code != STORE_FAILED:
+            away = refused.code >= 500 and refused.err_code != STORE_FAILED
+            if away or refused.err_code == IN_PROCESS:
                 return False
             entry.call.settle(entry.place, refused)
         except (Disconnected, NoResponders, TimeoutError):
