@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.jetstream import publisher as module
-from services.chassis.jetstream.connection import Connection
+from services.chassis.jetstream.connection import Connection, answer
 from services.chassis.jetstream.errors import NotStored, Overrun, ProtocolError, Refused, TooLarge
 from services.chassis.jetstream.publisher import Item, Publisher, Stored
 from services.chassis.jetstream.stream import Stream
@@ -119,14 +119,14 @@ async def test_a_stream_that_is_not_there_is_told_when_patience_ends(connection:
 async def test_an_id_that_is_being_stored_is_asked_for_again(
     connection: Connection, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, refusals = module.answer, [Refused(400, 10158, "duplicate message id is in process")]
+    refusals = [Refused(400, 10158, "duplicate message id is in process")]
 
-    def answer(payload: bytes) -> object:
+    def heard(payload: bytes) -> object:
         if refusals:
             raise refusals.pop()
-        return known(payload)
+        return answer(payload)
 
-    monkeypatch.setattr(module, "answer", answer)
+    monkeypatch.setattr(module, "answer", heard)
     assert await Publisher(connection).publish("t.a", b"x", "same") == Stored(1, duplicate=True)
 
 
