@@ -87,6 +87,14 @@ def test_no_two_files_of_tests_share_a_name() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_generated_code_imports_nothing_of_ours() -> None:
+    """import-linter has generated code for a stranger, so that it needs no path to be told."""
+    found = {name(path): path.read_text() for path in tree() if name(path).startswith("gen/weft/")}
+    assert len(found) > 100
+    ours = r"^ *(from|import) (services|envoy|launcher|scripts|tests)\b"
+    assert [path for path, text in found.items() if re.search(ours, text, re.M)] == []
+
+
 def test_no_module_is_called_after_nothing() -> None:
     assert [name(path) for path, _ in python() if path.stem in VAGUE or path.parent.name in VAGUE] == []
 

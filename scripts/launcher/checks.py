@@ -1,6 +1,5 @@
 """What is checked before a change is taken, a line for each step; a failure ends none of the others."""
 
-import os
 import subprocess
 import sys
 import time
@@ -45,11 +44,9 @@ def check(arguments: Namespace) -> int:
 def _step(name: str, command: Sequence[str]) -> int:
     """Runs one step; what it says is shown only when it fails."""
     began = time.monotonic()
-    environ = os.environ | {"PYTHONPATH": "gen"}  # Where lint-imports looks for generated packages.
     done = subprocess.run(
-        command, cwd=paths.root(), env=environ, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        command, cwd=paths.root(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     say(f"{'ok    ' if not done.returncode else 'FAILED'} {name:<14} {time.monotonic() - began:5.1f} s")
     if done.returncode:
         say(done.stdout + done.stderr)
